@@ -1,0 +1,3 @@
+module irohub
+
+go 1.26
