@@ -1,0 +1,314 @@
+package irohub
+
+import (
+	"cmp"
+	"context"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// writeSize is what a writer gives the transport at most in one call.
+const writeSize = 64 << 10
+
+// A batch is what a router hands to one receiver in one channel operation.
+type batch[T any] struct {
+	items []T
+	last  *CloseError // after these items the stream is to end, with this code; nil: more may come
+	pool  *sync.Pool  // where it goes when it is done with
+}
+
+var frameBatches, eventBatches sync.Pool
+
+// keepItems is the largest batch that is kept for another use.
+const keepItems = 4096
+
+func (b *batch[T]) recycle() {
+	if cap(b.items) <= keepItems {
+		clear(b.items) // or it would keep what it carried alive
+		b.items, b.last = b.items[:0], nil
+		b.pool.Put(b)
+	}
+}
+
+// An outbox is the bounded queue from a router to one receiver: a spoke's writer,
+// or a Subscription. The router gathers a round's items in next and puts them into
+// box, from which it first takes back what the receiver has not collected. So it
+// never blocks, the receiver gets as much as is waiting in one operation, and a
+// receiver that falls behind need not say when it is ready again.
+type outbox[T any] struct {
+	// box: from the router, its only sender, to the receiver. Capacity 1, so
+	// that the router, having emptied it, can always fill it. Never closed.
+	box chan *batch[T]
+
+	// Owned by the router.
+	limit    int64
+	next     *batch[T]
+	putBytes int64 // ever put
+	putItems int64
+	known    int64 // doneBytes when the router looked last
+
+	// Written by the receiver: what it is done with, of all that was ever put.
+	doneBytes atomic.Int64
+	doneItems atomic.Int64
+
+	pool *sync.Pool
+}
+
+func newOutbox[T any](limit int, pool *sync.Pool) outbox[T] {
+	return outbox[T]{box: make(chan *batch[T], 1), limit: int64(limit), pool: pool}
+}
+
+// push adds an item to what the next flush will hand over, unless more than the
+// limit would be waiting then. An item by itself has no limit.
+func (o *outbox[T]) push(item T, size int) bool {
+	if o.putBytes-o.known+int64(size) > o.limit {
+		o.known = o.doneBytes.Load()
+		if waiting := o.putBytes - o.known; waiting > 0 && waiting+int64(size) > o.limit {
+			return false
+		}
+	}
+	o.open().items = append(o.next.items, item)
+	o.putBytes += int64(size)
+	o.putItems++
+	return true
+}
+
+// open returns the batch that the next flush hands over.
+func (o *outbox[T]) open() *batch[T] {
+	if o.next == nil {
+		var ok bool
+		if o.next, ok = o.pool.Get().(*batch[T]); !ok {
+			o.next = &batch[T]{pool: o.pool}
+		}
+	}
+	return o.next
+}
+
+func (o *outbox[T]) flush() {
+	if o.next == nil {
+		return
+	}
+	select {
+	case waiting := <-o.box:
+		waiting.items = append(waiting.items, o.next.items...)
+		waiting.last = cmp.Or(waiting.last, o.next.last)
+		o.box <- waiting
+		o.next.recycle()
+	default:
+		o.box <- o.next
+	}
+	o.next = nil
+}
+
+// finish tells the receiver that nothing comes any more.
+func (o *outbox[T]) finish(last *CloseError) {
+	o.open().last = last
+	o.flush()
+}
+
+// done is the receiver's: it has dealt with so much of what it got.
+func (o *outbox[T]) done(items, bytes int) {
+	o.doneItems.Add(int64(items))
+	o.doneBytes.Add(int64(bytes))
+}
+
+// waiting is the router's: what was put and is not done.
+func (o *outbox[T]) waiting() (bytes, items int) {
+	return int(o.putBytes - o.doneBytes.Load()), int(o.putItems - o.doneItems.Load())
+}
+
+// A link is one stream with its reader and its writer, the same in a hub and in a
+// spoke. It ends when its context does, whoever ends that: the writer then closes
+// the stream with the code that the context's cause has.
+type link struct {
+	// Immutable.
+	stream    Stream
+	ctx       context.Context // ends with the link
+	cancel    context.CancelCauseFunc
+	shut      func(*CloseError) // closes the stream, or its connection
+	timeout   time.Duration     // without progress in writing
+	published <-chan string     // frames from Spoke.Publish; nil in a hub
+	ready     chan struct{}     // closed by a spoke's router once published may be written; nil in a hub
+
+	out outbox[string] // frames from the router
+
+	// closed: closed by the writer's goroutine when the stream is.
+	closed chan struct{}
+}
+
+func newLink(ctx context.Context, stream Stream, maxQueue int, timeout time.Duration) *link {
+	l := &link{
+		stream:  stream,
+		timeout: timeout,
+		out:     newOutbox[string](maxQueue, &frameBatches),
+		closed:  make(chan struct{}),
+	}
+	l.ctx, l.cancel = context.WithCancelCause(ctx)
+	return l
+}
+
+// err says why the link has ended.
+func (l *link) err() error { return context.Cause(l.ctx) }
+
+// readLoop reads frames until the stream ends, and gives each to take, for the time
+// of the call. Before it waits for more bytes, it calls flush.
+func (l *link) readLoop(max int, take func(body []byte) error, flush func() error) error {
+	frames := frameReader{
+		max:  max,
+		read: func(p []byte) (int, error) { return l.stream.Read(l.ctx, p) },
+	}
+	for {
+		if frames.waits() {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+		body, err := frames.next()
+		if err != nil {
+			return err
+		}
+		if err := take(body); err != nil {
+			return err
+		}
+	}
+}
+
+// write is the writer's goroutine: the loop, and the end of the stream. It calls
+// nothing of the application, so nothing of the application can hold it up.
+func (l *link) write() {
+	l.cancel(l.writeLoop())
+	l.shut(endOf(l.err()))
+}
+
+// endOf is how to close what has ended for a reason.
+func endOf(err error) *CloseError {
+	switch end := closeError(err); {
+	case end != nil:
+		return end
+	case err == io.EOF:
+		return &CloseError{}
+	default:
+		return &CloseError{Code: CodeProtocol, Reason: err.Error()}
+	}
+}
+
+// writeLoop writes what the router, or Spoke.Publish, hands over, as much as is
+// there in one call, until the router says that this was the last or the link ends.
+func (l *link) writeLoop() error {
+	w := writer{link: l, stalled: time.AfterFunc(l.timeout, func() {
+		l.cancel(&CloseError{Code: CodeTimeout, Reason: "no progress in writing"})
+	})}
+	w.stalled.Stop()
+	defer w.stalled.Stop()
+	ready := l.ready
+	for {
+		var b *batch[string]
+		var err error
+		select {
+		case b = <-l.out.box:
+			err = w.batch(b)
+		case frame := <-w.published:
+			err = w.frame(frame)
+		case <-ready:
+			w.published, ready = l.published, nil
+		case <-l.ctx.Done():
+			return l.err()
+		}
+		if err == nil {
+			err = w.others()
+		}
+		if err == nil {
+			err = w.flush()
+		}
+		if err != nil {
+			return err
+		}
+		if b != nil && b.last != nil {
+			return w.finish(b.last)
+		}
+	}
+}
+
+// A writer gathers frames in a buffer, which it holds only while it has some.
+type writer struct {
+	*link
+	published <-chan string // the link's, once that is ready
+	stalled   *time.Timer   // cuts the link off; runs while a write does
+	buf       *[]byte
+	frames    int // that end in buf
+}
+
+var writeBuffers = sync.Pool{New: func() any {
+	buf := make([]byte, 0, writeSize)
+	return &buf
+}}
+
+// batch gathers a batch and keeps only its end.
+func (w *writer) batch(b *batch[string]) error {
+	for _, frame := range b.items {
+		if err := w.frame(frame); err != nil {
+			return err
+		}
+	}
+	if b.last == nil {
+		b.recycle()
+	}
+	return nil
+}
+
+// frame adds a frame to the buffer, which it writes as often as it is full.
+func (w *writer) frame(frame string) error {
+	if w.buf == nil {
+		w.buf = writeBuffers.Get().(*[]byte)
+	}
+	for {
+		n := min(len(frame), writeSize-len(*w.buf))
+		*w.buf = append(*w.buf, frame[:n]...)
+		if frame = frame[n:]; frame == "" {
+			w.frames++
+			return nil
+		}
+		if err := w.flush(); err != nil {
+			return err
+		}
+		w.buf = writeBuffers.Get().(*[]byte)
+	}
+}
+
+// others gathers what Publish has left besides.
+func (w *writer) others() error {
+	for range len(w.published) {
+		if err := w.frame(<-w.published); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// flush writes the buffer and gives it back.
+func (w *writer) flush() error {
+	if w.buf == nil {
+		return nil
+	}
+	buf := *w.buf
+	w.stalled.Reset(w.timeout)
+	_, err := w.stream.Write(w.ctx, buf)
+	w.stalled.Stop()
+	w.out.done(w.frames, len(buf))
+	*w.buf = buf[:0]
+	writeBuffers.Put(w.buf)
+	w.buf, w.frames = nil, 0
+	return err
+}
+
+// finish ends the stream with nothing lost: it waits until the peer has
+// acknowledged all of it, since closing drops what is on the way.
+func (w *writer) finish(end *CloseError) error {
+	w.stalled.Reset(w.timeout)
+	if err := w.stream.CloseWrite(w.ctx); err != nil {
+		return err
+	}
+	return end
+}

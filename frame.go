@@ -1,0 +1,493 @@
+package irohub
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"unicode/utf8"
+)
+
+// An Event is what is published and delivered: the envelope of the protocol. Its
+// JSON form is that envelope.
+type Event struct {
+	Type string `json:"type"`         // not empty, and not beginning with "__"
+	ID   string `json:"id,omitempty"` // what the event is about; may be empty
+
+	// From is the spoke that published the event, verified by the hub's
+	// handshake with it. It is zero where the hub itself published, and
+	// ignored in what is published.
+	From NodeID `json:"from,omitzero"`
+
+	// Payload is any JSON text; nil: none. Listeners of one process share the
+	// bytes of a delivered one: they must not be changed.
+	Payload json.RawMessage `json:"payload,omitempty"`
+}
+
+// Topic is what subscriptions are compared with: Type, or Type:ID where ID is not
+// empty.
+func (e Event) Topic() string {
+	if e.ID == "" {
+		return e.Type
+	}
+	return e.Type + ":" + e.ID
+}
+
+// size is what the event counts in a listener's queue: its text, and what its
+// frame adds to that.
+func (e *Event) size() int { return len(e.Type) + len(e.ID) + len(e.Payload) + frameOverhead }
+
+// ErrInvalid is wrapped by what Publish and Subscribe return for a topic, an event
+// or a payload that the protocol does not allow.
+var ErrInvalid = errors.New("irohub: invalid")
+
+const (
+	maxTopic     = 1024 // bytes of a topic
+	maxDepth     = 128  // nested objects and arrays of a frame, the envelope's own counted
+	headerSize   = 4    // a frame's length, big-endian
+	maxFrame     = 1 << 20
+	controlMark  = "__"
+	directPrefix = "direct:"
+
+	// frameOverhead is what a frame has beside type, id and payload: 4 bytes of
+	// length, {"type":"","id":"","from":"","payload":} and 64 digits.
+	frameOverhead = headerSize + 41 + 64
+
+	// fromOverhead is what forwarding adds to a frame: ,"from":"" and 64 digits.
+	fromOverhead = 10 + 64
+)
+
+// validTopic says whether an event may have this topic, or a subscription name it.
+func validTopic(topic string) error {
+	switch {
+	case topic == "":
+		return fmt.Errorf("%w topic: empty", ErrInvalid)
+	case len(topic) > maxTopic:
+		return fmt.Errorf("%w topic: %d bytes, the limit is %d", ErrInvalid, len(topic), maxTopic)
+	case strings.HasPrefix(topic, controlMark):
+		return fmt.Errorf("%w topic %q: names that begin with %s are the protocol's", ErrInvalid, topic, controlMark)
+	case !utf8.ValidString(topic):
+		return fmt.Errorf("%w topic %q: not UTF-8", ErrInvalid, topic)
+	}
+	for i := range len(topic) {
+		// U+0000 to U+001F, U+007F, and U+0080 to U+009F, which begin with C2.
+		if c := topic[i]; c < 0x20 || c == 0x7F || c == 0xC2 && topic[i+1] < 0xA0 {
+			return fmt.Errorf("%w topic %q: control character at byte %d", ErrInvalid, topic, i)
+		}
+	}
+	return nil
+}
+
+// A message is an event on its way through a hub. Topic and frame are one string:
+// one allocation, and nobody can change what all subscribers share.
+type message struct {
+	text    string // the topic, then the frame
+	topic   int    // the topic's length
+	typ     int    // the type's length in it
+	payload int    // where in text the payload begins, up to the last byte but one; 0: none
+	from    NodeID
+	sender  *subscriber // does not get its own event back; nil: the hub
+	forward bool        // goes to spokes, not to listeners alone
+}
+
+// newMessage encodes an event. buf holds its topic, of which the first typ bytes are
+// the type; it is returned for another use.
+func newMessage(buf []byte, typ int, payload []byte, from NodeID) (message, []byte) {
+	m := message{topic: len(buf), typ: typ, from: from}
+	var id []byte
+	if m.topic > typ {
+		id = buf[typ+1:]
+	}
+	buf = appendFrame(buf, buf[:typ], id, payload, from)
+	if len(payload) > 0 {
+		m.payload = len(buf) - 1 - len(payload)
+	}
+	m.text = string(buf)
+	return m, buf
+}
+
+// appendTopic appends the topic of a type and an id.
+func appendTopic[S string | []byte](buf []byte, typ, id S) []byte {
+	buf = append(buf, typ...)
+	if len(id) > 0 {
+		buf = append(buf, ':')
+		buf = append(buf, id...)
+	}
+	return buf
+}
+
+func (m *message) name() string  { return m.text[:m.topic] }
+func (m *message) frame() string { return m.text[m.topic:] }
+
+// event is the message as listeners get it.
+func (m *message) event() Event {
+	ev := Event{Type: m.text[:m.typ], From: m.from}
+	if m.topic > m.typ {
+		ev.ID = m.text[m.typ+1 : m.topic]
+	}
+	if m.payload > 0 {
+		ev.Payload = json.RawMessage(m.text[m.payload : len(m.text)-1])
+	}
+	return ev
+}
+
+// encode checks an event that this process publishes and makes a message of it,
+// whose frame has at most limit bytes behind its length.
+func (e *Event) encode(limit int) (message, error) {
+	buf := encodeBuffers.Get().(*[]byte)
+	defer encodeBuffers.Put(buf)
+	*buf = appendTopic((*buf)[:0], e.Type, e.ID)
+	if e.Type == "" {
+		return message{}, fmt.Errorf("%w event: no type", ErrInvalid)
+	}
+	if err := validTopic(e.Topic()); err != nil {
+		return message{}, err
+	}
+	if len(e.Payload) > limit {
+		return message{}, fmt.Errorf("%w event %q: a payload of %d bytes, the limit is %d with the rest of the frame", ErrInvalid, e.Topic(), len(e.Payload), limit)
+	}
+	if e.Payload != nil && !validPayload(e.Payload) {
+		return message{}, fmt.Errorf("%w payload of %q: not JSON of at most %d levels in UTF-8", ErrInvalid, e.Topic(), maxDepth-1)
+	}
+	var m message
+	m, *buf = newMessage(*buf, len(e.Type), e.Payload, NodeID{})
+	if size := len(m.frame()) - headerSize; size > limit {
+		return message{}, fmt.Errorf("%w event %q: a frame of %d bytes, the limit is %d", ErrInvalid, e.Topic(), size, limit)
+	}
+	return m, nil
+}
+
+var encodeBuffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// validPayload checks a payload for its place in an envelope, one level deep.
+func validPayload(payload []byte) bool {
+	end, ok := skipValue(payload, skipSpace(payload, 0), 1)
+	return ok && skipSpace(payload, end) == len(payload) && utf8.Valid(payload)
+}
+
+// appendFrame encodes one envelope with its length before it. The payload's bytes
+// stay as they are.
+func appendFrame(buf, typ, id, payload []byte, from NodeID) []byte {
+	start := len(buf)
+	buf = append(buf, 0, 0, 0, 0)
+	buf = append(buf, `{"type":`...)
+	buf = appendQuoted(buf, typ)
+	if len(id) > 0 {
+		buf = append(buf, `,"id":`...)
+		buf = appendQuoted(buf, id)
+	}
+	if from != (NodeID{}) {
+		const digits = "0123456789abcdef"
+		buf = append(buf, `,"from":"`...)
+		for _, b := range from {
+			buf = append(buf, digits[b>>4], digits[b&15])
+		}
+		buf = append(buf, '"')
+	}
+	if len(payload) > 0 {
+		buf = append(buf, `,"payload":`...)
+		buf = append(buf, payload...)
+	}
+	buf = append(buf, '}')
+	binary.BigEndian.PutUint32(buf[start:], uint32(len(buf)-start-headerSize))
+	return buf
+}
+
+// appendQuoted appends s as a JSON string. s is valid UTF-8.
+func appendQuoted(buf, s []byte) []byte {
+	const digits = "0123456789abcdef"
+	buf = append(buf, '"')
+	for {
+		n := plainPrefix(s)
+		buf = append(buf, s[:n]...)
+		if n == len(s) {
+			return append(buf, '"')
+		}
+		switch c := s[n]; c {
+		case '"', '\\':
+			buf = append(buf, '\\', c)
+		default:
+			buf = append(buf, '\\', 'u', '0', '0', digits[c>>4], digits[c&15])
+		}
+		s = s[n+1:]
+	}
+}
+
+// An envelope is a frame's content as the reader sees it. Its slices lie in the
+// frame, but for strings that had escapes.
+type envelope struct {
+	typ, id []byte // decoded
+	from    []byte // the value as it came; a hub ignores it
+	payload []byte // the value as it came; nil: none
+}
+
+// A protocolError is what a peer sent against the protocol; it closes the stream
+// with CodeProtocol.
+func protocolError(format string, args ...any) error {
+	return &CloseError{Code: CodeProtocol, Reason: fmt.Sprintf(format, args...)}
+}
+
+var (
+	errNotJSON = protocolError("a frame is not one JSON object in UTF-8, nested at most %d deep", maxDepth)
+	errFrom    = protocolError("an envelope's from is not a NodeID")
+)
+
+// parseEnvelope checks a whole frame, payload included, and finds in one pass what
+// a router must see.
+func parseEnvelope(body []byte) (envelope, error) {
+	var env envelope
+	if !utf8.Valid(body) {
+		return env, errNotJSON
+	}
+	var typ, id []byte
+	obj := object{text: body, depth: 1}
+	for obj.next() {
+		var seen *[]byte
+		switch string(obj.name) {
+		case "type":
+			seen = &typ
+		case "id":
+			seen = &id
+		case "from":
+			seen = &env.from
+		case "payload":
+			seen = &env.payload
+		default:
+			continue
+		}
+		if *seen != nil {
+			return env, protocolError("a frame repeats the member %q", obj.name)
+		}
+		*seen = obj.value
+	}
+	if !obj.complete() {
+		return env, errNotJSON
+	}
+	if len(typ) <= len(`""`) || typ[0] != '"' {
+		return env, protocolError("an envelope's type is not a string, or empty")
+	}
+	if id != nil && id[0] != '"' {
+		return env, protocolError("an envelope's id is not a string")
+	}
+	var ok bool
+	if env.typ, ok = unquote(typ); !ok {
+		return env, protocolError("an envelope's type has half a surrogate pair")
+	}
+	if id != nil {
+		if env.id, ok = unquote(id); !ok {
+			return env, protocolError("an envelope's id has half a surrogate pair")
+		}
+	}
+	return env, nil
+}
+
+// isControl says whether the envelope is for the hub or the spoke itself.
+func (e *envelope) isControl() bool {
+	return len(e.typ) >= 2 && e.typ[0] == '_' && e.typ[1] == '_'
+}
+
+// event makes an Event of what a hub sent, and its topic. They keep nothing of the
+// frame.
+func (e *envelope) event() (ev Event, topic string, err error) {
+	if len(e.id) == 0 {
+		topic = string(e.typ)
+		ev.Type = topic
+	} else {
+		topic = string(e.typ) + ":" + string(e.id)
+		ev.Type, ev.ID = topic[:len(e.typ)], topic[len(e.typ)+1:]
+	}
+	if e.from != nil {
+		digits := bytes.Trim(e.from, `"`)
+		if len(digits) != hex.EncodedLen(len(ev.From)) {
+			return ev, topic, errFrom
+		}
+		if _, err := hex.Decode(ev.From[:], digits); err != nil {
+			return ev, topic, errFrom
+		}
+	}
+	if e.payload != nil {
+		ev.Payload = append(json.RawMessage(nil), e.payload...)
+	}
+	return ev, topic, nil
+}
+
+// The types of control events.
+const (
+	typeSubscribe   = "__subscribe"
+	typeUnsubscribe = "__unsubscribe"
+	typeAck         = "__ack"
+	typeError       = "__error"
+)
+
+// The codes of __error.
+const (
+	refusedForbidden = "forbidden"
+	refusedTopic     = "invalid_topic"
+	refusedTooMany   = "too_many_subscriptions"
+	refusedPayload   = "invalid_payload"
+)
+
+// controlTopics reads the payload of __subscribe and __unsubscribe. ok is false
+// where its shape is wrong; err is set where the protocol was broken.
+func controlTopics(payload []byte) (topics []string, ok bool, err error) {
+	var one, many []byte
+	obj := object{text: payload}
+	for obj.next() {
+		var seen *[]byte
+		switch string(obj.name) {
+		case "topic":
+			seen = &one
+		case "topics":
+			seen = &many
+		default:
+			continue
+		}
+		if *seen != nil {
+			return nil, false, nil
+		}
+		*seen = obj.value
+	}
+	if !obj.complete() || (one == nil) == (many == nil) {
+		return nil, false, nil
+	}
+	list := array{text: many}
+	if one != nil {
+		list = array{only: one}
+	}
+	for list.next() {
+		if list.value[0] != '"' {
+			return nil, false, nil
+		}
+		topic, ok := unquote(list.value)
+		if !ok {
+			return nil, false, protocolError("a topic has half a surrogate pair")
+		}
+		topics = append(topics, string(topic))
+	}
+	return topics, list.complete(), nil
+}
+
+// ackFrame answers a control event that succeeded.
+func ackFrame(id string) string {
+	return string(appendFrame(nil, []byte(typeAck), []byte(id), nil, NodeID{}))
+}
+
+// errorFrame answers a control event that was refused.
+func errorFrame(id, code, topic, text string) string {
+	payload := append([]byte(`{"code":`), '"')
+	payload = append(append(payload, code...), `","topic":`...)
+	payload = appendQuoted(payload, []byte(strings.ToValidUTF8(topic, "\uFFFD")))
+	payload = append(payload, `,"message":`...)
+	payload = appendQuoted(payload, []byte(strings.ToValidUTF8(text, "\uFFFD")))
+	payload = append(payload, '}')
+	return string(appendFrame(nil, []byte(typeError), []byte(id), payload, NodeID{}))
+}
+
+// subscribeFrame is what a spoke sends to add or remove one topic, or none.
+func subscribeFrame(typ, id, topic string) string {
+	payload := []byte(`{"topics":[`)
+	if topic != "" {
+		payload = appendQuoted(payload, []byte(topic))
+	}
+	payload = append(payload, "]}"...)
+	return string(appendFrame(nil, []byte(typ), []byte(id), payload, NodeID{}))
+}
+
+const (
+	minBuffer = 4 << 10  // what an idle reader holds
+	maxBuffer = 64 << 10 // what one read asks for at most
+)
+
+// A frameReader cuts the bytes of a stream into frames. Its buffer grows as bytes
+// arrive, never because a peer said how many it would send.
+type frameReader struct {
+	read func([]byte) (int, error)
+	max  int // bytes a frame may have
+
+	buf   []byte
+	start int // what is read but not returned yet: buf[start:end]
+	end   int
+	quiet int // reads in a row that a small buffer would have served
+}
+
+// next returns the next frame's body, which is valid until the next call. At the
+// end of the stream it returns io.EOF, or io.ErrUnexpectedEOF inside a frame.
+func (f *frameReader) next() ([]byte, error) {
+	for {
+		body, err := f.take()
+		if body != nil || err != nil {
+			return body, err
+		}
+		if err := f.fill(); err != nil {
+			if err == io.EOF && f.end > f.start {
+				err = io.ErrUnexpectedEOF
+			}
+			return nil, err
+		}
+	}
+}
+
+// waits says whether next would have to read.
+func (f *frameReader) waits() bool {
+	have := f.buf[f.start:f.end]
+	return len(have) < headerSize || uint64(len(have)) < headerSize+uint64(binary.BigEndian.Uint32(have))
+}
+
+// take returns the frame at the buffer's start, if all of it is there.
+func (f *frameReader) take() ([]byte, error) {
+	have := f.buf[f.start:f.end]
+	if len(have) < headerSize {
+		return nil, nil
+	}
+	n := binary.BigEndian.Uint32(have)
+	if n == 0 || uint64(n) > uint64(f.max) {
+		return nil, protocolError("a frame of %d bytes; 1 to %d are allowed", n, f.max)
+	}
+	size := headerSize + int(n)
+	if len(have) < size {
+		return nil, nil
+	}
+	f.start += size
+	return have[headerSize:size:size], nil
+}
+
+// fill reads once, behind what is there. It makes the buffer as large as the
+// traffic wants: doubled where it is full, small again after a while of quiet.
+func (f *frameReader) fill() error {
+	have := f.end - f.start
+	switch {
+	case have == 0 && (f.buf == nil || len(f.buf) > minBuffer && f.quiet >= 16):
+		f.buf, f.quiet = make([]byte, minBuffer), 0
+	case have == len(f.buf):
+		bigger := make([]byte, 2*len(f.buf))
+		copy(bigger, f.buf)
+		f.buf = bigger
+	default:
+		copy(f.buf, f.buf[f.start:f.end])
+	}
+	f.start, f.end = 0, have
+
+	room := f.buf[have:min(len(f.buf), have+maxBuffer)]
+	n, err := f.read(room)
+	f.end += n
+	if n > minBuffer {
+		f.quiet = 0
+	} else {
+		f.quiet++
+	}
+	if n == len(room) && f.end == len(f.buf) && len(f.buf) < maxBuffer {
+		f.buf = append(f.buf, make([]byte, len(f.buf))...)
+	}
+	if n > 0 {
+		return nil // an error that came with bytes comes again without
+	}
+	if err == nil {
+		err = io.ErrNoProgress
+	}
+	return err
+}

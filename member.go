@@ -1,0 +1,248 @@
+package irohub
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A member is a spoke as its hub has it: one stream. This file is its reader: it
+// turns frames into what they ask of the router, and asks the application whether
+// they may.
+type member struct {
+	// Immutable.
+	hub  *Hub
+	peer *peer
+	id   NodeID
+	link *link
+	free chan *inbound // from the router, which is done with one; capacity 2: all there are
+
+	// Owned by the router; number, since and cut can be read by the reader once it
+	// has had the router's answer, or seen the link's end.
+	subscriber subscriber
+	number     uint64
+	since      time.Time
+	cut        SpokeInfo // as it was when it was cut off as too slow
+
+	// Owned by the reader.
+	silent *time.Timer // ends the stream unless a whole frame comes
+	joined bool
+	ops    *inbound // being filled
+	buf    []byte   // to encode in
+}
+
+// maxOps is how many frames a reader hands to the router at once: enough for the
+// channel to cost little for each, few enough to hold little memory.
+const maxOps = 64
+
+// read is the reader's goroutine, which is the spoke's for callbacks too.
+func (m *member) read() {
+	opts := &m.hub.opts
+	m.silent = time.AfterFunc(opts.HandshakeTimeout, func() {
+		m.link.cancel(&CloseError{Code: CodeTimeout, Reason: "no whole frame in time"})
+	})
+	err := m.link.readLoop(opts.MaxFrame, m.take, m.flush)
+	m.silent.Stop()
+	switch {
+	case err == io.EOF && m.joined:
+		m.ended()
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		m.link.cancel(protocolError("the stream ends inside a frame"))
+	default:
+		m.link.cancel(err)
+	}
+	<-m.link.closed
+	if m.joined {
+		m.goodbye(m.link.err())
+	}
+}
+
+// ended tells the router that the spoke has closed its half.
+func (m *member) ended() {
+	select {
+	case m.hub.inbox.finish <- m:
+	case <-m.link.ctx.Done():
+	case <-m.hub.inbox.done:
+	}
+}
+
+func (m *member) goodbye(err error) {
+	opts := &m.hub.opts
+	info := SpokeInfo{ID: m.id, Number: m.number, Since: m.since}
+	if m.cut.Number != 0 {
+		info = m.cut
+		opts.Logger.Warn("spoke is too slow", "node", m.id, "spoke", m.number, "bytes", info.WaitingBytes, "events", info.WaitingEvents)
+		if opts.OnBackpressure != nil {
+			m.call("OnBackpressure", func() { opts.OnBackpressure(info) })
+		}
+	}
+	opts.Logger.Info("spoke disconnected", "node", m.id, "spoke", m.number, "err", err)
+	if opts.OnDisconnect != nil {
+		m.call("OnDisconnect", func() { opts.OnDisconnect(info, err) })
+	}
+}
+
+func (m *member) call(name string, f func()) {
+	guard(m.hub.opts.Logger, name, func() error { f(); return nil })
+}
+
+// join makes the stream a spoke, as its first frame has come.
+func (m *member) join() error {
+	m.silent.Stop()
+	m.peer.silent.Stop()
+	q := request[*member]{m, make(chan error, 1)}
+	if err := m.post(q); err != nil {
+		return err
+	}
+	if err := <-q.reply; err != nil {
+		return err
+	}
+	m.joined = true
+	opts := &m.hub.opts
+	opts.Logger.Info("spoke connected", "node", m.id, "spoke", m.number)
+	if opts.OnConnect != nil {
+		m.call("OnConnect", func() { opts.OnConnect(SpokeInfo{ID: m.id, Number: m.number, Since: m.since}) })
+	}
+	return nil
+}
+
+func (m *member) post(q request[*member]) error {
+	select {
+	case m.hub.inbox.join <- q:
+		return nil
+	case <-m.link.ctx.Done():
+		return m.link.err()
+	case <-m.hub.inbox.done:
+		return errShutdown
+	}
+}
+
+// take makes an op of one frame. What it keeps of the frame, it copies.
+func (m *member) take(body []byte) error {
+	env, err := parseEnvelope(body)
+	if err != nil {
+		return err
+	}
+	if !m.joined {
+		if err := m.join(); err != nil {
+			return err
+		}
+	}
+	if m.ops == nil {
+		select {
+		case m.ops = <-m.free:
+		case <-m.link.ctx.Done():
+			return m.link.err()
+		case <-m.hub.inbox.done:
+			return errShutdown
+		}
+	}
+	var op op
+	if env.isControl() {
+		op, err = m.control(&env)
+	} else {
+		op = m.event(&env)
+	}
+	if err != nil {
+		return err
+	}
+	m.ops.ops = append(m.ops.ops, op)
+	if len(m.ops.ops) == maxOps {
+		return m.flush()
+	}
+	return nil
+}
+
+// flush hands to the router what has come.
+func (m *member) flush() error {
+	if m.ops == nil {
+		return nil
+	}
+	select {
+	case m.hub.inbox.inbound <- m.ops:
+		m.ops = nil
+		return nil
+	case <-m.link.ctx.Done():
+		return m.link.err()
+	case <-m.hub.inbox.done:
+		return errShutdown
+	}
+}
+
+// event makes an op of an event that the spoke publishes.
+func (m *member) event(env *envelope) op {
+	opts := &m.hub.opts
+	var msg message
+	m.buf = appendTopic(m.buf[:0], env.typ, env.id)
+	msg, m.buf = newMessage(m.buf, len(env.typ), env.payload, m.id)
+	msg.sender = &m.subscriber
+	topic := msg.name()
+	if err := validTopic(topic); err != nil {
+		return refuse("", refusedTopic, topic, err)
+	}
+	if err := m.allow("AllowPublish", opts.AllowPublish, topic); err != nil {
+		return refuse("", refusedForbidden, topic, err)
+	}
+	if size := len(msg.frame()) - headerSize; size > opts.MaxFrame {
+		// A spoke with the same limit could not take it.
+		return refuse("", refusedPayload, topic, fmt.Errorf("with its from, the frame has %d bytes, the limit is %d", size, opts.MaxFrame))
+	}
+	if opts.Forward != nil {
+		m.call("Forward", func() { msg.forward = opts.Forward(m.id, topic) })
+	}
+	return op{kind: opPublish, event: msg}
+}
+
+// control makes an op of a control event.
+func (m *member) control(env *envelope) (op, error) {
+	o := op{id: string(env.id)}
+	switch string(env.typ) {
+	case typeSubscribe:
+		o.kind = opSubscribe
+	case typeUnsubscribe:
+		o.kind = opUnsubscribe
+	default:
+		return op{kind: opIgnore}, nil
+	}
+	topics, ok, err := controlTopics(env.payload)
+	if err != nil {
+		return o, err
+	}
+	if !ok {
+		return refuse(o.id, refusedPayload, "", errors.New(`the payload is neither {"topic":string} nor {"topics":[string]}`)), nil
+	}
+	slices.Sort(topics)
+	o.topics = slices.Compact(topics)
+	for _, topic := range o.topics {
+		if err := validTopic(topic); err != nil {
+			return refuse(o.id, refusedTopic, topic, err), nil
+		}
+		if o.kind == opUnsubscribe {
+			continue
+		}
+		// A mailbox is its owner's alone, and so the pattern of all mailboxes nobody's.
+		if owner, direct := strings.CutPrefix(topic, directPrefix); direct && owner != m.id.String() {
+			return refuse(o.id, refusedForbidden, topic, errors.New("the mailbox of another node")), nil
+		}
+		if err := m.allow("AllowSubscribe", m.hub.opts.AllowSubscribe, topic); err != nil {
+			return refuse(o.id, refusedForbidden, topic, err), nil
+		}
+	}
+	return o, nil
+}
+
+func (m *member) allow(name string, policy func(NodeID, string) error, topic string) error {
+	if policy == nil {
+		return nil
+	}
+	return guard(m.hub.opts.Logger, name, func() error { return policy(m.id, topic) })
+}
+
+// refuse answers what the reader does not let through. The answer takes the router's
+// way all the same, to stay in order with others.
+func refuse(id, code, topic string, err error) op {
+	return op{kind: opRefuse, reply: errorFrame(id, code, topic[:min(len(topic), maxTopic)], err.Error())}
+}

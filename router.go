@@ -1,0 +1,431 @@
+package irohub
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// An inbox is how all others reach the router: channels that any goroutine may send
+// to, and never without waiting for closing or done besides, since nobody receives
+// after that. None of the former is ever closed. Where no buffer is named there is
+// none: what was sent is then being dealt with.
+type inbox struct {
+	publish  chan message  // from Hub.Publish; buffered, so that a round finds several
+	inbound  chan *inbound // from readers; buffered likewise, at most two of each reader
+	begin    chan *peer    // a connection's first packet has come
+	settle   chan *peer    // it has failed
+	join     chan request[*member]
+	finish   chan *member // the spoke has closed its half
+	leave    chan *member // its stream is closed
+	listen   chan request[*Subscription]
+	unlisten chan *Subscription
+	stats    chan chan Stats // of this and the next two, each with room for the answer
+	spokes   chan chan []SpokeInfo
+	topics   chan chan map[string]int
+	shutdown chan struct{} // end once all that waits is written
+	quit     chan struct{} // end now
+
+	closing chan struct{} // closed by the router once it takes nothing new
+	done    chan struct{} // closed by the router at its end
+	final   Stats         // written before done is closed
+}
+
+// A router is the one goroutine that knows the spokes, the listeners and the table,
+// and the only one that can reach this struct. It answers what its inbox brings by a
+// reply, a full outbox or a cancelled context, none of which can block it.
+type router struct {
+	*inbox
+	opts HubOptions
+
+	fanout
+	members   map[*member]struct{}
+	byNode    map[NodeID][]*member // the oldest first
+	listeners map[*Subscription]struct{}
+	pending   []*peer // without a spoke yet, the oldest first
+	draining  bool
+	quitting  bool
+
+	last   uint64 // number of the newest spoke
+	counts Stats
+}
+
+// A request is what is answered with an error or nil. The reply has room for it.
+type request[T any] struct {
+	value T
+	reply chan error
+}
+
+// inbound is what a reader has made of the frames that it found waiting. A reader
+// has two and fills one while the router works through the other.
+type inbound struct {
+	from *member
+	ops  []op
+}
+
+// An op is what one frame asks of the router.
+type op struct {
+	kind   opKind
+	event  message  // opPublish
+	topics []string // opSubscribe, opUnsubscribe
+	id     string   // of the answer to these; empty: none but to a refusal
+	reply  string   // opRefuse: the frame
+}
+
+type opKind uint8
+
+const (
+	opPublish opKind = iota
+	opSubscribe
+	opUnsubscribe
+	opRefuse // what the reader has refused itself
+	opIgnore // a control event of an unknown type
+)
+
+const (
+	roundSize    = 1 << 14 // deliveries gathered before a flush; bounds what one round adds to the delay of the first
+	publishQueue = 256     // events that wait for the router; more of them make larger rounds, but hold memory
+	inboundQueue = 64
+)
+
+func newInbox() *inbox {
+	return &inbox{
+		publish:  make(chan message, publishQueue),
+		inbound:  make(chan *inbound, inboundQueue),
+		begin:    make(chan *peer),
+		settle:   make(chan *peer),
+		join:     make(chan request[*member]),
+		finish:   make(chan *member),
+		leave:    make(chan *member),
+		listen:   make(chan request[*Subscription]),
+		unlisten: make(chan *Subscription),
+		stats:    make(chan chan Stats),
+		spokes:   make(chan chan []SpokeInfo),
+		topics:   make(chan chan map[string]int),
+		shutdown: make(chan struct{}),
+		quit:     make(chan struct{}),
+		closing:  make(chan struct{}),
+		done:     make(chan struct{}),
+	}
+}
+
+func newRouter(in *inbox, opts HubOptions) *router {
+	return &router{
+		inbox:     in,
+		opts:      opts,
+		fanout:    fanout{table: newTable()},
+		members:   make(map[*member]struct{}),
+		byNode:    make(map[NodeID][]*member),
+		listeners: make(map[*Subscription]struct{}),
+	}
+}
+
+func (r *router) run() {
+	for !r.quitting && (!r.draining || len(r.members) > 0) {
+		select {
+		case m := <-r.publish:
+			r.route(&m)
+		case in := <-r.inbound:
+			r.work(in)
+		case p := <-r.begin:
+			r.admit(p)
+		case p := <-r.settle:
+			r.settled(p)
+		case q := <-r.join:
+			q.reply <- r.joined(q.value)
+		case m := <-r.finish:
+			r.finished(m)
+		case m := <-r.leave:
+			r.remove(m, nil)
+		case q := <-r.listen:
+			q.reply <- r.listened(q.value)
+		case sub := <-r.unlisten:
+			r.unlistened(sub, nil)
+		case c := <-r.stats:
+			c <- r.statistics()
+		case c := <-r.spokes:
+			c <- r.spokeList()
+		case c := <-r.topics:
+			c <- maps.Collect(r.table.topics())
+		case <-r.shutdown:
+			r.drain()
+		case <-r.quit:
+			r.end()
+		}
+		if r.gathered >= roundSize || len(r.publish) == 0 && len(r.inbound) == 0 {
+			r.flush()
+		}
+	}
+	r.final = r.statistics()
+	close(r.done)
+}
+
+// route gives one event to all who are to have it.
+func (r *router) route(m *message) {
+	if m.sender == nil {
+		r.counts.Published++
+	} else {
+		r.counts.Received++
+	}
+	r.event++
+	var ev Event // for listeners; made when there is one
+	for _, subs := range r.table.match(m.name()) {
+		for _, sub := range subs {
+			switch {
+			case sub.seen == r.event || sub == m.sender:
+				continue
+			case sub.spoke != nil && m.forward:
+				r.give(sub, m.frame())
+			case sub.listener != nil && m.sender != nil:
+				if ev.Type == "" {
+					ev = m.event()
+				}
+				r.tell(sub, ev)
+			default:
+				continue
+			}
+			sub.seen = r.event
+			r.counts.Delivered++
+		}
+	}
+	r.cutOff()
+}
+
+// cutOff ends those whom the event in hand brought over their limit. It waits until
+// the event has gone round, since it changes the lists that route walks over.
+func (r *router) cutOff() {
+	full := r.takeFull()
+	for _, sub := range full {
+		r.counts.CutOff++
+		if m := sub.spoke; m != nil {
+			m.cut = r.info(m)
+			r.remove(m, errSlow)
+		} else {
+			r.unlistened(sub.listener, errSlow)
+		}
+	}
+	clear(full)
+}
+
+// work does what the frames of one spoke ask, unless it is gone meanwhile.
+func (r *router) work(in *inbound) {
+	m := in.from
+	for i := range in.ops {
+		if _, ok := r.members[m]; !ok || r.draining {
+			break
+		}
+		switch op := &in.ops[i]; op.kind {
+		case opPublish:
+			r.route(&op.event)
+		case opSubscribe:
+			r.subscribe(m, op)
+		case opUnsubscribe:
+			for _, topic := range op.topics {
+				r.table.remove(&m.subscriber, topic)
+			}
+			r.answer(m, op)
+		case opRefuse:
+			r.counts.Refused++
+			r.give(&m.subscriber, op.reply)
+		case opIgnore:
+			r.counts.Ignored++
+		}
+		r.cutOff()
+	}
+	clear(in.ops) // or it would keep what it carried alive
+	in.ops = in.ops[:0]
+	m.free <- in // has room for both
+}
+
+// subscribe adds all topics of a request, or none.
+func (r *router) subscribe(m *member, op *op) {
+	room := r.opts.MaxSubscriptions - len(m.subscriber.at)
+	for _, topic := range op.topics {
+		if r.table.has(&m.subscriber, topic) {
+			continue
+		}
+		if room--; room < 0 {
+			r.counts.Refused++
+			r.give(&m.subscriber, errorFrame(op.id, refusedTooMany, topic, "too many subscriptions"))
+			return
+		}
+	}
+	for _, topic := range op.topics {
+		r.table.add(&m.subscriber, topic)
+	}
+	r.answer(m, op)
+}
+
+// answer acknowledges a request that wants it.
+func (r *router) answer(m *member, op *op) {
+	if op.id != "" {
+		r.give(&m.subscriber, ackFrame(op.id))
+	}
+}
+
+// admit gives a new connection a place among those that have not sent a frame yet.
+// Where there is none, the oldest loses its own: a good peer needs it for a few
+// round trips, while one that stalls would keep it for the whole timeout.
+func (r *router) admit(p *peer) {
+	if r.draining {
+		p.cancel(errShutdown)
+		return
+	}
+	if len(r.pending) >= r.opts.MaxPending {
+		r.counts.Rejected++
+		r.pending[0].cancel(&CloseError{Code: CodeTooMany, Reason: "too many handshakes"})
+		r.pending = slices.Delete(r.pending, 0, 1)
+	}
+	r.pending = append(r.pending, p)
+}
+
+func (r *router) settled(p *peer) {
+	if i := slices.Index(r.pending, p); i >= 0 {
+		r.pending = slices.Delete(r.pending, i, i+1)
+	}
+}
+
+// joined makes a stream a spoke.
+func (r *router) joined(m *member) error {
+	r.settled(m.peer)
+	if r.draining {
+		return errShutdown
+	}
+	if err := m.link.ctx.Err(); err != nil {
+		return m.link.err() // its leave has been here already
+	}
+	same := r.byNode[m.id]
+	if len(same) >= r.opts.MaxSpokesPerNode {
+		r.remove(same[0], &CloseError{Code: CodeTooMany, Reason: "replaced by a newer spoke of the same node"})
+	}
+	if len(r.members) >= r.opts.MaxSpokes {
+		r.counts.Rejected++
+		return &CloseError{Code: CodeTooMany, Reason: "too many spokes"}
+	}
+	r.last++
+	m.number, m.since = r.last, time.Now()
+	r.members[m] = struct{}{}
+	r.byNode[m.id] = append(r.byNode[m.id], m)
+	return nil
+}
+
+// remove forgets a spoke; with a reason, its link ends too. It does nothing where
+// the spoke is gone already: that is settled by identity, so that the end of an old
+// connection cannot take what a newer one of the same node has.
+func (r *router) remove(m *member, reason error) {
+	if _, ok := r.members[m]; !ok {
+		return
+	}
+	r.table.drop(&m.subscriber)
+	delete(r.members, m)
+	same := r.byNode[m.id]
+	if i := slices.Index(same, m); len(same) > 1 {
+		r.byNode[m.id] = slices.Delete(same, i, i+1)
+	} else {
+		delete(r.byNode, m.id)
+	}
+	if reason != nil {
+		m.link.cancel(reason)
+	}
+}
+
+// finished ends a spoke's stream as the spoke has ended its own half, behind what is
+// waiting.
+func (r *router) finished(m *member) {
+	if _, ok := r.members[m]; ok && !r.draining {
+		r.remove(m, nil)
+		m.link.out.finish(&CloseError{})
+	}
+}
+
+func (r *router) listened(sub *Subscription) error {
+	if r.draining {
+		return ErrHubClosed
+	}
+	r.listeners[sub] = struct{}{}
+	if len(sub.topics) == 0 {
+		r.table.add(&sub.subscriber, allTopics)
+	}
+	for _, topic := range sub.topics {
+		r.table.add(&sub.subscriber, topic)
+	}
+	return nil
+}
+
+func (r *router) unlistened(sub *Subscription, reason error) {
+	if _, ok := r.listeners[sub]; !ok {
+		return
+	}
+	r.table.drop(&sub.subscriber)
+	delete(r.listeners, sub)
+	sub.queue.flush()
+	sub.end(reason)
+}
+
+// drain lets nothing new in, and ends each spoke behind what is waiting for it.
+func (r *router) drain() {
+	if r.draining {
+		return
+	}
+	for len(r.publish) > 0 {
+		m := <-r.publish
+		r.route(&m)
+	}
+	for len(r.inbound) > 0 {
+		r.work(<-r.inbound)
+	}
+	r.draining = true
+	close(r.closing)
+	r.flush()
+	for m := range r.members {
+		r.table.drop(&m.subscriber)
+		m.link.out.finish(errShutdown)
+	}
+	r.endOthers()
+}
+
+// end ends all at once.
+func (r *router) end() {
+	if !r.draining {
+		close(r.closing)
+	}
+	r.draining, r.quitting = true, true
+	for m := range r.members {
+		r.remove(m, errShutdown)
+	}
+	r.endOthers()
+}
+
+func (r *router) endOthers() {
+	for sub := range r.listeners {
+		r.unlistened(sub, ErrHubClosed)
+	}
+	for _, p := range r.pending {
+		p.cancel(errShutdown)
+	}
+	r.pending = nil
+}
+
+func (r *router) statistics() Stats {
+	stats := r.counts
+	stats.Spokes, stats.Listeners, stats.Pending = len(r.members), len(r.listeners), len(r.pending)
+	stats.Topics = r.table.len()
+	return stats
+}
+
+func (r *router) info(m *member) SpokeInfo {
+	bytes, events := m.link.out.waiting()
+	return SpokeInfo{
+		ID: m.id, Number: m.number, Since: m.since,
+		Subscriptions: len(m.subscriber.at),
+		WaitingBytes:  bytes, WaitingEvents: events,
+	}
+}
+
+func (r *router) spokeList() []SpokeInfo {
+	list := make([]SpokeInfo, 0, len(r.members))
+	for m := range r.members {
+		list = append(list, r.info(m))
+	}
+	return list
+}

@@ -1,0 +1,405 @@
+package irohub
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"math/rand/v2"
+	"time"
+)
+
+// Errors with which a hub refuses a topic, to be tested for with errors.Is.
+var (
+	ErrForbidden = errors.New("irohub: forbidden")
+	ErrTooMany   = errors.New("irohub: too many subscriptions")
+)
+
+// SpokeOptions are a Spoke's settings. A field left zero has the default that its
+// comment names.
+type SpokeOptions struct {
+	// Limits.
+
+	MaxFrame int // bytes of one frame, either way; 0: 1 MiB
+	MaxQueue int // bytes waiting for one Subscription; over it, that ends with CodeSlow; 0: 1 MiB
+
+	// Time.
+
+	HandshakeTimeout time.Duration // for each attempt to reconnect; 0: 10 s
+	WriteTimeout     time.Duration // without progress in writing to the hub; 0: 10 s
+
+	// Reconnecting. When a connection is lost, the Spoke dials again after a
+	// pause, which doubles from MinBackoff to MaxBackoff, each time shortened by
+	// chance by up to a half. A hub's CodeProtocol or CodeForbidden ends the Spoke
+	// instead, and so does CodeTooMany once connected, since that means that a newer
+	// spoke of the same NodeID took its place; before, the hub is full, and the pause
+	// is MaxBackoff.
+
+	NoReconnect bool          // a lost connection ends the Spoke
+	MinBackoff  time.Duration // 0: 250 ms
+	MaxBackoff  time.Duration // 0: 30 s
+
+	// Callbacks are called one after the other on a goroutine of the Spoke's own,
+	// which also dials: one that blocks delays the next attempt, and nothing else.
+	// They may call any method of the Spoke.
+
+	OnDisconnect func(error) // a connection was lost
+	OnReconnect  func()      // there is a new one, and the hub has acknowledged all subscriptions
+	OnRefused    func(error) // the hub refused an event that was published; wraps ErrForbidden or ErrInvalid
+
+	Logger *slog.Logger // nil: nothing is logged
+}
+
+func (o SpokeOptions) withDefaults() SpokeOptions {
+	o.MaxFrame = cmp.Or(max(o.MaxFrame, 0), maxFrame)
+	o.MaxQueue = cmp.Or(max(o.MaxQueue, 0), maxQueue)
+	o.HandshakeTimeout = cmp.Or(max(o.HandshakeTimeout, 0), handshakeTimeout)
+	o.WriteTimeout = cmp.Or(max(o.WriteTimeout, 0), writeTimeout)
+	o.MinBackoff = cmp.Or(max(o.MinBackoff, 0), 250*time.Millisecond)
+	o.MaxBackoff = max(o.MinBackoff, cmp.Or(max(o.MaxBackoff, 0), 30*time.Second))
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
+	return o
+}
+
+// A Spoke is a connection to a hub that comes back by itself. Its methods may be
+// called from any goroutine.
+type Spoke struct {
+	// Immutable.
+	endpoint Endpoint
+	addr     Addr
+	opts     SpokeOptions
+	inbox    *spokeInbox
+
+	// published: frames from Publish to the writer of whichever link there is.
+	// Buffered, so that a write carries several; never closed.
+	published chan string
+}
+
+// publishBuffer is how many events Publish may be ahead of the network.
+const publishBuffer = 64
+
+// Dial connects to the hub at addr and returns once the hub has taken the Spoke in:
+// an error that wraps a *[CloseError] with [CodeForbidden] if it has not. ctx bounds the
+// call alone. The endpoint stays the caller's to close, after the Spoke.
+func Dial(ctx context.Context, endpoint Endpoint, addr Addr, opts SpokeOptions) (*Spoke, error) {
+	base, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	s := &Spoke{
+		endpoint:  endpoint,
+		addr:      addr,
+		opts:      opts.withDefaults(),
+		inbox:     newSpokeInbox(),
+		published: make(chan string, publishBuffer),
+	}
+	// The router's goroutine: ended by Close or by the keeper, and waited for by
+	// whoever waits for its done.
+	go newSpokeRouter(s.inbox, s.published, cancel).run()
+	l, err := s.connect(ctx, base)
+	if err != nil {
+		send(s.inbox, s.inbox.failed, err)
+		return nil, fmt.Errorf("irohub: dialing %s: %w", addr, err)
+	}
+	// The keeper's goroutine: ended by the router's end, or by an end that no
+	// reconnecting mends, which it tells the router.
+	go s.keep(base, l)
+	return s, nil
+}
+
+// Publish hands an event to the hub, which gives it to its own listeners and, where its
+// policy is to forward it, to other spokes, but not to this one. It returns as soon as
+// the event is queued for writing; it waits while the queue is full, and so while the
+// Spoke is disconnected. Events that were on their way when a connection was lost are
+// lost. An event that is not allowed gets an error that wraps [ErrInvalid]; after
+// the end of the Spoke, every one gets what ended it.
+func (s *Spoke) Publish(ctx context.Context, ev Event) error {
+	m, err := ev.encode(s.opts.MaxFrame - fromOverhead)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-s.inbox.closing: // or select would choose by chance
+		return s.inbox.ended()
+	default:
+	}
+	select {
+	case s.published <- m.frame():
+		return nil
+	case <-s.inbox.closing:
+		return s.inbox.ended()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Subscribe listens to one topic or several, which may be patterns T:*, and returns once
+// the hub has acknowledged all of them: what it publishes from then on comes. It waits
+// while the Spoke is disconnected. The hub's refusal is an error that wraps
+// [ErrForbidden], [ErrTooMany] or [ErrInvalid]. When ctx ends first, nothing stays
+// subscribed.
+func (s *Spoke) Subscribe(ctx context.Context, topics ...string) (*Subscription, error) {
+	if len(topics) == 0 {
+		return nil, fmt.Errorf("%w: a spoke subscribes to at least one topic", ErrInvalid)
+	}
+	for _, topic := range topics {
+		if err := validTopic(topic); err != nil {
+			return nil, err
+		}
+	}
+	sub := newSubscription(topics, s.opts.MaxQueue, s.inbox.unlisten, s.inbox.done)
+	q := request[*Subscription]{sub, make(chan error, 1)}
+	if !send(s.inbox, s.inbox.listen, q) {
+		return nil, s.inbox.ended()
+	}
+	select {
+	case err := <-q.reply:
+		if err != nil {
+			return nil, err
+		}
+		return sub, nil
+	case <-ctx.Done():
+		sub.Close()
+		return nil, ctx.Err()
+	}
+}
+
+// Close ends the Spoke on purpose: it writes what Publish has queued, waits until the
+// hub has acknowledged it, and closes the connection. It returns an error if that
+// failed, or if a connection was missing for it. It gives up after the WriteTimeout
+// without progress. Later calls return what the first did.
+func (s *Spoke) Close() error {
+	send(s.inbox, s.inbox.close, struct{}{})
+	<-s.inbox.done
+	if s.inbox.err == errSpokeClosed {
+		return nil
+	}
+	return s.inbox.err
+}
+
+// keep is the keeper's goroutine: it sees to it that there is a link, and calls the
+// application.
+func (s *Spoke) keep(ctx context.Context, l *link) {
+	pause := s.opts.MinBackoff
+	for {
+		since := time.Now()
+		err := s.watch(l)
+		if s.final(err) {
+			send(s.inbox, s.inbox.failed, err)
+			return
+		}
+		s.opts.Logger.Info("disconnected", "hub", s.addr.ID, "err", err)
+		if s.opts.OnDisconnect != nil {
+			s.call("OnDisconnect", func() { s.opts.OnDisconnect(err) })
+		}
+		if time.Since(since) >= s.opts.MaxBackoff {
+			pause = s.opts.MinBackoff // it held; a link that never does is not to hammer
+		}
+		if l, pause, err = s.redial(ctx, pause); err != nil {
+			send(s.inbox, s.inbox.failed, err)
+			return
+		}
+		s.opts.Logger.Info("reconnected", "hub", s.addr.ID)
+		if s.opts.OnReconnect != nil {
+			s.call("OnReconnect", s.opts.OnReconnect)
+		}
+	}
+}
+
+// watch waits for the link's end, and passes on what the hub refuses meanwhile.
+func (s *Spoke) watch(l *link) error {
+	for {
+		select {
+		case err := <-s.inbox.refused:
+			s.opts.Logger.Warn("event refused", "err", err)
+			if s.opts.OnRefused != nil {
+				s.call("OnRefused", func() { s.opts.OnRefused(err) })
+			}
+		case <-l.closed:
+			return l.err()
+		}
+	}
+}
+
+// final says whether the end of an established link is the end of the Spoke.
+func (s *Spoke) final(err error) bool {
+	if end := closeError(err); end != nil {
+		switch end.Code {
+		case CodeProtocol, CodeForbidden, CodeTooMany:
+			return true
+		}
+	}
+	select {
+	case <-s.inbox.closing:
+		return true
+	default:
+		return s.opts.NoReconnect
+	}
+}
+
+// redial dials until there is a link. It returns the pause that the next loss begins
+// with, and an error only where it is of no use to go on.
+func (s *Spoke) redial(ctx context.Context, pause time.Duration) (*link, time.Duration, error) {
+	for {
+		timer := time.NewTimer(pause - time.Duration(rand.Int64N(int64(pause)/2+1)))
+		select {
+		case <-timer.C:
+		case <-s.inbox.done:
+			timer.Stop()
+			return nil, 0, s.inbox.err
+		}
+		attempt, cancel := context.WithTimeout(ctx, s.opts.HandshakeTimeout)
+		l, err := s.connect(attempt, ctx)
+		cancel()
+		pause = min(2*pause, s.opts.MaxBackoff)
+		if err == nil {
+			return l, pause, nil
+		}
+		s.opts.Logger.Debug("dialing failed", "hub", s.addr.ID, "err", err)
+		if end := closeError(err); end != nil {
+			switch end.Code {
+			case CodeProtocol, CodeForbidden:
+				return nil, 0, err
+			case CodeTooMany:
+				pause = s.opts.MaxBackoff
+			}
+		}
+	}
+}
+
+func (s *Spoke) call(name string, f func()) {
+	guard(s.opts.Logger, name, func() error { f(); return nil })
+}
+
+// connect makes a link and returns it once the hub has acknowledged all subscriptions.
+// base bounds the link's life, ctx the call.
+func (s *Spoke) connect(ctx, base context.Context) (*link, error) {
+	conn, err := s.endpoint.Dial(ctx, s.addr)
+	if err != nil {
+		return nil, err
+	}
+	stream, err := conn.OpenStream(ctx)
+	if err != nil {
+		conn.Close(0, "")
+		return nil, err
+	}
+	l := newLink(base, stream, math.MaxInt, s.opts.WriteTimeout)
+	l.published, l.ready = s.published, make(chan struct{})
+	l.shut = func(end *CloseError) { conn.Close(end.Code, end.Reason) }
+
+	// The reader, and the writer, which waits for it. Both are ended by the link's
+	// context, and nothing of the application is called on them; the router waits
+	// for the writer's down, the keeper for closed.
+	read := make(chan struct{})
+	go func() {
+		s.read(l, conn)
+		close(read)
+	}()
+	go func() {
+		l.write()
+		<-read
+		send(s.inbox, s.inbox.down, l)
+		close(l.closed)
+	}()
+	if !send(s.inbox, s.inbox.up, l) {
+		l.cancel(s.inbox.err)
+	}
+	select {
+	case <-l.ready:
+		return l, nil
+	case <-ctx.Done():
+		l.cancel(ctx.Err())
+	case <-l.ctx.Done():
+	}
+	<-l.closed
+	return nil, l.err()
+}
+
+// read is the reader's goroutine: it hands to the router what the hub sends.
+func (s *Spoke) read(l *link, conn Conn) {
+	r := spokeReader{link: l, inbox: s.inbox, free: make(chan *arrivals, 2)}
+	r.free <- &arrivals{free: r.free}
+	r.free <- &arrivals{free: r.free}
+	err := l.readLoop(s.opts.MaxFrame, r.take, r.flush)
+	if err == io.EOF {
+		// The hub has ended the stream; why, it says in closing the connection.
+		ctx, cancel := context.WithTimeoutCause(l.ctx, s.opts.WriteTimeout, &CloseError{Code: CodeTimeout, Reason: "the hub ended its stream only"})
+		if err = conn.Wait(ctx); closeError(err) == nil {
+			err = context.Cause(ctx)
+		}
+		cancel()
+	}
+	l.cancel(err)
+}
+
+// A spokeReader makes arrivals of frames.
+type spokeReader struct {
+	link  *link
+	inbox *spokeInbox
+	free  chan *arrivals // from the router, which is done with them; capacity 2: all there are
+	next  *arrivals      // being filled
+}
+
+// take makes an arrival of one frame. What it keeps of the frame, it copies.
+func (r *spokeReader) take(body []byte) error {
+	env, err := parseEnvelope(body)
+	if err != nil {
+		return err
+	}
+	var a arrival
+	switch {
+	case !env.isControl():
+		if a.event, a.topic, err = env.event(); err != nil {
+			return err
+		}
+	case string(env.typ) == typeAck:
+		a.answer, a.id = true, string(env.id)
+	case string(env.typ) == typeError:
+		a.answer, a.id, a.refusal = true, string(env.id), refusalError(env.payload)
+	default:
+		return nil // of a later version of the protocol
+	}
+	if r.next == nil {
+		select {
+		case r.next = <-r.free:
+		case <-r.link.ctx.Done():
+			return r.link.err()
+		}
+	}
+	r.next.items = append(r.next.items, a)
+	if len(r.next.items) == maxOps {
+		return r.flush()
+	}
+	return nil
+}
+
+// flush hands to the router what has come.
+func (r *spokeReader) flush() error {
+	if r.next == nil {
+		return nil
+	}
+	select {
+	case r.inbox.inbound <- r.next:
+		r.next = nil
+		return nil
+	case <-r.link.ctx.Done():
+		return r.link.err()
+	}
+}
+
+// refusalError makes an error of what a hub refuses.
+func refusalError(payload []byte) error {
+	var refusal struct{ Code, Topic, Message string }
+	if json.Unmarshal(payload, &refusal) != nil {
+		return fmt.Errorf("%w: the hub refused something without saying what", ErrInvalid)
+	}
+	kind := ErrInvalid
+	switch refusal.Code {
+	case refusedForbidden:
+		kind = ErrForbidden
+	case refusedTooMany:
+		kind = ErrTooMany
+	}
+	return fmt.Errorf("%w: topic %q: %s", kind, refusal.Topic, refusal.Message)
+}

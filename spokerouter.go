@@ -1,0 +1,373 @@
+package irohub
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+)
+
+// A spokeInbox is how all others reach a spoke's router, as the inbox is for a hub's:
+// nobody sends without waiting for done besides.
+type spokeInbox struct {
+	inbound  chan *arrivals // from the reader
+	listen   chan request[*Subscription]
+	unlisten chan *Subscription
+	up       chan *link    // a new link, whose reader and writer run
+	down     chan *link    // they have ended
+	failed   chan error    // there will be no link any more
+	close    chan struct{} // end on purpose
+
+	// refused: from the router to the keeper, which tells the application.
+	// Capacity 16; what finds it full is dropped.
+	refused chan error
+
+	closing chan struct{} // closed by the router once it takes nothing new
+	done    chan struct{} // closed by the router at its end
+	err     error         // why; written before done is closed
+}
+
+func newSpokeInbox() *spokeInbox {
+	return &spokeInbox{
+		inbound:  make(chan *arrivals),
+		listen:   make(chan request[*Subscription]),
+		unlisten: make(chan *Subscription),
+		up:       make(chan *link),
+		down:     make(chan *link),
+		failed:   make(chan error),
+		close:    make(chan struct{}),
+		refused:  make(chan error, 16),
+		closing:  make(chan struct{}),
+		done:     make(chan struct{}),
+	}
+}
+
+// send sends to the router; false: it has ended.
+func send[T any](in *spokeInbox, to chan<- T, v T) bool {
+	select {
+	case to <- v:
+		return true
+	case <-in.done:
+		return false
+	}
+}
+
+var errSpokeClosed = &CloseError{Reason: "spoke closed"}
+
+// ended is what a Spoke answers with from its Close on.
+func (in *spokeInbox) ended() error {
+	select {
+	case <-in.done:
+		return in.err
+	default:
+		return errSpokeClosed
+	}
+}
+
+// arrivals are what a reader has made of the frames that it found waiting. It has two
+// of them and fills one while the router works through the other.
+type arrivals struct {
+	items []arrival
+	free  chan<- *arrivals
+}
+
+// An arrival is an event, or the hub's answer to a request.
+type arrival struct {
+	event   Event
+	topic   string
+	answer  bool
+	id      string // of the answer
+	refusal error  // nil: an acknowledgement
+}
+
+// A spokeRouter is the one goroutine of a Spoke that knows its Subscriptions, and what
+// the hub has been asked for on their behalf.
+type spokeRouter struct {
+	*spokeInbox
+	published <-chan string
+	cancel    func(error) // ends dialling
+
+	fanout
+	listeners map[*Subscription]*call
+	interests map[string]*interest
+	link      *link
+	requests  map[string]pending // by id, of this link
+	lastID    uint64
+	resuming  int // requests that the link's ready waits for
+	closed    bool
+	ended     bool
+}
+
+// A call is one Spoke.Subscribe.
+type call struct {
+	reply   chan error // nil: it has been answered
+	missing int        // topics that are not acknowledged
+}
+
+// An interest is a topic that some Subscription has.
+type interest struct {
+	acked   bool            // over this link
+	waiting []*Subscription // for that
+}
+
+// A pending request is one that the hub has not answered yet.
+type pending struct {
+	topic  string // empty: the greeting
+	resume bool   // the link's ready waits for it
+}
+
+func newSpokeRouter(in *spokeInbox, published <-chan string, cancel func(error)) *spokeRouter {
+	return &spokeRouter{
+		spokeInbox: in,
+		published:  published,
+		cancel:     cancel,
+		fanout:     fanout{table: newTable()},
+		listeners:  make(map[*Subscription]*call),
+		interests:  make(map[string]*interest),
+	}
+}
+
+func (r *spokeRouter) run() {
+	for !r.ended {
+		select {
+		case a := <-r.inbound:
+			r.work(a)
+		case q := <-r.listen:
+			r.listened(q.value, q.reply)
+		case sub := <-r.unlisten:
+			r.unlistened(sub, nil)
+		case l := <-r.up:
+			r.linked(l)
+		case l := <-r.down:
+			r.unlinked(l)
+		case err := <-r.failed:
+			r.end(err)
+		case <-r.close:
+			r.finish()
+		}
+		r.flush()
+		if r.link != nil {
+			r.link.out.flush()
+		}
+	}
+	close(r.done)
+}
+
+// work passes events on to the listeners, and answers to those who wait for them.
+func (r *spokeRouter) work(in *arrivals) {
+	for i := range in.items {
+		if a := &in.items[i]; a.answer {
+			r.answered(a.id, a.refusal)
+		} else {
+			r.route(a.topic, a.event)
+		}
+	}
+	clear(in.items) // or it would keep what it carried alive
+	in.items = in.items[:0]
+	in.free <- in // has room for both
+}
+
+func (r *spokeRouter) route(topic string, ev Event) {
+	r.event++
+	for _, subs := range r.table.match(topic) {
+		for _, sub := range subs {
+			if sub.seen != r.event {
+				sub.seen = r.event
+				r.tell(sub, ev)
+			}
+		}
+	}
+	full := r.takeFull()
+	for _, sub := range full {
+		r.unlistened(sub.listener, errSlow)
+	}
+	clear(full)
+}
+
+// ask sends a request for a topic over the link.
+func (r *spokeRouter) ask(topic string, resume bool) {
+	r.lastID++
+	id := strconv.FormatUint(r.lastID, 10)
+	r.requests[id] = pending{topic, resume}
+	if resume {
+		r.resuming++
+	}
+	r.put(subscribeFrame(typeSubscribe, id, topic))
+}
+
+// put queues a frame for the hub. The queue has no limit: the application's own
+// Subscriptions are one.
+func (r *spokeRouter) put(frame string) { r.link.out.push(frame, len(frame)) }
+
+// answered deals with the hub's answer to a request, or with its refusal of an event.
+func (r *spokeRouter) answered(id string, refusal error) {
+	q, ok := r.requests[id]
+	switch {
+	case ok:
+		delete(r.requests, id)
+		r.settle(q.topic, refusal)
+		if q.resume {
+			r.resumed()
+		}
+	case refusal != nil && id == "":
+		select {
+		case r.refused <- refusal:
+		default: // the application does not keep up with what it does wrong
+		}
+	}
+}
+
+// settle tells those who wait for a topic.
+func (r *spokeRouter) settle(topic string, refusal error) {
+	in := r.interests[topic]
+	if in == nil {
+		return // the greeting, or nobody is interested any more
+	}
+	if refusal != nil {
+		delete(r.interests, topic)
+		for _, sub := range slices.Clone(r.table.find(topic).subs) {
+			r.unlistened(sub.listener, refusal)
+		}
+		return
+	}
+	in.acked = true
+	for _, sub := range in.waiting {
+		if c := r.listeners[sub]; c != nil {
+			if c.missing--; c.missing == 0 {
+				c.answer(nil)
+			}
+		}
+	}
+	in.waiting = nil
+}
+
+func (c *call) answer(err error) {
+	if c.reply != nil {
+		c.reply <- err
+		c.reply = nil
+	}
+}
+
+// resumed counts down to the link's being ready.
+func (r *spokeRouter) resumed() {
+	if r.resuming--; r.resuming == 0 {
+		close(r.link.ready)
+	}
+}
+
+func (r *spokeRouter) listened(sub *Subscription, reply chan error) {
+	c := &call{reply: reply}
+	if r.closed {
+		c.answer(errSpokeClosed)
+		return
+	}
+	r.listeners[sub] = c
+	for _, topic := range sub.topics {
+		if !r.table.add(&sub.subscriber, topic) {
+			continue // named twice
+		}
+		in := r.interests[topic]
+		if in == nil {
+			in = &interest{}
+			r.interests[topic] = in
+			if r.link != nil {
+				r.ask(topic, false)
+			}
+		}
+		if !in.acked {
+			in.waiting = append(in.waiting, sub)
+			c.missing++
+		}
+	}
+	if c.missing == 0 {
+		c.answer(nil)
+	}
+}
+
+// unlistened ends a Subscription and tells the hub of topics that nobody is interested
+// in any more.
+func (r *spokeRouter) unlistened(sub *Subscription, reason error) {
+	c, ok := r.listeners[sub]
+	if !ok {
+		return
+	}
+	delete(r.listeners, sub)
+	r.table.drop(&sub.subscriber)
+	for _, topic := range sub.topics {
+		if r.interests[topic] == nil || r.table.find(topic) != nil {
+			continue
+		}
+		delete(r.interests, topic)
+		if r.link != nil {
+			r.put(subscribeFrame(typeUnsubscribe, "", topic))
+		}
+	}
+	sub.queue.flush()
+	sub.end(reason)
+	c.answer(reason)
+}
+
+// linked greets the hub over a new link and asks for all topics again.
+func (r *spokeRouter) linked(l *link) {
+	if r.closed {
+		l.cancel(errSpokeClosed)
+		return
+	}
+	r.link = l
+	r.requests = make(map[string]pending)
+	r.resuming = 0
+	r.ask("", true)
+	for topic := range r.interests {
+		r.ask(topic, true)
+	}
+}
+
+func (r *spokeRouter) unlinked(l *link) {
+	if r.link != l {
+		return
+	}
+	r.link = nil
+	for _, in := range r.interests {
+		in.acked = false
+	}
+	if !r.closed {
+		return
+	}
+	if end := closeError(l.err()); end != nil && end.Code == 0 {
+		r.end(errSpokeClosed)
+	} else {
+		r.end(fmt.Errorf("irohub: closing: %w", l.err()))
+	}
+}
+
+// finish ends the Spoke on purpose: at once, or when the link has written all.
+func (r *spokeRouter) finish() {
+	if r.closed {
+		return
+	}
+	r.closed = true
+	close(r.closing)
+	switch {
+	case r.link != nil && r.resuming == 0:
+		r.link.out.finish(&CloseError{})
+	case len(r.published) > 0:
+		r.end(errors.New("irohub: closing: not connected, and events are waiting to be written"))
+	default:
+		r.end(errSpokeClosed)
+	}
+}
+
+// end ends the Spoke for a reason.
+func (r *spokeRouter) end(err error) {
+	if !r.closed {
+		close(r.closing)
+	}
+	r.closed, r.ended, r.err = true, true, err
+	if r.link != nil {
+		r.link.cancel(errSpokeClosed)
+	}
+	r.cancel(err)
+	for sub := range r.listeners {
+		r.unlistened(sub, err)
+	}
+}
