@@ -203,41 +203,36 @@ func (l *link) writeLoop() error {
 	w.stalled.Stop()
 	defer w.stalled.Stop()
 	ready := l.ready
-	for {
-		var b *batch[string]
-		var err error
+	for w.last == nil {
 		select {
-		case b = <-l.out.box:
-			err = w.batch(b)
+		case b := <-l.out.box:
+			w.batch(b)
 		case frame := <-w.published:
-			err = w.frame(frame)
+			w.frame(frame)
 		case <-ready:
 			w.published, ready = l.published, nil
 		case <-l.ctx.Done():
 			return l.err()
 		}
-		if err == nil {
-			err = w.others()
-		}
-		if err == nil {
-			err = w.flush()
-		}
-		if err != nil {
-			return err
-		}
-		if b != nil && b.last != nil {
-			return w.finish(b.last)
-		}
+		w.others()
+		w.flush()
 	}
+	return w.finish()
 }
 
 // A writer gathers frames in a buffer, which it holds only while it has some.
+//
+// A write that fails does not end the link: what the peer sent before it closed is
+// there to be read, and the reader ends the link behind that. Until then the writer
+// drops what it gets.
 type writer struct {
 	*link
-	published <-chan string // the link's, once that is ready
+	published <-chan string // the link's, once that is ready, and until a write fails
 	stalled   *time.Timer   // cuts the link off; runs while a write does
+	failed    error
 	buf       *[]byte
-	frames    int // that end in buf
+	frames    int         // that end in buf
+	last      *CloseError // the batch's
 }
 
 var writeBuffers = sync.Pool{New: func() any {
@@ -245,70 +240,72 @@ var writeBuffers = sync.Pool{New: func() any {
 	return &buf
 }}
 
-// batch gathers a batch and keeps only its end.
-func (w *writer) batch(b *batch[string]) error {
+// batch gathers a batch.
+func (w *writer) batch(b *batch[string]) {
 	for _, frame := range b.items {
-		if err := w.frame(frame); err != nil {
-			return err
-		}
+		w.frame(frame)
 	}
-	if b.last == nil {
-		b.recycle()
-	}
-	return nil
+	w.last = b.last
+	b.recycle()
 }
 
 // frame adds a frame to the buffer, which it writes as often as it is full.
-func (w *writer) frame(frame string) error {
-	if w.buf == nil {
-		w.buf = writeBuffers.Get().(*[]byte)
-	}
+func (w *writer) frame(frame string) {
 	for {
+		if w.buf == nil {
+			w.buf = writeBuffers.Get().(*[]byte)
+		}
 		n := min(len(frame), writeSize-len(*w.buf))
 		*w.buf = append(*w.buf, frame[:n]...)
 		if frame = frame[n:]; frame == "" {
 			w.frames++
-			return nil
+			return
 		}
-		if err := w.flush(); err != nil {
-			return err
-		}
-		w.buf = writeBuffers.Get().(*[]byte)
+		w.flush()
 	}
 }
 
 // others gathers what Publish has left besides.
-func (w *writer) others() error {
+func (w *writer) others() {
 	for range len(w.published) {
-		if err := w.frame(<-w.published); err != nil {
-			return err
-		}
+		w.frame(<-w.published)
 	}
-	return nil
 }
 
 // flush writes the buffer and gives it back.
-func (w *writer) flush() error {
+func (w *writer) flush() {
 	if w.buf == nil {
-		return nil
+		return
 	}
-	buf := *w.buf
-	w.stalled.Reset(w.timeout)
-	_, err := w.stream.Write(w.ctx, buf)
-	w.stalled.Stop()
-	w.out.done(w.frames, len(buf))
-	*w.buf = buf[:0]
+	if w.failed == nil {
+		w.stalled.Reset(w.timeout)
+		_, err := w.stream.Write(w.ctx, *w.buf)
+		w.stalled.Stop()
+		if err != nil {
+			w.fail(err)
+		}
+	}
+	w.out.done(w.frames, len(*w.buf))
+	*w.buf = (*w.buf)[:0]
 	writeBuffers.Put(w.buf)
 	w.buf, w.frames = nil, 0
-	return err
+}
+
+// fail leaves the link to the reader, for a while.
+func (w *writer) fail(err error) {
+	w.failed, w.published = err, nil
+	time.AfterFunc(w.timeout, func() { w.cancel(err) })
 }
 
 // finish ends the stream with nothing lost: it waits until the peer has
 // acknowledged all of it, since closing drops what is on the way.
-func (w *writer) finish(end *CloseError) error {
+func (w *writer) finish() error {
+	if w.failed != nil {
+		return w.failed
+	}
 	w.stalled.Reset(w.timeout)
 	if err := w.stream.CloseWrite(w.ctx); err != nil {
 		return err
 	}
-	return end
+	return w.last
 }

@@ -371,10 +371,13 @@ func (h *Hub) connection(p *peer, in Incoming) error {
 	return err
 }
 
-// settle is the end of a connection that may not have had a spoke.
+// settle is the end of a connection, but for spokes that have not read yet all that came
+// before it: the last of them cancels its context.
 func (h *Hub) settle(p *peer) {
 	p.silent.Stop()
-	p.cancel(errGone)
+	if p.streams.Load() == 0 {
+		p.cancel(errGone)
+	}
 	select {
 	case h.inbox.settle <- p:
 	case <-h.inbox.done:

@@ -2,135 +2,16 @@ package irohub_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"irohub"
-	"irohub/irohubtest"
 )
-
-// A world is a hub in memory, in a bubble of its own: when the test function returns,
-// synctest waits for every goroutine of the bubble, so that each test is a leak check.
-type world struct {
-	*testing.T
-	network  *irohubtest.Network
-	endpoint *irohubtest.Endpoint
-	hub      *irohub.Hub
-	served   chan error
-}
-
-// inWorld runs a test in a bubble with a hub, which it closes at the end.
-func inWorld(t *testing.T, opts irohub.HubOptions, test func(w *world)) {
-	synctest.Test(t, func(t *testing.T) {
-		network := irohubtest.NewNetwork()
-		w := &world{T: t, network: network, endpoint: network.Endpoint(), served: make(chan error, 1)}
-		w.hub = irohub.NewHub(w.endpoint, opts)
-		go func() { w.served <- w.hub.Serve(t.Context()) }()
-		synctest.Wait()
-		test(w)
-		w.hub.Close()
-		if err := <-w.served; !errors.Is(err, irohub.ErrHubClosed) {
-			t.Errorf("Serve returned %v, want ErrHubClosed", err)
-		}
-		w.endpoint.Close()
-	})
-}
-
-// A testSpoke is a Spoke with an endpoint of its own.
-type testSpoke struct {
-	*irohub.Spoke
-	w  *world
-	id irohub.NodeID
-}
-
-func (w *world) dial(opts irohub.SpokeOptions) (*testSpoke, error) {
-	ep := w.network.Endpoint()
-	s, err := irohub.Dial(w.Context(), ep, w.endpoint.Addr(), opts)
-	if err != nil {
-		return nil, err
-	}
-	return &testSpoke{s, w, ep.ID()}, nil
-}
-
-// spoke dials; the test ends with the Spoke's Close.
-func (w *world) spoke() *testSpoke {
-	w.Helper()
-	s, err := w.dial(irohub.SpokeOptions{})
-	if err != nil {
-		w.Fatalf("dial: %v", err)
-	}
-	return s
-}
-
-// A feed is a Subscription whose events a goroutine collects.
-type feed struct {
-	w      *world
-	sub    *irohub.Subscription
-	events []irohub.Event // read after synctest.Wait
-	ended  bool
-}
-
-func (w *world) collect(sub *irohub.Subscription, err error) *feed {
-	w.Helper()
-	if err != nil {
-		w.Fatalf("subscribe: %v", err)
-	}
-	f := &feed{w: w, sub: sub}
-	go func() {
-		for ev := range sub.Events() {
-			f.events = append(f.events, ev)
-		}
-		f.ended = true
-	}()
-	return f
-}
-
-func (s *testSpoke) feed(topics ...string) *feed {
-	s.w.Helper()
-	return s.w.collect(s.Subscribe(s.w.Context(), topics...))
-}
-
-func (w *world) feed(topics ...string) *feed {
-	w.Helper()
-	return w.collect(w.hub.Subscribe(w.Context(), topics...))
-}
-
-// want checks the payloads of all that has come since the last want, in order.
-func (f *feed) want(payloads ...string) {
-	f.w.Helper()
-	synctest.Wait()
-	var got []string
-	for _, ev := range f.events {
-		got = append(got, string(ev.Payload))
-	}
-	f.events = nil
-	if fmt.Sprint(got) != fmt.Sprint(payloads) {
-		f.w.Errorf("got %q, want %q", got, payloads)
-	}
-}
-
-// publish publishes n as payload.
-func (w *world) publish(topic string, n int) {
-	w.Helper()
-	if err := w.hub.Publish(w.Context(), event(topic, n)); err != nil {
-		w.Fatalf("publish: %v", err)
-	}
-}
-
-func (s *testSpoke) publish(topic string, n int) {
-	s.w.Helper()
-	if err := s.Publish(s.w.Context(), event(topic, n)); err != nil {
-		s.w.Fatalf("publish: %v", err)
-	}
-}
-
-func event(topic string, n int) irohub.Event {
-	return irohub.Event{Type: topic, Payload: json.RawMessage(fmt.Sprint(n))}
-}
 
 func TestHub_PublishReachesSubscribers(t *testing.T) {
 	inWorld(t, irohub.HubOptions{}, func(w *world) {
@@ -184,5 +65,360 @@ func TestHub_ShutdownDeliversWhatWasPublished(t *testing.T) {
 		if !f.ended || !errors.As(f.sub.Err(), &end) || end.Code != irohub.CodeShutdown {
 			t.Errorf("subscription ended=%v with %v, want code 1", f.ended, f.sub.Err())
 		}
+	})
+}
+
+func TestHub_ShutdownEndsSpokesWithCodeAndEOF(t *testing.T) {
+	inWorld(t, irohub.HubOptions{}, func(w *world) {
+		r := w.raw()
+		r.send(`{"type":"__subscribe","id":"1","payload":{"topic":"n"}}`)
+		r.want(`{"type":"__ack","id":"1"}`)
+		w.publish("n", 1)
+		done := make(chan error, 1)
+		go func() { done <- w.hub.Shutdown(w.Context()) }()
+		r.want(`{"type":"n","payload":1}`)
+		if _, err := r.frame(); err != io.EOF {
+			t.Errorf("after the last event: %v, want the stream's end", err)
+		}
+		w.wantCode(r.conn.Wait(w.Context()), irohub.CodeShutdown)
+		if err := <-done; err != nil {
+			t.Errorf("shutdown: %v", err)
+		}
+		if err := w.hub.Publish(w.Context(), event("n", 2)); !errors.Is(err, irohub.ErrHubClosed) {
+			t.Errorf("publish after shutdown: %v", err)
+		}
+		if _, err := w.hub.Subscribe(w.Context()); !errors.Is(err, irohub.ErrHubClosed) {
+			t.Errorf("subscribe after shutdown: %v", err)
+		}
+	})
+}
+
+func TestHub_ShutdownGivesUpWhenContextEnds(t *testing.T) {
+	inWorld(t, irohub.HubOptions{}, func(w *world) {
+		r := w.raw() // never reads
+		r.send(`{"type":"__subscribe","payload":{"topic":"n"}}`)
+		synctest.Wait()
+		w.publish("n", 1)
+		ctx, cancel := context.WithTimeout(w.Context(), time.Second)
+		defer cancel()
+		if err := w.hub.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("shutdown: %v", err)
+		}
+		w.wantCode(r.conn.Wait(w.Context()), irohub.CodeShutdown)
+	})
+}
+
+func TestHub_ShutdownGivesUpSpokesThatTakeNothing(t *testing.T) {
+	inWorld(t, irohub.HubOptions{}, func(w *world) {
+		r := w.raw()
+		r.send(`{"type":"__subscribe","payload":{"topic":"n"}}`)
+		synctest.Wait()
+		w.publish("n", 1)
+		if err := w.hub.Shutdown(w.Context()); err != nil {
+			t.Errorf("shutdown: %v", err)
+		}
+		w.wantCode(r.conn.Wait(w.Context()), irohub.CodeTimeout)
+	})
+}
+
+func TestHub_CloseIsIdempotentAndUnblocks(t *testing.T) {
+	inWorld(t, irohub.HubOptions{}, func(w *world) {
+		s := w.spoke()
+		f, g := s.feed("n"), w.feed()
+		for range 3 {
+			go w.hub.Close()
+			go w.hub.Shutdown(w.Context())
+		}
+		w.hub.Close()
+		synctest.Wait()
+		if !g.ended || !errors.Is(g.sub.Err(), irohub.ErrHubClosed) {
+			t.Errorf("listener ended=%v: %v", g.ended, g.sub.Err())
+		}
+		if f.ended {
+			t.Error("the spoke's subscription ended with the connection, though it may come back")
+		}
+		if err := s.Close(); err != nil {
+			t.Errorf("close of a disconnected spoke: %v", err)
+		}
+		synctest.Wait()
+		if !f.ended {
+			t.Error("the spoke's subscription outlives it")
+		}
+		w.wantCode(f.sub.Err(), 0)
+		if stats := w.hub.Stats(); stats.Spokes != 0 {
+			t.Errorf("after close: %+v", stats)
+		}
+	})
+}
+
+func TestHub_ServeEndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		hub := irohub.NewHub(newEndpoint(), irohub.HubOptions{})
+		time.AfterFunc(time.Second, cancel)
+		if err := hub.Serve(ctx); !errors.Is(err, irohub.ErrHubClosed) {
+			t.Errorf("Serve: %v", err)
+		}
+		if err := hub.Serve(ctx); err == nil || errors.Is(err, irohub.ErrHubClosed) {
+			t.Errorf("second Serve: %v", err)
+		}
+	})
+}
+
+func TestHub_ServeFailsWithItsEndpoint(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ep := newEndpoint()
+		hub := irohub.NewHub(ep, irohub.HubOptions{})
+		time.AfterFunc(time.Second, func() { ep.Close() })
+		if err := hub.Serve(t.Context()); err == nil || errors.Is(err, irohub.ErrHubClosed) {
+			t.Errorf("Serve: %v, want the endpoint's error", err)
+		}
+	})
+}
+
+func TestHub_NeverServed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hub := irohub.NewHub(newEndpoint(), irohub.HubOptions{})
+		if err := hub.Publish(t.Context(), event("n", 1)); err != nil {
+			t.Error(err)
+		}
+		sub, err := hub.Subscribe(t.Context())
+		if err != nil {
+			t.Error(err)
+		}
+		if err := hub.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		for ev := range sub.Events() {
+			t.Errorf("event %v", ev)
+		}
+		if err := sub.Err(); !errors.Is(err, irohub.ErrHubClosed) {
+			t.Error(err)
+		}
+		sub.Close()
+	})
+}
+
+func TestHub_PublishRefusesBadEvents(t *testing.T) {
+	inWorld(t, irohub.HubOptions{MaxFrame: 100}, func(w *world) {
+		for _, ev := range []irohub.Event{
+			{},
+			{ID: "id"},
+			{Type: "__ack"},
+			{Type: "a\nb"},
+			{Type: "a", ID: "\xff"},
+			{Type: strings.Repeat("a", 1025)},
+			{Type: "a", Payload: []byte(`{`)},
+			{Type: "a", Payload: []byte(`1 2`)},
+			{Type: "a", Payload: []byte{}},
+			{Type: "a", Payload: []byte(`"` + strings.Repeat("x", 100) + `"`)},
+		} {
+			if err := w.hub.Publish(w.Context(), ev); !errors.Is(err, irohub.ErrInvalid) {
+				t.Errorf("%q: %v, want ErrInvalid", ev, err)
+			}
+		}
+		if _, err := w.hub.Subscribe(w.Context(), "__x"); !errors.Is(err, irohub.ErrInvalid) {
+			t.Errorf("subscribe: %v", err)
+		}
+	})
+}
+
+func TestHub_AnswersControlEvents(t *testing.T) {
+	refuseSecret := func(_ irohub.NodeID, topic string) error {
+		if strings.HasPrefix(topic, "secret") {
+			return errors.New("no secrets")
+		}
+		return nil
+	}
+	opts := irohub.HubOptions{AllowSubscribe: refuseSecret, AllowPublish: refuseSecret, MaxSubscriptions: 3}
+	inWorld(t, opts, func(w *world) {
+		r := w.raw()
+		mailbox := "direct:" + r.id.String()
+		for _, step := range []struct{ send, want string }{
+			{`{"type":"__subscribe","id":"1","payload":{"topics":[]}}`, `{"type":"__ack","id":"1"}`},
+			{`{"type":"__subscribe","id":"2","payload":{"topics":["a","b:*","a"]}}`, `{"type":"__ack","id":"2"}`},
+			{`{"type":"__subscribe","payload":{"topic":"a"}}`, ``},
+			{`{"id":"\u00e9\"","type":"__unsubscribe","payload":{"topic":"never"}}`, `{"type":"__ack","id":"é\""}`},
+			{`{"type":"__subscribe","id":"3","payload":{"topic":"secret"}}`, `{"type":"__error","id":"3","payload":{"code":"forbidden","topic":"secret","message":"no secrets"}}`},
+			{`{"type":"__subscribe","payload":{"topic":"secret:*"}}`, `{"type":"__error","payload":{"code":"forbidden","topic":"secret:*","message":"no secrets"}}`},
+			{`{"type":"__subscribe","id":"4","payload":{"topics":["c","d"]}}`, `{"type":"__error","id":"4","payload":{"code":"too_many_subscriptions","topic":"d","message":"too many subscriptions"}}`},
+			{`{"type":"__subscribe","id":"5","payload":{"topic":"` + mailbox + `"}}`, `{"type":"__ack","id":"5"}`},
+			{`{"type":"__subscribe","id":"6","payload":{"topic":"direct:*"}}`, `{"type":"__error","id":"6","payload":{"code":"forbidden","topic":"direct:*","message":"the mailbox of another node"}}`},
+			{`{"type":"__subscribe","id":"7","payload":{"topic":7}}`, `{"type":"__error","id":"7","payload":{"code":"invalid_payload","topic":"","message":"the payload is neither {\"topic\":string} nor {\"topics\":[string]}"}}`},
+			{`{"type":"__unsubscribe","id":"8"}`, `{"type":"__error","id":"8","payload":{"code":"invalid_payload","topic":"","message":"the payload is neither {\"topic\":string} nor {\"topics\":[string]}"}}`},
+			{`{"type":"__subscribe","id":"9","payload":{"topic":""}}`, `{"type":"__error","id":"9","payload":{"code":"invalid_topic","topic":"","message":"irohub: invalid topic: empty"}}`},
+			{`{"type":"__later","id":"10","payload":{}}`, ``},
+			{`{"type":"__ack","id":"11"}`, ``},
+			{`{"type":"secret"}`, `{"type":"__error","payload":{"code":"forbidden","topic":"secret","message":"no secrets"}}`},
+			{`{"type":"a\u0001"}`, `{"type":"__error","payload":{"code":"invalid_topic","topic":"a\u0001","message":"irohub: invalid topic \"a\\x01\": control character at byte 1"}}`},
+		} {
+			r.send(step.send)
+			if step.want != "" {
+				r.want(step.want)
+			}
+		}
+		w.check()
+		topics := w.hub.Topics()
+		if len(topics) != 3 || topics["a"] != 1 || topics["b:*"] != 1 || topics[mailbox] != 1 {
+			t.Errorf("topics: %v", topics)
+		}
+		if stats := w.hub.Stats(); stats.Ignored != 2 || stats.Refused != 9 {
+			t.Errorf("stats: %+v", stats)
+		}
+	})
+}
+
+func TestHub_AcknowledgesInOrderWithEvents(t *testing.T) {
+	inWorld(t, irohub.HubOptions{Forward: forwardAll}, func(w *world) {
+		r := w.raw()
+		r.send(`{"type":"__subscribe","id":"1","payload":{"topic":"a"}}`)
+		r.want(`{"type":"__ack","id":"1"}`)
+		w.publish("a", 1)
+		synctest.Wait()
+		r.send(`{"type":"__unsubscribe","id":"2","payload":{"topic":"a"}}`)
+		synctest.Wait()
+		w.publish("a", 2)
+		synctest.Wait()
+		r.send(`{"type":"__subscribe","id":"3","payload":{"topics":["a","a:*"]}}`)
+		synctest.Wait()
+		w.publish("a", 3)
+		r.want(`{"type":"a","payload":1}`, `{"type":"__ack","id":"2"}`, `{"type":"__ack","id":"3"}`, `{"type":"a","payload":3}`)
+	})
+}
+
+func forwardAll(irohub.NodeID, string) bool { return true }
+
+func TestHub_ForwardsWithVerifiedFrom(t *testing.T) {
+	var asked journal[string]
+	opts := irohub.HubOptions{Forward: func(from irohub.NodeID, topic string) bool {
+		asked.add(topic)
+		return topic != "private"
+	}}
+	inWorld(t, opts, func(w *world) {
+		sender, receiver := w.raw(), w.raw()
+		local := w.feed()
+		for _, r := range []*rawSpoke{sender, receiver} {
+			r.send(`{"type":"__subscribe","id":"1","payload":{"topics":["a:x","a:*","private"]}}`)
+			r.want(`{"type":"__ack","id":"1"}`)
+		}
+		forged := receiver.id.String()
+		sender.send(`{"from":"` + forged + `","payload": {"n" : 1},"id":"x","type":"a","extra":[1,2]}`)
+		sender.send(`{"type":"private","payload":2}`)
+		sender.send(`{"type":"a:x","payload":null}`)
+		sender.send(`{"type":"a:x"}`)
+		from := `"from":"` + sender.id.String() + `"`
+		receiver.want(
+			`{"type":"a","id":"x",`+from+`,"payload":{"n" : 1}}`,
+			`{"type":"a:x",`+from+`,"payload":null}`,
+			`{"type":"a:x",`+from+`}`,
+		)
+		synctest.Wait()
+		if len(local.events) != 4 {
+			t.Fatalf("the hub's listener got %d events, want 4", len(local.events))
+		}
+		for _, ev := range local.events {
+			if ev.From != sender.id {
+				t.Errorf("from %s, want %s", ev.From, sender.id)
+			}
+		}
+		if ev := local.events[0]; ev.Type != "a" || ev.ID != "x" || string(ev.Payload) != `{"n" : 1}` {
+			t.Errorf("listener got %q", ev)
+		}
+		if ev := local.events[3]; ev.Type != "a:x" || ev.ID != "" || ev.Payload != nil {
+			t.Errorf("listener got %q", ev)
+		}
+		// The sender does not get its own, but what the hub says next.
+		sender.send(`{"type":"__unsubscribe","id":"2","payload":{"topics":[]}}`)
+		sender.want(`{"type":"__ack","id":"2"}`)
+		if asked := fmt.Sprint(asked.take()); asked != "[a:x private a:x a:x]" {
+			t.Errorf("Forward was asked about %v", asked)
+		}
+	})
+}
+
+func TestHub_ForwardsNothingByDefault(t *testing.T) {
+	inWorld(t, irohub.HubOptions{}, func(w *world) {
+		one, two := w.spoke(), w.spoke()
+		f, local := two.feed("a"), w.feed("a")
+		one.publish("a", 1)
+		local.want("1")
+		f.want()
+		w.publish("a", 2)
+		f.want("2")
+		local.want() // the hub's own events are for spokes
+		one.Close()
+		two.Close()
+	})
+}
+
+func TestHub_DirectReachesOneNode(t *testing.T) {
+	inWorld(t, irohub.HubOptions{Forward: forwardAll}, func(w *world) {
+		one, two := w.spoke(), w.spoke()
+		f := one.feed("direct:" + one.id.String())
+		if _, err := two.Subscribe(w.Context(), "direct:"+one.id.String()); !errors.Is(err, irohub.ErrForbidden) {
+			t.Errorf("another's mailbox: %v, want ErrForbidden", err)
+		}
+		if _, err := two.Subscribe(w.Context(), "direct:"+strings.ToUpper(two.id.String())); !errors.Is(err, irohub.ErrForbidden) {
+			t.Errorf("a mailbox in capitals: %v, want ErrForbidden", err)
+		}
+		w.hub.Publish(w.Context(), irohub.Event{Type: "direct", ID: one.id.String(), Payload: []byte("1")})
+		two.publish("direct:"+one.id.String(), 2)
+		f.want("1", "2")
+		one.Close()
+		two.Close()
+	})
+}
+
+func TestHub_PartsWithProtocolBreakers(t *testing.T) {
+	half := "\x00\x00\x00\x10{"
+	for name, test := range map[string]struct {
+		bytes string
+		end   bool // the spoke ends its stream after them
+	}{
+		"empty frame":          {"\x00\x00\x00\x00", false},
+		"frame over the limit": {"\x00\x10\x00\x01", false},
+		"largest length":       {"\xff\xff\xff\xff", false},
+		"not JSON":             {"\x00\x00\x00\x01x", false},
+		"not an object":        {"\x00\x00\x00\x02[]", false},
+		"no type":              {"\x00\x00\x00\x02{}", false},
+		"repeated type":        {"\x00\x00\x00\x17" + `{"type":"a","type":"a"}`, false},
+		"lone surrogate":       {"\x00\x00\x00\x11" + `{"type":"\ud800"}`, false},
+		"end inside a frame":   {half, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, irohub.HubOptions{}, func(w *world) {
+				good, bad := w.spoke(), w.raw()
+				f := good.feed("a")
+				bad.send(`{"type":"__subscribe","id":"1","payload":{"topic":"a"}}`)
+				bad.want(`{"type":"__ack","id":"1"}`)
+				bad.write([]byte(test.bytes))
+				if test.end {
+					bad.stream.CloseWrite(w.Context())
+				}
+				bad.wantClosed(irohub.CodeProtocol)
+				w.publish("a", 1)
+				f.want("1")
+				if n := len(w.hub.Spokes()); n != 1 {
+					t.Errorf("%d spokes, want the good one", n)
+				}
+				good.Close()
+			})
+		})
+	}
+}
+
+func TestHub_SpokeThatEndsStillGetsWhatWaits(t *testing.T) {
+	inWorld(t, irohub.HubOptions{}, func(w *world) {
+		r := w.raw()
+		local := w.feed()
+		r.send(`{"type":"__subscribe","id":"1","payload":{"topic":"a"}}`)
+		r.send(`{"type":"b","payload":1}`)
+		go r.stream.CloseWrite(w.Context())
+		r.want(`{"type":"__ack","id":"1"}`)
+		if _, err := r.frame(); err != io.EOF {
+			t.Errorf("%v, want EOF", err)
+		}
+		w.wantCode(r.conn.Wait(w.Context()), 0)
+		local.want("1")
 	})
 }

@@ -25,6 +25,7 @@ type member struct {
 	subscriber subscriber
 	number     uint64
 	since      time.Time
+	expelled   bool      // the router has ended it
 	cut        SpokeInfo // as it was when it was cut off as too slow
 
 	// Owned by the reader.
@@ -48,7 +49,9 @@ func (m *member) read() {
 	m.silent.Stop()
 	switch {
 	case err == io.EOF && m.joined:
-		m.ended()
+		if err := m.add(op{kind: opEnd}); err == nil {
+			m.flush()
+		}
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		m.link.cancel(protocolError("the stream ends inside a frame"))
 	default:
@@ -57,15 +60,6 @@ func (m *member) read() {
 	<-m.link.closed
 	if m.joined {
 		m.goodbye(m.link.err())
-	}
-}
-
-// ended tells the router that the spoke has closed its half.
-func (m *member) ended() {
-	select {
-	case m.hub.inbox.finish <- m:
-	case <-m.link.ctx.Done():
-	case <-m.hub.inbox.done:
 	}
 }
 
@@ -131,15 +125,6 @@ func (m *member) take(body []byte) error {
 			return err
 		}
 	}
-	if m.ops == nil {
-		select {
-		case m.ops = <-m.free:
-		case <-m.link.ctx.Done():
-			return m.link.err()
-		case <-m.hub.inbox.done:
-			return errShutdown
-		}
-	}
 	var op op
 	if env.isControl() {
 		op, err = m.control(&env)
@@ -148,6 +133,20 @@ func (m *member) take(body []byte) error {
 	}
 	if err != nil {
 		return err
+	}
+	return m.add(op)
+}
+
+// add gathers an op for the router.
+func (m *member) add(op op) error {
+	if m.ops == nil {
+		select {
+		case m.ops = <-m.free:
+		case <-m.link.ctx.Done():
+			return m.link.err()
+		case <-m.hub.inbox.done:
+			return errShutdown
+		}
 	}
 	m.ops.ops = append(m.ops.ops, op)
 	if len(m.ops.ops) == maxOps {

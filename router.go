@@ -16,7 +16,6 @@ type inbox struct {
 	begin    chan *peer    // a connection's first packet has come
 	settle   chan *peer    // it has failed
 	join     chan request[*member]
-	finish   chan *member // the spoke has closed its half
 	leave    chan *member // its stream is closed
 	listen   chan request[*Subscription]
 	unlisten chan *Subscription
@@ -80,6 +79,7 @@ const (
 	opUnsubscribe
 	opRefuse // what the reader has refused itself
 	opIgnore // a control event of an unknown type
+	opEnd    // the spoke has closed its half
 )
 
 const (
@@ -95,7 +95,6 @@ func newInbox() *inbox {
 		begin:    make(chan *peer),
 		settle:   make(chan *peer),
 		join:     make(chan request[*member]),
-		finish:   make(chan *member),
 		leave:    make(chan *member),
 		listen:   make(chan request[*Subscription]),
 		unlisten: make(chan *Subscription),
@@ -133,8 +132,6 @@ func (r *router) run() {
 			r.settled(p)
 		case q := <-r.join:
 			q.reply <- r.joined(q.value)
-		case m := <-r.finish:
-			r.finished(m)
 		case m := <-r.leave:
 			r.remove(m, nil)
 		case q := <-r.listen:
@@ -207,14 +204,17 @@ func (r *router) cutOff() {
 	clear(full)
 }
 
-// work does what the frames of one spoke ask, unless it is gone meanwhile.
+// work does what the frames of one spoke ask. Where the spoke is gone meanwhile, its
+// events are passed on all the same, unless it was made to go.
 func (r *router) work(in *inbound) {
 	m := in.from
 	for i := range in.ops {
-		if _, ok := r.members[m]; !ok || r.draining {
+		op := &in.ops[i]
+		_, here := r.members[m]
+		if r.draining || !here && (m.expelled || op.kind != opPublish) {
 			break
 		}
-		switch op := &in.ops[i]; op.kind {
+		switch op.kind {
 		case opPublish:
 			r.route(&op.event)
 		case opSubscribe:
@@ -229,6 +229,10 @@ func (r *router) work(in *inbound) {
 			r.give(&m.subscriber, op.reply)
 		case opIgnore:
 			r.counts.Ignored++
+		case opEnd:
+			// What is waiting for it still goes out.
+			r.remove(m, nil)
+			m.link.out.finish(&CloseError{})
 		}
 		r.cutOff()
 	}
@@ -325,16 +329,8 @@ func (r *router) remove(m *member, reason error) {
 		delete(r.byNode, m.id)
 	}
 	if reason != nil {
+		m.expelled = true
 		m.link.cancel(reason)
-	}
-}
-
-// finished ends a spoke's stream as the spoke has ended its own half, behind what is
-// waiting.
-func (r *router) finished(m *member) {
-	if _, ok := r.members[m]; ok && !r.draining {
-		r.remove(m, nil)
-		m.link.out.finish(&CloseError{})
 	}
 }
 

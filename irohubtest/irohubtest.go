@@ -8,8 +8,8 @@
 // It behaves as iroh does where irohub can tell: a stream is seen by its acceptor once
 // a byte has been sent, a stream holds a bounded number of bytes that are not read yet,
 // a closed connection is seen by the other side with code and reason, and what had
-// not been read by then is lost. It uses neither sockets nor timers, so that tests can run
-// it in a bubble of testing/synctest.
+// arrived by then can still be read. It uses neither sockets nor timers, so that tests
+// can run it in a bubble of testing/synctest.
 package irohubtest
 
 import (
