@@ -1,0 +1,157 @@
+package transporttest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"irohub"
+)
+
+// Bench runs the benchmarks of a hub and its spokes over a transport. Each reports
+// deliveries/s: events that a subscriber has taken out of its Subscription, decoded.
+func Bench(b *testing.B, transport Transport) {
+	for _, size := range []int{256, 4096} {
+		for _, spokes := range []int{1, 8, 64, 512} {
+			b.Run(fmt.Sprintf("Fanout/spokes=%d/size=%d", spokes, size), func(b *testing.B) {
+				benchFanout(newBench(b, transport, spokes), size)
+			})
+		}
+	}
+	b.Run("Forward/spokes=64/size=256", func(b *testing.B) { benchForward(newBench(b, transport, 64), 256) })
+	for _, spokes := range []int{1, 64, 512} {
+		b.Run(fmt.Sprintf("Rare/spokes=%d/size=256", spokes), func(b *testing.B) {
+			benchRare(newBench(b, transport, spokes), 256)
+		})
+	}
+	b.Run("Churn", func(b *testing.B) { benchChurn(newBench(b, transport, 1)) })
+}
+
+// burst is how many events a benchmark publishes before it waits for all of them to be
+// delivered: few enough for every queue.
+const burst = 512
+
+// A bench is a hub with spokes, each of which is subscribed to the topic n.
+type bench struct {
+	*testing.B
+	ctx    context.Context
+	hub    *irohub.Hub
+	spokes []*irohub.Spoke
+	taken  chan struct{} // a subscriber has taken the event with the id "last"
+}
+
+func newBench(b *testing.B, transport Transport, spokes int) *bench {
+	ctx := b.Context()
+	endpoint := transport(b, 0)
+	hub := irohub.NewHub(endpoint, irohub.HubOptions{
+		MaxQueue: 64 << 20, // bursts of large events, rather than being cut off
+		Forward:  func(irohub.NodeID, string) bool { return true },
+	})
+	served := make(chan error, 1)
+	go func() { served <- hub.Serve(ctx) }()
+	x := &bench{B: b, ctx: ctx, hub: hub, taken: make(chan struct{}, spokes)}
+	b.Cleanup(func() {
+		for _, s := range x.spokes {
+			s.Close()
+		}
+		hub.Close()
+		<-served
+		endpoint.Close()
+	})
+	for range spokes {
+		ep := transport(b, 0)
+		s, err := irohub.Dial(ctx, ep, endpoint.Addr(), irohub.SpokeOptions{MaxQueue: 64 << 20})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { ep.Close() })
+		x.spokes = append(x.spokes, s)
+		sub, err := s.Subscribe(ctx, "n:*")
+		if err != nil {
+			b.Fatal(err)
+		}
+		go func() {
+			for ev := range sub.Events() {
+				if ev.ID == "last" {
+					x.taken <- struct{}{}
+				}
+			}
+		}()
+	}
+	return x
+}
+
+// payload is JSON of about so many bytes, of the kind that applications send.
+func payload(size int) json.RawMessage {
+	text := `{"name":"sensor-7","value":21.5,"ok":true,"tags":["a","b"],"text":"`
+	return json.RawMessage(text + strings.Repeat("x", max(0, size-len(text)-2)) + `"}`)
+}
+
+// cycle publishes n events and waits until so many subscribers have taken them.
+func (x *bench) cycle(publish func(irohub.Event) error, n, subscribers int, payload json.RawMessage) {
+	for i := range n {
+		ev := irohub.Event{Type: "n", ID: "id", Payload: payload}
+		if i == n-1 {
+			ev.ID = "last"
+		}
+		if err := publish(ev); err != nil {
+			x.Fatal(err)
+		}
+	}
+	for range subscribers {
+		<-x.taken
+	}
+}
+
+func (x *bench) report(events, subscribers, size int) {
+	x.SetBytes(int64(events * subscribers * size))
+	x.ReportMetric(float64(events*subscribers*x.N)/x.Elapsed().Seconds(), "deliveries/s")
+}
+
+func benchFanout(x *bench, size int) {
+	payload := payload(size)
+	publish := func(ev irohub.Event) error { return x.hub.Publish(x.ctx, ev) }
+	x.ReportAllocs()
+	for x.Loop() {
+		x.cycle(publish, burst, len(x.spokes), payload)
+	}
+	x.report(burst, len(x.spokes), size)
+}
+
+// benchForward has one spoke publish to all others.
+func benchForward(x *bench, size int) {
+	payload := payload(size)
+	publish := func(ev irohub.Event) error { return x.spokes[0].Publish(x.ctx, ev) }
+	x.ReportAllocs()
+	for x.Loop() {
+		x.cycle(publish, burst, len(x.spokes)-1, payload)
+	}
+	x.report(burst, len(x.spokes)-1, size)
+}
+
+// benchRare publishes one event and waits for all to have it: time/op is the latency of
+// the last.
+func benchRare(x *bench, size int) {
+	payload := payload(size)
+	publish := func(ev irohub.Event) error { return x.hub.Publish(x.ctx, ev) }
+	x.ReportAllocs()
+	for x.Loop() {
+		x.cycle(publish, 1, len(x.spokes), payload)
+	}
+	x.report(1, len(x.spokes), size)
+}
+
+// benchChurn subscribes and unsubscribes.
+func benchChurn(x *bench) {
+	x.ReportAllocs()
+	for x.Loop() {
+		sub, err := x.spokes[0].Subscribe(x.ctx, "churn")
+		if err != nil {
+			x.Fatal(err)
+		}
+		sub.Close()
+	}
+	x.ReportMetric(float64(x.N)/x.Elapsed().Seconds(), "subscribes/s")
+}
