@@ -201,7 +201,7 @@ func (l *link) writeLoop() error {
 		l.cancel(&CloseError{Code: CodeTimeout, Reason: "no progress in writing"})
 	})}
 	w.stalled.Stop()
-	defer w.stalled.Stop()
+	defer w.stop()
 	ready := l.ready
 	for w.last == nil {
 		select {
@@ -230,6 +230,7 @@ type writer struct {
 	published <-chan string // the link's, once that is ready, and until a write fails
 	stalled   *time.Timer   // cuts the link off; runs while a write does
 	failed    error
+	lame      *time.Timer // ends the link where the reader does not; set with failed
 	buf       *[]byte
 	frames    int         // that end in buf
 	last      *CloseError // the batch's
@@ -294,7 +295,14 @@ func (w *writer) flush() {
 // fail leaves the link to the reader, for a while.
 func (w *writer) fail(err error) {
 	w.failed, w.published = err, nil
-	time.AfterFunc(w.timeout, func() { w.cancel(err) })
+	w.lame = time.AfterFunc(w.timeout, func() { w.cancel(err) })
+}
+
+func (w *writer) stop() {
+	w.stalled.Stop()
+	if w.lame != nil {
+		w.lame.Stop()
+	}
 }
 
 // finish ends the stream with nothing lost: it waits until the peer has

@@ -65,8 +65,8 @@ type HubOptions struct {
 	// Callbacks. Those of one spoke are called one after the other on a goroutine
 	// of that spoke, and may call any method of the Hub.
 
-	OnConnect      func(SpokeInfo)        // before the hub looks at the spoke's first frame
-	OnBackpressure func(SpokeInfo)        // after it was cut off with so much waiting, and before OnDisconnect
+	OnConnect      func(SpokeInfo)        // before the hub acts on the spoke's first frame
+	OnBackpressure func(SpokeInfo)        // after it was cut off as too slow, with so much waiting then; OnDisconnect follows
 	OnDisconnect   func(SpokeInfo, error) // after its stream was closed; a *CloseError where a side closed it
 
 	Logger *slog.Logger // nil: nothing is logged

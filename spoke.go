@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -24,7 +25,7 @@ var (
 type SpokeOptions struct {
 	// Limits.
 
-	MaxFrame int // bytes of one frame, either way; 0: 1 MiB
+	MaxFrame int // bytes of one frame, of which 74 of one that is published are left for its From; 0: 1 MiB
 	MaxQueue int // bytes waiting for one Subscription; over it, that ends with CodeSlow; 0: 1 MiB
 
 	// Time.
@@ -148,6 +149,7 @@ func (s *Spoke) Subscribe(ctx context.Context, topics ...string) (*Subscription,
 			return nil, err
 		}
 	}
+	topics = slices.Compact(slices.Sorted(slices.Values(topics)))
 	sub := newSubscription(topics, s.opts.MaxQueue, s.inbox.unlisten, s.inbox.done)
 	q := request[*Subscription]{sub, make(chan error, 1)}
 	if !send(s.inbox, s.inbox.listen, q) {

@@ -104,10 +104,12 @@ type call struct {
 	missing int        // topics that are not acknowledged
 }
 
-// An interest is a topic that some Subscription has.
+// An interest is a topic that some Subscription has. One that waits for the hub's
+// acknowledgement is in the table only then: what comes earlier may be left from a former
+// subscription, with a gap behind it.
 type interest struct {
-	acked   bool            // over this link
-	waiting []*Subscription // for that
+	acked   bool // over this link
+	waiting []*Subscription
 }
 
 // A pending request is one that the hub has not answered yet.
@@ -224,18 +226,24 @@ func (r *spokeRouter) settle(topic string, refusal error) {
 		return // the greeting, or nobody is interested any more
 	}
 	if refusal != nil {
+		subs := in.waiting
+		if top := r.table.find(topic); top != nil {
+			for _, sub := range top.subs {
+				subs = append(subs, sub.listener)
+			}
+		}
 		delete(r.interests, topic)
-		for _, sub := range slices.Clone(r.table.find(topic).subs) {
-			r.unlistened(sub.listener, refusal)
+		for _, sub := range subs {
+			r.unlistened(sub, refusal)
 		}
 		return
 	}
 	in.acked = true
 	for _, sub := range in.waiting {
-		if c := r.listeners[sub]; c != nil {
-			if c.missing--; c.missing == 0 {
-				c.answer(nil)
-			}
+		r.table.add(&sub.subscriber, topic)
+		c := r.listeners[sub]
+		if c.missing--; c.missing == 0 {
+			c.answer(nil)
 		}
 	}
 	in.waiting = nil
@@ -263,9 +271,6 @@ func (r *spokeRouter) listened(sub *Subscription, reply chan error) {
 	}
 	r.listeners[sub] = c
 	for _, topic := range sub.topics {
-		if !r.table.add(&sub.subscriber, topic) {
-			continue // named twice
-		}
 		in := r.interests[topic]
 		if in == nil {
 			in = &interest{}
@@ -274,7 +279,9 @@ func (r *spokeRouter) listened(sub *Subscription, reply chan error) {
 				r.ask(topic, false)
 			}
 		}
-		if !in.acked {
+		if in.acked {
+			r.table.add(&sub.subscriber, topic)
+		} else {
 			in.waiting = append(in.waiting, sub)
 			c.missing++
 		}
@@ -294,7 +301,12 @@ func (r *spokeRouter) unlistened(sub *Subscription, reason error) {
 	delete(r.listeners, sub)
 	r.table.drop(&sub.subscriber)
 	for _, topic := range sub.topics {
-		if r.interests[topic] == nil || r.table.find(topic) != nil {
+		in := r.interests[topic]
+		if in == nil {
+			continue // refused
+		}
+		in.waiting = slices.DeleteFunc(in.waiting, func(other *Subscription) bool { return other == sub })
+		if len(in.waiting) > 0 || r.table.find(topic) != nil {
 			continue
 		}
 		delete(r.interests, topic)
