@@ -49,8 +49,9 @@
 // disconnect, you have missed nothing.
 //
 // What is not promised: that events of different publishers come in the same order everywhere;
-// that an event survives a lost connection; that a publisher learns who got its event. A
-// Spoke that reconnects has missed what was published meanwhile. Hub.Publish goes to
+// that an event survives a lost connection; that a publisher learns who got its event (whether
+// the hub did, Spoke.Flush and Spoke.Close say). A Spoke that reconnects has missed what was
+// published meanwhile. Hub.Publish goes to
 // spokes, not to the hub's own Subscriptions; a spoke's event goes to those, to other spokes
 // only where HubOptions.Forward says so, and never back to its publisher. Event.From tells
 // which node published; the hub has it from the connection's handshake, not from the spoke.

@@ -48,7 +48,7 @@ type SpokeOptions struct {
 	// which also dials: one that blocks delays the next attempt, and nothing else.
 	// They may call any method of the Spoke.
 
-	OnDisconnect func(error) // a connection was lost
+	OnDisconnect func(error) // a connection was lost, the last one too, but not by Close
 	OnReconnect  func()      // there is a new one, and the hub has acknowledged all subscriptions
 	OnRefused    func(error) // the hub refused an event that was published; wraps ErrForbidden or ErrInvalid
 
@@ -120,16 +120,46 @@ func (s *Spoke) Publish(ctx context.Context, ev Event) error {
 	if err != nil {
 		return err
 	}
+	return s.write(ctx, m.frame())
+}
+
+// write queues a frame behind those that were published before.
+func (s *Spoke) write(ctx context.Context, frame string) error {
 	select {
 	case <-s.inbox.closing: // or select would choose by chance
 		return s.inbox.ended()
 	default:
 	}
 	select {
-	case s.published <- m.frame():
+	case s.published <- frame:
 		return nil
 	case <-s.inbox.closing:
 		return s.inbox.ended()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Flush waits until the hub has worked through all that was published before, and returns
+// nil if it took all of it since the last Flush; else the first refusal, which wraps
+// [ErrForbidden] or [ErrInvalid]. A connection that is lost meanwhile is an error: then it
+// is not known what the hub got.
+func (s *Spoke) Flush(ctx context.Context) error {
+	frame, reply := make(chan string, 1), make(chan error, 1)
+	if !send(s.inbox, s.inbox.flush, flushing{frame, reply}) {
+		return s.inbox.ended()
+	}
+	select {
+	case f := <-frame:
+		if err := s.write(ctx, f); err != nil {
+			return err
+		}
+	case err := <-reply:
+		return err
+	}
+	select {
+	case err := <-reply:
+		return err
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -187,13 +217,19 @@ func (s *Spoke) keep(ctx context.Context, l *link) {
 	for {
 		since := time.Now()
 		err := s.watch(l)
-		if s.final(err) {
-			send(s.inbox, s.inbox.failed, err)
+		if s.inbox.isClosing() {
 			return
+		}
+		final := s.opts.NoReconnect || turnedAway(err)
+		if final {
+			send(s.inbox, s.inbox.failed, err)
 		}
 		s.opts.Logger.Info("disconnected", "hub", s.addr.ID, "err", err)
 		if s.opts.OnDisconnect != nil {
 			s.call("OnDisconnect", func() { s.opts.OnDisconnect(err) })
+		}
+		if final {
+			return
 		}
 		if time.Since(since) >= s.opts.MaxBackoff {
 			pause = s.opts.MinBackoff // it held; a link that never does is not to hammer
@@ -209,35 +245,37 @@ func (s *Spoke) keep(ctx context.Context, l *link) {
 	}
 }
 
-// watch waits for the link's end, and passes on what the hub refuses meanwhile.
+// watch waits for the link's end, and passes on what the hub has refused until then.
 func (s *Spoke) watch(l *link) error {
 	for {
 		select {
 		case err := <-s.inbox.refused:
-			s.opts.Logger.Warn("event refused", "err", err)
-			if s.opts.OnRefused != nil {
-				s.call("OnRefused", func() { s.opts.OnRefused(err) })
-			}
+			s.refused(err)
 		case <-l.closed:
+			for len(s.inbox.refused) > 0 { // nobody else receives
+				s.refused(<-s.inbox.refused)
+			}
 			return l.err()
 		}
 	}
 }
 
-// final says whether the end of an established link is the end of the Spoke.
-func (s *Spoke) final(err error) bool {
+func (s *Spoke) refused(err error) {
+	s.opts.Logger.Warn("event refused", "err", err)
+	if s.opts.OnRefused != nil {
+		s.call("OnRefused", func() { s.opts.OnRefused(err) })
+	}
+}
+
+// turnedAway says whether the hub has ended an established link for good.
+func turnedAway(err error) bool {
 	if end := closeError(err); end != nil {
 		switch end.Code {
 		case CodeProtocol, CodeForbidden, CodeTooMany:
 			return true
 		}
 	}
-	select {
-	case <-s.inbox.closing:
-		return true
-	default:
-		return s.opts.NoReconnect
-	}
+	return false
 }
 
 // redial dials until there is a link. It returns the pause that the next loss begins

@@ -390,6 +390,65 @@ func TestSpoke_HearsOfRefusedEvents(t *testing.T) {
 	})
 }
 
+func TestSpoke_FlushWaitsForTheHub(t *testing.T) {
+	opts := irohub.HubOptions{AllowPublish: func(_ irohub.NodeID, topic string) error {
+		if topic == "secret" {
+			return errors.New("no")
+		}
+		return nil
+	}}
+	inWorld(t, opts, func(w *world) {
+		s := w.spoke()
+		for i := range 500 {
+			s.publish("a", i)
+		}
+		if err := s.Flush(w.Context()); err != nil {
+			t.Error(err)
+		}
+		if n := w.hub.Stats().Received; n != 500 {
+			t.Errorf("the hub has worked through %d events, want 500", n)
+		}
+		s.publish("secret", 1)
+		s.publish("a", 1)
+		if err := s.Flush(w.Context()); !errors.Is(err, irohub.ErrForbidden) {
+			t.Errorf("%v, want ErrForbidden", err)
+		}
+		if err := s.Flush(w.Context()); err != nil {
+			t.Errorf("a refusal is reported again: %v", err)
+		}
+		// Disconnected, it waits; a connection lost meanwhile is an error.
+		w.restart(opts)
+		if err := s.Flush(w.Context()); err != nil {
+			t.Errorf("after a reconnect: %v", err)
+		}
+		w.hub.Close()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(w.Context(), time.Second)
+		defer cancel()
+		if err := s.Flush(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("without a hub: %v", err)
+		}
+		s.Close()
+		if err := s.Flush(w.Context()); err == nil {
+			t.Error("flushed a closed spoke")
+		}
+	})
+}
+
+func TestSpoke_FlushSaysThatTheConnectionWasLost(t *testing.T) {
+	inWorld(t, irohub.HubOptions{AllowPublish: func(irohub.NodeID, string) error {
+		time.Sleep(time.Hour)
+		return nil
+	}}, func(w *world) {
+		s := w.spoke()
+		s.publish("a", 1)
+		time.AfterFunc(time.Second, func() { w.hub.Close() })
+		w.wantCode(s.Flush(w.Context()), irohub.CodeShutdown)
+		s.Close()
+		time.Sleep(2 * time.Hour) // the callback returns
+	})
+}
+
 func TestSpoke_DialFails(t *testing.T) {
 	inWorld(t, irohub.HubOptions{}, func(w *world) {
 		ep := w.network.Endpoint()

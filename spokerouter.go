@@ -1,6 +1,7 @@
 package irohub
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,6 +14,7 @@ type spokeInbox struct {
 	inbound  chan *arrivals // from the reader
 	listen   chan request[*Subscription]
 	unlisten chan *Subscription
+	flush    chan flushing
 	up       chan *link    // a new link, whose reader and writer run
 	down     chan *link    // they have ended
 	failed   chan error    // there will be no link any more
@@ -32,6 +34,7 @@ func newSpokeInbox() *spokeInbox {
 		inbound:  make(chan *arrivals),
 		listen:   make(chan request[*Subscription]),
 		unlisten: make(chan *Subscription),
+		flush:    make(chan flushing),
 		up:       make(chan *link),
 		down:     make(chan *link),
 		failed:   make(chan error),
@@ -64,6 +67,15 @@ func (in *spokeInbox) ended() error {
 	}
 }
 
+func (in *spokeInbox) isClosing() bool {
+	select {
+	case <-in.closing:
+		return true
+	default:
+		return false
+	}
+}
+
 // arrivals are what a reader has made of the frames that it found waiting. It has two
 // of them and fills one while the router works through the other.
 type arrivals struct {
@@ -91,7 +103,9 @@ type spokeRouter struct {
 	listeners map[*Subscription]*call
 	interests map[string]*interest
 	link      *link
-	requests  map[string]pending // by id, of this link
+	requests  map[string]pending      // by id, of this link
+	flushes   map[string]chan<- error // by id, over whichever link
+	refusal   error                   // the first since the last Flush
 	lastID    uint64
 	resuming  int // requests that the link's ready waits for
 	closed    bool
@@ -102,6 +116,12 @@ type spokeRouter struct {
 type call struct {
 	reply   chan error // nil: it has been answered
 	missing int        // topics that are not acknowledged
+}
+
+// A flushing is one Spoke.Flush. Both channels have room for what they carry.
+type flushing struct {
+	frame chan<- string // the request to write behind what was published
+	reply chan<- error
 }
 
 // An interest is a topic that some Subscription has. One that waits for the hub's
@@ -126,6 +146,7 @@ func newSpokeRouter(in *spokeInbox, published <-chan string, cancel func(error))
 		fanout:     fanout{table: newTable()},
 		listeners:  make(map[*Subscription]*call),
 		interests:  make(map[string]*interest),
+		flushes:    make(map[string]chan<- error),
 	}
 }
 
@@ -138,6 +159,8 @@ func (r *spokeRouter) run() {
 			r.listened(q.value, q.reply)
 		case sub := <-r.unlisten:
 			r.unlistened(sub, nil)
+		case f := <-r.spokeInbox.flush:
+			r.flushing(f)
 		case l := <-r.up:
 			r.linked(l)
 		case l := <-r.down:
@@ -147,7 +170,7 @@ func (r *spokeRouter) run() {
 		case <-r.close:
 			r.finish()
 		}
-		r.flush()
+		r.fanout.flush()
 		if r.link != nil {
 			r.link.out.flush()
 		}
@@ -188,13 +211,37 @@ func (r *spokeRouter) route(topic string, ev Event) {
 
 // ask sends a request for a topic over the link.
 func (r *spokeRouter) ask(topic string, resume bool) {
-	r.lastID++
-	id := strconv.FormatUint(r.lastID, 10)
+	id := r.newID()
 	r.requests[id] = pending{topic, resume}
 	if resume {
 		r.resuming++
 	}
 	r.put(subscribeFrame(typeSubscribe, id, topic))
+}
+
+func (r *spokeRouter) newID() string {
+	r.lastID++
+	return strconv.FormatUint(r.lastID, 10)
+}
+
+// flushing makes the request for a Flush, which goes the way of events and so cannot pass
+// them.
+func (r *spokeRouter) flushing(f flushing) {
+	if r.closed {
+		f.reply <- errSpokeClosed
+		return
+	}
+	id := r.newID()
+	r.flushes[id] = f.reply
+	f.frame <- subscribeFrame(typeSubscribe, id, "")
+}
+
+// endFlushes answers all who wait in Flush.
+func (r *spokeRouter) endFlushes(err error) {
+	for _, reply := range r.flushes {
+		reply <- err
+	}
+	clear(r.flushes)
 }
 
 // put queues a frame for the hub. The queue has no limit: the application's own
@@ -203,15 +250,18 @@ func (r *spokeRouter) put(frame string) { r.link.out.push(frame, len(frame)) }
 
 // answered deals with the hub's answer to a request, or with its refusal of an event.
 func (r *spokeRouter) answered(id string, refusal error) {
-	q, ok := r.requests[id]
-	switch {
-	case ok:
+	if q, ok := r.requests[id]; ok {
 		delete(r.requests, id)
 		r.settle(q.topic, refusal)
 		if q.resume {
 			r.resumed()
 		}
-	case refusal != nil && id == "":
+	} else if reply, ok := r.flushes[id]; ok {
+		delete(r.flushes, id)
+		reply <- cmp.Or(refusal, r.refusal)
+		r.refusal = nil
+	} else if refusal != nil && id == "" {
+		r.refusal = cmp.Or(r.refusal, refusal)
 		select {
 		case r.refused <- refusal:
 		default: // the application does not keep up with what it does wrong
@@ -342,6 +392,7 @@ func (r *spokeRouter) unlinked(l *link) {
 	for _, in := range r.interests {
 		in.acked = false
 	}
+	r.endFlushes(fmt.Errorf("irohub: flushing: %w", l.err()))
 	if !r.closed {
 		return
 	}
@@ -382,4 +433,5 @@ func (r *spokeRouter) end(err error) {
 	for sub := range r.listeners {
 		r.unlistened(sub, err)
 	}
+	r.endFlushes(err)
 }

@@ -341,7 +341,7 @@ func (s *stream) Read(ctx context.Context, p []byte) (int, error) {
 		return 0, nil
 	}
 	for {
-		n, err, wait := s.in.take(p)
+		n, wait, err := s.in.take(p)
 		if n > 0 || err != nil {
 			return n, err
 		}
@@ -363,7 +363,7 @@ func (s *stream) Write(ctx context.Context, p []byte) (int, error) {
 			return total, s.conn.both.err
 		default:
 		}
-		n, err, wait := s.out.put(p[total:])
+		n, wait, err := s.out.put(p[total:])
 		if n > 0 {
 			s.show()
 		}
@@ -384,7 +384,7 @@ func (s *stream) CloseWrite(ctx context.Context) error {
 	s.out.finish()
 	s.show()
 	for {
-		empty, err, wait := s.out.drained()
+		empty, wait, err := s.out.drained()
 		if empty || err != nil {
 			return err
 		}
@@ -430,12 +430,12 @@ func (h *half) wait() <-chan struct{} {
 	return h.changed
 }
 
-func (h *half) take(p []byte) (n int, err error, wait <-chan struct{}) {
+func (h *half) take(p []byte) (n int, wait <-chan struct{}, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
 	case h.err != nil:
-		return 0, h.err, nil
+		return 0, nil, h.err
 	case len(h.data) > 0:
 		n = copy(p, h.data)
 		if h.data = h.data[n:]; len(h.data) == 0 {
@@ -444,19 +444,19 @@ func (h *half) take(p []byte) (n int, err error, wait <-chan struct{}) {
 		h.change()
 		return n, nil, nil
 	case h.finished:
-		return 0, io.EOF, nil
+		return 0, nil, io.EOF
 	}
-	return 0, nil, h.wait()
+	return 0, h.wait(), nil
 }
 
-func (h *half) put(p []byte) (n int, err error, wait <-chan struct{}) {
+func (h *half) put(p []byte) (n int, wait <-chan struct{}, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
 	case h.err != nil:
-		return 0, h.err, nil
+		return 0, nil, h.err
 	case h.finished:
-		return 0, errors.New("irohubtest: Write after CloseWrite"), nil
+		return 0, nil, errors.New("irohubtest: Write after CloseWrite")
 	}
 	if n = min(len(p), Window-len(h.data)); n > 0 {
 		h.data = append(h.data, p[:n]...)
@@ -465,7 +465,7 @@ func (h *half) put(p []byte) (n int, err error, wait <-chan struct{}) {
 	if n == len(p) {
 		return n, nil, nil
 	}
-	return n, nil, h.wait()
+	return n, h.wait(), nil
 }
 
 func (h *half) finish() {
@@ -485,8 +485,8 @@ func (h *half) fail(err error) {
 }
 
 // drained says whether all has been read: in memory, that is when it is acknowledged.
-func (h *half) drained() (empty bool, err error, wait <-chan struct{}) {
+func (h *half) drained() (empty bool, wait <-chan struct{}, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return len(h.data) == 0, h.err, h.wait()
+	return len(h.data) == 0, h.wait(), h.err
 }
