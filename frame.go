@@ -1,7 +1,6 @@
 package irohub
 
 import (
-	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
@@ -56,7 +55,7 @@ const (
 
 	// frameOverhead is what a frame has beside type, id and payload: 4 bytes of
 	// length, {"type":"","id":"","from":"","payload":} and 64 digits.
-	frameOverhead = headerSize + 41 + 64
+	frameOverhead = headerSize + 40 + 64
 
 	// fromOverhead is what forwarding adds to a frame: ,"from":"" and 64 digits.
 	fromOverhead = 10 + 64
@@ -167,7 +166,7 @@ var encodeBuffers = sync.Pool{New: func() any { return new([]byte) }}
 // validPayload checks a payload for its place in an envelope, one level deep.
 func validPayload(payload []byte) bool {
 	end, ok := skipValue(payload, skipSpace(payload, 0), 1)
-	return ok && skipSpace(payload, end) == len(payload) && utf8.Valid(payload)
+	return ok && skipSpace(payload, end) == len(payload)
 }
 
 // appendFrame encodes one envelope with its length before it. The payload's bytes
@@ -241,9 +240,6 @@ var (
 // a router must see.
 func parseEnvelope(body []byte) (envelope, error) {
 	var env envelope
-	if !utf8.Valid(body) {
-		return env, errNotJSON
-	}
 	var typ, id []byte
 	obj := object{text: body, depth: 1}
 	for obj.next() {
@@ -302,7 +298,10 @@ func (e *envelope) event() (ev Event, topic string, err error) {
 		ev.Type, ev.ID = topic[:len(e.typ)], topic[len(e.typ)+1:]
 	}
 	if e.from != nil {
-		digits := bytes.Trim(e.from, `"`)
+		if e.from[0] != '"' {
+			return ev, topic, errFrom
+		}
+		digits, _ := unquote(e.from)
 		if len(digits) != hex.EncodedLen(len(ev.From)) {
 			return ev, topic, errFrom
 		}
@@ -464,9 +463,7 @@ func (f *frameReader) fill() error {
 	case have == 0 && (f.buf == nil || len(f.buf) > minBuffer && f.quiet >= 16):
 		f.buf, f.quiet = make([]byte, minBuffer), 0
 	case have == len(f.buf):
-		bigger := make([]byte, 2*len(f.buf))
-		copy(bigger, f.buf)
-		f.buf = bigger
+		f.grow()
 	default:
 		copy(f.buf, f.buf[f.start:f.end])
 	}
@@ -475,13 +472,13 @@ func (f *frameReader) fill() error {
 	room := f.buf[have:min(len(f.buf), have+maxBuffer)]
 	n, err := f.read(room)
 	f.end += n
-	if n > minBuffer {
+	if f.end > minBuffer {
 		f.quiet = 0
 	} else {
 		f.quiet++
 	}
 	if n == len(room) && f.end == len(f.buf) && len(f.buf) < maxBuffer {
-		f.buf = append(f.buf, make([]byte, len(f.buf))...)
+		f.grow()
 	}
 	if n > 0 {
 		return nil // an error that came with bytes comes again without
@@ -490,4 +487,11 @@ func (f *frameReader) fill() error {
 		err = io.ErrNoProgress
 	}
 	return err
+}
+
+// grow doubles the buffer.
+func (f *frameReader) grow() {
+	bigger := make([]byte, 2*len(f.buf))
+	copy(bigger, f.buf)
+	f.buf = bigger
 }

@@ -9,9 +9,9 @@ import (
 )
 
 // What this file does encoding/json cannot: find the members of an object in one
-// pass that also checks the whole text, refuse repeated members and half
-// surrogate pairs, and compare names exactly. It accepts what json.Valid accepts,
-// up to maxDepth; FuzzEnvelope holds it to that. UTF-8 is checked elsewhere.
+// pass that also checks the whole text and its UTF-8, refuse repeated members and
+// half surrogate pairs, and compare names exactly. It accepts what json.Valid and
+// utf8.Valid accept, up to maxDepth; FuzzEnvelope holds it to that.
 
 // An object walks over the members of the JSON object that text holds.
 type object struct {
@@ -46,11 +46,11 @@ const (
 // open steps into text[at], which must be the bracket that begins it.
 func open(text []byte, left, right byte) (at int, state walkState) {
 	at = skipSpace(text, 0)
-	if at == len(text) || text[at] != left {
+	if !isAt(text, at, left) {
 		return at, walkBroken
 	}
 	at = skipSpace(text, at+1)
-	if at < len(text) && text[at] == right {
+	if isAt(text, at, right) {
 		return at + 1, walkEnd
 	}
 	return at, walkOn
@@ -60,11 +60,9 @@ func open(text []byte, left, right byte) (at int, state walkState) {
 func step(text []byte, at int, right byte) (next int, state walkState) {
 	at = skipSpace(text, at)
 	switch {
-	case at == len(text):
-		return at, walkBroken
-	case text[at] == ',':
+	case isAt(text, at, ','):
 		return skipSpace(text, at+1), walkOn
-	case text[at] == right:
+	case isAt(text, at, right):
 		return at + 1, walkEnd
 	}
 	return at, walkBroken
@@ -80,7 +78,7 @@ func (o *object) next() bool {
 	}
 	o.state = walkBroken // until the member has proven sound
 	at := o.at
-	if at == len(o.text) || o.text[at] != '"' {
+	if !isAt(o.text, at, '"') {
 		return false
 	}
 	end, ok := skipString(o.text, at+1)
@@ -90,7 +88,7 @@ func (o *object) next() bool {
 	// A name with half a surrogate pair is none of ours, but it is JSON.
 	o.name, _ = unquote(o.text[at:end])
 	at = skipSpace(o.text, end)
-	if at == len(o.text) || o.text[at] != ':' {
+	if !isAt(o.text, at, ':') {
 		return false
 	}
 	at = skipSpace(o.text, at+1)
@@ -143,8 +141,13 @@ func (a *array) complete() bool {
 	return a.state == walkEnd && skipSpace(a.text, a.at) == len(a.text)
 }
 
+// isAt reports whether b[i] is c. Compared as unsigned numbers, one check does for
+// both ends of b, and the compiler adds none of its own.
+func isAt(b []byte, i int, c byte) bool { return uint(i) < uint(len(b)) && b[i] == c }
+
 func skipSpace(b []byte, i int) int {
-	for i < len(b) && (b[i] == ' ' || b[i] == '\n' || b[i] == '\t' || b[i] == '\r') {
+	const spaces uint64 = 1<<' ' | 1<<'\n' | 1<<'\t' | 1<<'\r'
+	for uint(i) < uint(len(b)) && b[i] <= ' ' && spaces>>b[i]&1 != 0 {
 		i++
 	}
 	return i
@@ -154,97 +157,72 @@ func skipSpace(b []byte, i int) int {
 // objects and arrays around it. A loop rather than recursion: what it nests is a
 // peer's choice, and a bit a level is all it has to remember.
 func skipValue(b []byte, i, depth int) (end int, ok bool) {
-	var objects [2]uint64 // of the levels opened here: 1 an object, 0 an array
-	level := 0
+	level := 0            // objects and arrays that are open
+	var last, rest uint64 // a bit for each, the innermost lowest in last: 1 an object, 0 an array
 value:
-	if i >= len(b) {
-		return i, false
-	}
-	switch c := b[i]; c {
-	case '"':
-		if i, ok = skipString(b, i+1); !ok {
+	for {
+		if last&1 != 0 {
+			if !isAt(b, i, '"') {
+				return i, false
+			}
+			if i, ok = skipString(b, i+1); !ok {
+				return i, false
+			}
+			i = skipSpace(b, i)
+			if !isAt(b, i, ':') {
+				return i, false
+			}
+			i = skipSpace(b, i+1)
+		}
+		if uint(i) >= uint(len(b)) {
 			return i, false
 		}
-	case '{', '[':
-		if depth+level == maxDepth {
+		switch c := b[i]; c {
+		case '"':
+			i, ok = skipString(b, i+1)
+		case '{', '[':
+			if ok = depth+level < maxDepth; !ok {
+				break
+			}
+			level++
+			rest = rest<<1 | last>>63
+			last = last<<1 | uint64(c>>5&1) // the bit that '{' and '[' differ in
+			i = skipSpace(b, i+1)
+			if !isAt(b, i, c+2) { // '}' and ']' stand two behind '{' and '['
+				continue value
+			}
+		case 't':
+			i, ok = skipWord(b, i, "true")
+		case 'f':
+			i, ok = skipWord(b, i, "false")
+		case 'n':
+			i, ok = skipWord(b, i, "null")
+		default:
+			i, ok = skipNumber(b, i)
+		}
+		if !ok {
 			return i, false
 		}
-		if c == '{' {
-			objects[level>>6] |= 1 << (level & 63)
-		} else {
-			objects[level>>6] &^= 1 << (level & 63)
+		for level > 0 {
+			i = skipSpace(b, i)
+			if uint(i) >= uint(len(b)) {
+				return i, false
+			}
+			switch b[i] {
+			case ',':
+				i = skipSpace(b, i+1)
+				continue value
+			case ']' | byte(last&1)<<5: // or '}' in an object
+				i++
+				level--
+				last = last>>1 | rest<<63
+				rest >>= 1
+			default:
+				return i, false
+			}
 		}
-		level++
-		i = skipSpace(b, i+1)
-		if i < len(b) && b[i] == c+2 { // '}' and ']' stand two behind '{' and '['
-			level--
-			i++
-			break
-		}
-		if c == '{' {
-			goto name
-		}
-		goto value
-	case 't':
-		if i, ok = skipWord(b, i, "true"); !ok {
-			return i, false
-		}
-	case 'f':
-		if i, ok = skipWord(b, i, "false"); !ok {
-			return i, false
-		}
-	case 'n':
-		if i, ok = skipWord(b, i, "null"); !ok {
-			return i, false
-		}
-	default:
-		if i, ok = skipNumber(b, i); !ok {
-			return i, false
-		}
-	}
-after:
-	if level == 0 {
 		return i, true
 	}
-	i = skipSpace(b, i)
-	if i == len(b) {
-		return i, false
-	}
-	if objects[(level-1)>>6]>>((level-1)&63)&1 == 0 {
-		switch b[i] {
-		case ',':
-			i = skipSpace(b, i+1)
-			goto value
-		case ']':
-			level--
-			i++
-			goto after
-		}
-		return i, false
-	}
-	switch b[i] {
-	case ',':
-		i = skipSpace(b, i+1)
-		goto name
-	case '}':
-		level--
-		i++
-		goto after
-	}
-	return i, false
-name:
-	if i == len(b) || b[i] != '"' {
-		return i, false
-	}
-	if i, ok = skipString(b, i+1); !ok {
-		return i, false
-	}
-	i = skipSpace(b, i)
-	if i == len(b) || b[i] != ':' {
-		return i, false
-	}
-	i = skipSpace(b, i+1)
-	goto value
 }
 
 func skipWord(b []byte, i int, word string) (int, bool) {
@@ -255,22 +233,22 @@ func skipWord(b []byte, i int, word string) (int, bool) {
 }
 
 func skipNumber(b []byte, i int) (int, bool) {
-	if i < len(b) && b[i] == '-' {
+	if isAt(b, i, '-') {
 		i++
 	}
 	first := i
 	if i = skipDigits(b, i); i == first || b[first] == '0' && i > first+1 {
 		return i, false
 	}
-	if i < len(b) && b[i] == '.' {
+	if isAt(b, i, '.') {
 		first = i + 1
 		if i = skipDigits(b, first); i == first {
 			return i, false
 		}
 	}
-	if i < len(b) && b[i]|0x20 == 'e' {
+	if isAt(b, i, 'e') || isAt(b, i, 'E') {
 		i++
-		if i < len(b) && (b[i] == '+' || b[i] == '-') {
+		if isAt(b, i, '+') || isAt(b, i, '-') {
 			i++
 		}
 		first = i
@@ -282,15 +260,32 @@ func skipNumber(b []byte, i int) (int, bool) {
 }
 
 func skipDigits(b []byte, i int) int {
-	for i < len(b) && '0' <= b[i] && b[i] <= '9' {
+	for uint(i) < uint(len(b)) && b[i]-'0' < 10 {
 		i++
 	}
 	return i
 }
 
 // skipString returns what follows the string whose first byte, behind the quote,
-// is b[i].
+// is b[i]. Most strings are plain ASCII up to the quote that ends them: this looks
+// at them once, eight bytes at a time, and leaves the rest of others to skipAny.
 func skipString(b []byte, i int) (end int, ok bool) {
+	for ; i >= 0 && i <= len(b)-8; i += 8 { // i >= 0 for the compiler, which then checks no bounds
+		if hit := marks(binary.LittleEndian.Uint64(b[i:])) & tops; hit != 0 {
+			i += bits.TrailingZeros64(hit) / 8
+			if isAt(b, i, '"') {
+				return i + 1, true
+			}
+			break
+		}
+	}
+	return skipAny(b, i)
+}
+
+// skipAny returns what follows the string of which b[i] begins a character. It
+// checks the UTF-8 from there on.
+func skipAny(b []byte, i int) (end int, ok bool) {
+	first := i
 	for {
 		i += plainPrefix(b[i:])
 		if i == len(b) {
@@ -298,7 +293,7 @@ func skipString(b []byte, i int) (end int, ok bool) {
 		}
 		switch b[i] {
 		case '"':
-			return i + 1, true
+			return i + 1, utf8.Valid(b[first:i])
 		case '\\':
 			n := escapeLen(b[i:])
 			if n == 0 {
@@ -311,18 +306,32 @@ func skipString(b []byte, i int) (end int, ok bool) {
 	}
 }
 
+const (
+	ones = 0x0101010101010101 // a word's eight bytes are 1 each
+	tops = ones << 7
+)
+
+// marks finds the quotes, backslashes, control characters and bytes beyond ASCII
+// among eight bytes: of the bits in tops, the lowest that is set in the result is
+// that of the first such byte. By the classic test, taking n from a byte sets its top
+// bit if it is less than n. It also leaves most bytes beyond ASCII theirs, and no byte
+// loses it in both; and it sets that of a byte from which a lower one has borrowed,
+// which is why only the lowest counts. Turning over the bit that a quote and a
+// space differ in puts the quote right behind the control characters, and one
+// subtraction finds both.
+func marks(w uint64) uint64 {
+	quote := (w ^ ones*('"'^' ')) - ones*(' '+1)
+	slash := (w ^ ones*'\\') - ones
+	return quote | slash
+}
+
 // plainPrefix counts the bytes before the first quote, backslash or control
-// character; eight at a time, by the classic tests for a zero byte and for a byte
-// below a bound in a word.
+// character.
 func plainPrefix(b []byte) int {
-	const ones, tops = 0x0101010101010101, 0x8080808080808080
 	i := 0
-	for ; i+8 <= len(b); i += 8 {
+	for ; i <= len(b)-8; i += 8 {
 		w := binary.LittleEndian.Uint64(b[i:])
-		quote := w ^ ones*'"'
-		slash := w ^ ones*'\\'
-		hit := ((w - ones*0x20) &^ w) | ((quote - ones) &^ quote) | ((slash - ones) &^ slash)
-		if hit &= tops; hit != 0 {
+		if hit := marks(w) &^ w & tops; hit != 0 {
 			return i + bits.TrailingZeros64(hit)/8
 		}
 	}

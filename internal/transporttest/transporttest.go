@@ -367,7 +367,7 @@ func testAbort(e *env) {
 }
 
 func testCancel(e *env) {
-	dialled, accepted, a, b := e.streams()
+	dialled, accepted, _, b := e.streams()
 	ep := e.endpoint(0)
 	deaf := e.endpoint(0)
 	for name, call := range map[string]func(context.Context) error{
@@ -375,7 +375,7 @@ func testCancel(e *env) {
 		"AcceptStream": func(ctx context.Context) error { _, err := accepted.AcceptStream(ctx); return err },
 		"Wait":         dialled.Wait,
 		"Read":         func(ctx context.Context) error { _, err := b.Read(ctx, make([]byte, 1)); return err },
-		"Write":        func(ctx context.Context) error { _, err := a.Write(ctx, make([]byte, 16<<20)); return err },
+		"Write":        func(ctx context.Context) error { _, err := b.Write(ctx, make([]byte, 16<<20)); return err },
 		"Dial": func(ctx context.Context) error {
 			_, err := ep.Dial(ctx, deaf.Addr())
 			return err

@@ -1,0 +1,99 @@
+.POSIX:
+# make help says what there is. Plain make and sh; the work is done by the go command.
+
+# How long each fuzz target runs in make test and make fuzz.
+FUZZTIME = 20s
+
+# The newest release; it runs beside the module and adds nothing to go.mod.
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+.NOTPARALLEL:
+.PHONY: help native build demo test fuzz bench clean \
+	need-go need-cc need-pip check-format check-vet check-static check-modules check-nocgo \
+	test-race test-bench
+
+help:
+	@echo 'make demo    a hub and spokes over iroh on this machine, with real data'
+	@echo 'make test    all checks and tests; what they need must be there'
+	@echo 'make build   bin/irohub, the command'
+	@echo 'make native  fetch the native library of iroh into .native'
+	@echo 'make fuzz    run every fuzz target for FUZZTIME ($(FUZZTIME))'
+	@echo 'make bench   run all benchmarks'
+	@echo 'make clean   remove what the others made'
+
+# What is needed. Each says what is missing.
+
+need-go:
+	@command -v go >/dev/null || { \
+		echo 'missing: go. Install Go 1.26 or later, and have it in PATH.' >&2; exit 1; }
+
+need-cc: need-go
+	@cc=$$(go env CC); echo '#include <dlfcn.h>' | $$cc -E - >/dev/null 2>&1 || { \
+		echo "missing: a C compiler with its headers. '$$cc' does not work; install gcc or clang, or set CC." >&2; exit 1; }
+	@test "$$(go env CGO_ENABLED)" = 1 || { \
+		echo 'missing: cgo. CGO_ENABLED is 0 here; set it to 1.' >&2; exit 1; }
+
+need-pip:
+	@python3 -m pip --version >/dev/null 2>&1 || { \
+		echo 'missing: python3 with pip, which downloads the native library. Install both, and have python3 in PATH.' >&2; exit 1; }
+
+# What there is to make.
+
+# pip is needed only where the library is not there yet.
+native: need-go
+	@ls .native/*/libiroh_ffi.* >/dev/null 2>&1 || $(MAKE) need-pip
+	go run ./iroh/fetch
+
+build: need-cc
+	go build -o bin/ ./cmd/irohub
+
+demo: native build
+	go build -o bin/ ./demo
+	@exec bin/demo
+
+clean:
+	rm -rf bin .native
+
+# The tests. CI=true makes a failure of what a test would otherwise skip for want of.
+
+test: native need-cc check-format check-vet check-static check-modules check-nocgo test-race test-bench fuzz
+	@echo 'All tests have passed.'
+
+check-format:
+	@files=$$(gofmt -l .) && test -z "$$files" || { echo "not as gofmt has it: $$files" >&2; exit 1; }
+
+check-vet:
+	go vet ./...
+
+check-static:
+	go run $(STATICCHECK) ./...
+
+# An application that vendors irohub gets nothing else.
+check-modules:
+	@modules=$$(go list -m all) && test "$$modules" = irohub || { \
+		echo "the module has requirements: $$modules" >&2; exit 1; }
+
+# Without cgo, all of it still builds.
+check-nocgo:
+	CGO_ENABLED=0 go build ./...
+	CGO_ENABLED=0 go vet ./...
+
+# Among them, an application that vendors irohub (internal/vendortest).
+test-race:
+	CI=true go test -race -count=1 ./...
+
+# Each benchmark once, to see that it runs.
+test-bench:
+	CI=true go test -run '^$$' -bench . -benchtime 1x .
+
+fuzz: need-go
+	@set -e; packages=$$(go list ./...); for package in $$packages; do \
+		list=$$(go test -list '^Fuzz' $$package); \
+		for target in $$(echo "$$list" | grep '^Fuzz'); do \
+			echo "fuzzing $$package $$target for $(FUZZTIME)"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
+
+bench: native need-cc
+	go test -run '^$$' -bench . -benchmem ./...

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"time"
+
+	"irohub"
+	"irohub/iroh"
+)
+
+// An endpoint is what the commands need of a transport.
+type endpoint interface {
+	irohub.Endpoint
+	Addr() irohub.Addr
+	Online(context.Context) error
+	Close() error
+}
+
+// network holds the flags that say how to be in the network.
+type network struct {
+	key    string
+	addr   string
+	relays string
+}
+
+func (n *network) declare(flags *flag.FlagSet) {
+	flags.StringVar(&n.key, "key", "", "the `FILE` with the secret key, made if it is missing; none: a key for this run alone")
+	flags.StringVar(&n.relays, "relays", "none", "the relay servers, `none|n0|URL`; n0: those of iroh's authors")
+}
+
+func (n *network) declareAddr(flags *flag.FlagSet) {
+	flags.StringVar(&n.addr, "addr", "", "the `HOST:PORT` to listen on, by numbers; none: any free port of every address")
+}
+
+// bind opens the endpoint. This function, ticket and parsePeer are all that names
+// the transport.
+func (n *network) bind(ctx context.Context) (endpoint, error) {
+	opts := iroh.Options{Addr: n.addr}
+	switch n.relays {
+	case "none":
+	case "n0":
+		opts.Relays = []string{iroh.PublicRelays}
+	default:
+		if !strings.Contains(n.relays, "://") {
+			return nil, usagef("-relays: %q is not none, n0 or a URL", n.relays)
+		}
+		opts.Relays = []string{n.relays}
+	}
+	if n.key != "" {
+		var err error
+		if opts.SecretKey, err = iroh.LoadOrCreateKey(n.key); err != nil {
+			return nil, err
+		}
+	}
+	ep, err := iroh.Bind(ctx, opts)
+	if errors.Is(err, iroh.ErrAddr) {
+		return nil, usagef("-addr: %w", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return ep, nil
+}
+
+// onlineTimeout bounds the wait for a relay server, without which there are still
+// the addresses.
+const onlineTimeout = 10 * time.Second
+
+// online waits until the endpoint's address names its relay server.
+func (n *network) online(ctx context.Context, ep endpoint, log *slog.Logger) {
+	if n.relays == "none" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, onlineTimeout)
+	defer cancel()
+	if err := ep.Online(ctx); err != nil {
+		log.Warn("no relay server answers", "relays", n.relays, "err", err)
+	}
+}
+
+func ticket(addr irohub.Addr) (string, error) { return iroh.Ticket(addr) }
+
+// parsePeer reads what a user gives for a hub.
+func (n *network) parsePeer(s string) (irohub.Addr, error) {
+	addr, err := irohub.ParseAddr(s)
+	if err != nil && !strings.Contains(s, "@") {
+		if addr, err = iroh.ParseTicket(s); err != nil && !errors.Is(err, iroh.ErrAddr) {
+			return addr, err // there is no library to read it
+		}
+	}
+	if err != nil {
+		return addr, usagef("%q is neither NODEID@HOST:PORT nor a ticket: %w", s, err)
+	}
+	if len(addr.Hosts) == 0 && addr.Relay == "" && n.relays != "n0" {
+		return addr, usagef("PEER says no address: NODEID@HOST:PORT, or -relays n0 to look the NodeID up")
+	}
+	return addr, nil
+}
+
+// A spokeConfig holds the flags that sub and pub have in common.
+type spokeConfig struct {
+	network
+	timeout  time.Duration
+	maxFrame int
+}
+
+func (c *spokeConfig) declare(flags *flag.FlagSet) {
+	c.network.declare(flags)
+	flags.DurationVar(&c.timeout, "timeout", 10*time.Second, "how long the hub may take to answer at the start")
+	bytesVar(flags, &c.maxFrame, "max-frame", "the largest event in `BYTES`; larger than the hub's is of no use")
+}
+
+// dial connects to the hub. The caller closes both, the endpoint last.
+func (c *spokeConfig) dial(ctx context.Context, addr irohub.Addr, log *slog.Logger, opts irohub.SpokeOptions) (*irohub.Spoke, endpoint, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	ep, err := c.bind(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	opts.MaxFrame = c.maxFrame
+	opts.Logger = log
+	spoke, err := irohub.Dial(ctx, ep, addr, opts)
+	if err != nil {
+		ep.Close()
+		return nil, nil, err
+	}
+	return spoke, ep, nil
+}
+
+// bytesVar declares a flag for a number of bytes, with the library's own default.
+// Below the minimum, a hub could not even be told of a long topic.
+func bytesVar(flags *flag.FlagSet, p *int, name, usage string) {
+	const minimum, standard, maximum = 2 << 10, 1 << 20, 1 << 30
+	*p = standard
+	flags.Func(name, fmt.Sprintf("%s (default %d)", usage, standard), func(s string) error {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < minimum || n > maximum {
+			return fmt.Errorf("a number from %d to %d is wanted", minimum, maximum)
+		}
+		*p = n
+		return nil
+	})
+}

@@ -1,0 +1,398 @@
+package irohub
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"io"
+	"reflect"
+	"strconv"
+	"strings"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+)
+
+// The references of these targets are written for being plainly right, with
+// encoding/json and no thought of speed.
+
+// refMembers are an object's members as they stand in text; ok is false where text
+// is not one JSON object in UTF-8, or nested deeper than depth.
+func refMembers(text []byte, depth int) (members [][2]string, ok bool) {
+	if !utf8.Valid(text) || !json.Valid(text) || refDepth(text) > depth {
+		return nil, false
+	}
+	dec := json.NewDecoder(bytes.NewReader(text))
+	if token, err := dec.Token(); err != nil || token != json.Delim('{') {
+		return nil, false
+	}
+	for dec.More() {
+		name, err := dec.Token()
+		if err != nil {
+			return nil, false
+		}
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			return nil, false
+		}
+		members = append(members, [2]string{name.(string), string(value)})
+	}
+	return members, true
+}
+
+// refDepth is how deep a JSON text is nested.
+func refDepth(text []byte) (deepest int) {
+	depth, quoted := 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{' || c == '[':
+			depth++
+			deepest = max(deepest, depth)
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return deepest
+}
+
+// refString decodes a JSON string; whole is false where it has half a surrogate pair.
+func refString(text string) (s string, isString, whole bool) {
+	if json.Unmarshal([]byte(text), &s) != nil || text[0] != '"' {
+		return "", false, false
+	}
+	var high bool // the escape before was the first half
+	for i := 1; i < len(text)-1; i++ {
+		var unit uint64
+		if text[i] == '\\' {
+			i++
+			if text[i] == 'u' {
+				unit, _ = strconv.ParseUint(text[i+1:i+5], 16, 16)
+				i += 4
+			}
+		}
+		low := unit >= 0xDC00 && unit < 0xE000
+		if low != high {
+			return s, true, false
+		}
+		high = unit >= 0xD800 && unit < 0xDC00
+	}
+	return s, true, !high
+}
+
+// refEnvelope decides by PROTOCOL.md what parseEnvelope must say.
+func refEnvelope(body []byte) (typ, id string, payload []byte, ok bool) {
+	members, ok := refMembers(body, 128)
+	if !ok {
+		return "", "", nil, false
+	}
+	known := make(map[string]string)
+	for _, m := range members {
+		switch m[0] {
+		case "type", "id", "payload", "from":
+			if _, repeated := known[m[0]]; repeated {
+				return "", "", nil, false
+			}
+			known[m[0]] = m[1]
+		}
+	}
+	typ, isString, whole := refString(cmp.Or(known["type"], "null"))
+	if !isString || !whole || typ == "" {
+		return "", "", nil, false
+	}
+	if text, there := known["id"]; there {
+		if id, isString, whole = refString(text); !isString || !whole {
+			return "", "", nil, false
+		}
+	}
+	if text, there := known["payload"]; there {
+		payload = []byte(text)
+	}
+	return typ, id, payload, true
+}
+
+func FuzzEnvelope(f *testing.F) {
+	for _, text := range jsonValues {
+		f.Add([]byte(text))
+		f.Add([]byte(`{"type":"t","payload":` + text + `}`))
+	}
+	for _, body := range []string{
+		`{"type":"message.sent","id":"conv-123","payload":{"n":[1,2.5e-3,true]},"from":"00"}`,
+		" { \"t\\u0079pe\" : \"a\\/\\n\" , \"x\":[] ,\t\"id\":\"\\ud83d\\ude00\",\"payload\": [ 1 , 2 ] \r\n} ",
+		`{"type":"t","type":"u"}`, `{"type":"t","\u0069d":"","id":""}`, `{"Type":"t","type":"\ud800"}`, `{"type":"","id":null}`,
+		`{"type":"t","id":"\udc00\ud800"}`, `{"type":"t","x":"\ud800","payload":"\udfff"}`, `{"type":"тип","id":"识别"}`,
+		`{"type":"t","payload":` + nest(127, "ao") + `}`, `{"type":"t","payload":` + nest(128, "oa") + `}`,
+	} {
+		f.Add([]byte(body))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		before := bytes.Clone(body)
+		env, err := parseEnvelope(body)
+		if !bytes.Equal(body, before) {
+			t.Fatalf("the frame was changed")
+		}
+		typ, id, payload, ok := refEnvelope(body)
+		if (err == nil) != ok {
+			t.Fatalf("parseEnvelope says %v, the reference %v", err, ok)
+		}
+		if err != nil {
+			wantProtocolError(t, err, "")
+			return
+		}
+		if string(env.typ) != typ || string(env.id) != id {
+			t.Errorf("type %q, id %q; want %q, %q", env.typ, env.id, typ, id)
+		}
+		if !bytes.Equal(env.payload, payload) || (env.payload == nil) != (payload == nil) {
+			t.Errorf("payload %q, want %q", env.payload, payload)
+		}
+		if payload != nil && !validPayload(payload) {
+			t.Errorf("a hub could not publish the payload %q", payload)
+		}
+		if env.from == nil {
+			if ev, topic, err := env.event(); err != nil || ev.Topic() != topic || ev.Type != typ || ev.ID != id {
+				t.Errorf("event %+v with topic %q, %v", ev, topic, err)
+			}
+		}
+	})
+}
+
+// refFrames splits a stream; err is how it ends.
+func refFrames(stream []byte, limit int) (bodies [][]byte, err error) {
+	for len(stream) > 0 {
+		if len(stream) < headerSize {
+			return bodies, io.ErrUnexpectedEOF
+		}
+		n := int64(binary.BigEndian.Uint32(stream))
+		if n == 0 || n > int64(limit) {
+			return bodies, &CloseError{Code: CodeProtocol}
+		}
+		stream = stream[headerSize:]
+		if int64(len(stream)) < n {
+			return bodies, io.ErrUnexpectedEOF
+		}
+		bodies = append(bodies, stream[:n])
+		stream = stream[n:]
+	}
+	return bodies, io.EOF
+}
+
+// FuzzFrames gives a stream in reads whose sizes are chunks, over and over.
+func FuzzFrames(f *testing.F) {
+	long := stream(strings.Repeat("x", 9000), "y", strings.Repeat("z", 5000))
+	f.Add([]byte(nil), []byte(nil), uint16(1))
+	f.Add(stream("a", "bc", "def"), []byte{1}, uint16(10))
+	f.Add(stream("a", "bc", "def"), []byte{255, 3}, uint16(2))
+	f.Add(long, []byte{200, 0, 255, 255}, uint16(9000))
+	f.Add(bytes.Repeat(stream("small"), 1000), []byte{251, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, uint16(9))
+	f.Add([]byte("\x00\x00\x00\x00"), []byte{2}, uint16(9))
+	f.Add([]byte("\xff\xff\xff\xffxyz"), []byte{5}, uint16(65535))
+	f.Fuzz(func(t *testing.T, input, chunks []byte, limit uint16) {
+		turn := 0
+		r := frameReader{max: int(limit)}
+		come := 0 // bytes that the reader got
+		deliver := chunked(input, func() int {
+			if len(chunks) == 0 {
+				return len(input)
+			}
+			turn++
+			n := int(chunks[turn%len(chunks)])
+			return n * n // up to the largest that one read asks for, and the small ones too
+		})
+		r.read = func(p []byte) (int, error) {
+			if len(p) == 0 || len(p) > maxBuffer {
+				t.Fatalf("a read of %d bytes", len(p))
+			}
+			n, err := deliver(p)
+			come += n
+			if n > 0 && turn%3 == 0 && come == len(input) {
+				err = io.EOF
+			}
+			return n, err
+		}
+
+		bodies, end := refFrames(input, int(limit))
+		for i, want := range bodies {
+			before, waits := come, r.waits()
+			body, err := r.next()
+			if err != nil || !bytes.Equal(body, want) {
+				t.Fatalf("frame %d is %.40q (%d bytes), %v; want %.40q (%d bytes)", i, body, len(body), err, want, len(want))
+			}
+			if waits != (come > before) {
+				t.Fatalf("frame %d: waits was %v, then %d bytes were read", i, waits, come-before)
+			}
+			checkBuffer(t, &r, come)
+		}
+		_, err := r.next()
+		checkBuffer(t, &r, come)
+		if closeError(end) != nil {
+			wantProtocolError(t, err, "a frame of ")
+		} else if err != end {
+			t.Fatalf("at the end %v, want %v", err, end)
+		}
+	})
+}
+
+func checkBuffer(t *testing.T, r *frameReader, come int) {
+	if r.start < 0 || r.start > r.end || r.end > len(r.buf) {
+		t.Fatalf("start %d, end %d of %d", r.start, r.end, len(r.buf))
+	}
+	if most := max(minBuffer, 2*come); cap(r.buf) > most {
+		t.Fatalf("the buffer has %d bytes after %d have come", cap(r.buf), come)
+	}
+	if most := max(maxBuffer, 2*(headerSize+r.max)); cap(r.buf) > most {
+		t.Fatalf("the buffer has %d bytes, frames at most %d", cap(r.buf), r.max)
+	}
+}
+
+// refControlTopics decides by PROTOCOL.md about a payload that is JSON. broken: a
+// topic has half a surrogate pair.
+func refControlTopics(payload []byte) (topics []string, ok, broken bool) {
+	members, ok := refMembers(payload, 127)
+	if !ok {
+		return nil, false, false
+	}
+	var list []json.RawMessage
+	found := 0
+	for _, m := range members {
+		switch m[0] {
+		case "topic":
+			list = []json.RawMessage{json.RawMessage(m[1])}
+			found++
+		case "topics":
+			list = nil
+			if m[1][0] != '[' || json.Unmarshal([]byte(m[1]), &list) != nil {
+				return nil, false, false
+			}
+			found++
+		}
+	}
+	if found != 1 {
+		return nil, false, false
+	}
+	for _, text := range list {
+		topic, isString, whole := refString(string(text))
+		if !isString || !whole {
+			return nil, false, isString
+		}
+		topics = append(topics, topic)
+	}
+	return topics, true, false
+}
+
+func FuzzControlTopics(f *testing.F) {
+	for _, payload := range []string{
+		``, `null`, `{}`, `[]`, `{"topic":"t"}`, `{"topics":["a","b:c"]}`, `{"topics":[]}`, ` { "topics" : [ "a" , "b" ] } `,
+		`{"t\u006fpic":"\u0061\ud83d\ude00"}`, `{"topic":"t","topics":[]}`, `{"topic":"t","topic":"t"}`, `{"topic":null}`, `{"topics":"t"}`,
+		`{"topics":["a",1]}`, `{"topics":[1,"\ud800"]}`, `{"topics":["\ud800",1]}`, `{"topics":[["a"]]}`, `{"topic":"\udc00"}`, `{"x":{"topic":1},"topic":"é"}`,
+	} {
+		f.Add([]byte(payload))
+	}
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		topics, ok, err := controlTopics(payload)
+		if !validPayload(payload) {
+			if ok {
+				t.Fatalf("%q passes, which is not JSON", payload)
+			}
+			return // never comes as far: the envelope is refused
+		}
+		want, wantOK, broken := refControlTopics(payload)
+		if ok != wantOK || (err != nil) != broken {
+			t.Fatalf("got %v, %v; the reference says %v, broken: %v", ok, err, wantOK, broken)
+		}
+		if ok && !reflect.DeepEqual(topics, want) {
+			t.Errorf("got %q, want %q", topics, want)
+		}
+	})
+}
+
+func refTopic(topic string) bool {
+	return len(topic) >= 1 && len(topic) <= 1024 && utf8.ValidString(topic) &&
+		!strings.HasPrefix(topic, "__") && !strings.ContainsFunc(topic, unicode.IsControl)
+}
+
+func FuzzTopic(f *testing.F) {
+	for _, topic := range []string{
+		"", "t", "message.sent:conv-123", "a:*", "__x", "_", "a\x00", "a\x7f", "\u0080", "\u009f", "\u00a0", "\u0105", "é\xc2", "\x85", "😀", "\xed\xa0\x80",
+		strings.Repeat("t", 1024), strings.Repeat("t", 1025), strings.Repeat("é", 512),
+	} {
+		f.Add(topic)
+	}
+	f.Fuzz(func(t *testing.T, topic string) {
+		err := validTopic(topic)
+		if (err == nil) != refTopic(topic) {
+			t.Errorf("validTopic(%q) is %v", topic, err)
+		}
+		if err != nil && !errors.Is(err, ErrInvalid) {
+			t.Errorf("%v does not wrap ErrInvalid", err)
+		}
+	})
+}
+
+// FuzzRoundTrip sends an event from a spoke through a hub to a listener.
+func FuzzRoundTrip(f *testing.F) {
+	f.Add("t", "", []byte(nil), []byte(nil))
+	f.Add("message.sent", "conv-123", []byte(` {"n": [1]} `), []byte("a node"))
+	f.Add("a:b", `c:"d"\`, []byte(`null`), []byte{0})
+	f.Add("тип", "😀*", []byte(`"\ud800é"`), []byte{1})
+	f.Add("", "id", []byte(`1`), []byte{})
+	f.Add("__x", "", []byte(`1,"from":""`), []byte{})
+	f.Add("t", "\u0085", []byte("\"\xff\""), []byte{})
+	f.Fuzz(func(t *testing.T, typ, id string, payload, node []byte) {
+		ev := Event{Type: typ, ID: id, Payload: payload}
+		if len(payload) == 0 {
+			ev.Payload = nil
+		}
+		m, err := ev.encode(maxFrame)
+		ok := typ != "" && refTopic(ev.Topic()) && len(payload) < maxFrame-8192
+		if ev.Payload != nil {
+			ok = ok && utf8.Valid(payload) && json.Valid(payload) && refDepth(payload) <= 127
+		}
+		if (err == nil) != ok {
+			t.Fatalf("encode says %v, the reference %v", err, ok)
+		}
+		if err != nil {
+			return
+		}
+		if got := m.event(); !reflect.DeepEqual(got, ev) {
+			t.Fatalf("the hub's listener gets %+v, want %+v", got, ev)
+		}
+
+		copy(ev.From[:], node)
+		if ev.Payload != nil {
+			ev.Payload = bytes.TrimSpace(ev.Payload) // the spaces around it are the envelope's
+		}
+		env := wantFrame(t, m.frame())
+		if env.isControl() || env.from != nil {
+			t.Fatalf("the frame is %q", m.frame())
+		}
+		buf := appendTopic([]byte(nil), env.typ, env.id)
+		forwarded, _ := newMessage(buf, len(env.typ), env.payload, ev.From)
+		if got := forwarded.event(); !reflect.DeepEqual(got, ev) {
+			t.Fatalf("the hub's listener gets %+v, want %+v", got, ev)
+		}
+		if forwarded.name() != ev.Topic() {
+			t.Fatalf("the topic is %q, want %q", forwarded.name(), ev.Topic())
+		}
+
+		env = wantFrame(t, forwarded.frame())
+		got, topic, err := env.event()
+		if err != nil || topic != ev.Topic() || !reflect.DeepEqual(got, ev) {
+			t.Fatalf("the spoke's listener gets %+v by %q, %v; want %+v", got, topic, err, ev)
+		}
+
+		// What encoding/json makes of the frame is the same event.
+		var std Event
+		if err := json.Unmarshal([]byte(forwarded.frame()[headerSize:]), &std); err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(std, ev) {
+			t.Fatalf("encoding/json reads %+v, want %+v", std, ev)
+		}
+	})
+}

@@ -1,0 +1,948 @@
+package irohub
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"unicode/utf8"
+)
+
+var someNode = NodeID{0: 0xAB, 1: 0x01, 31: 0xFF}
+
+func TestValidTopic(t *testing.T) {
+	for _, tc := range []struct {
+		name, topic string
+		valid       bool
+	}{
+		{"empty", "", false},
+		{"one byte", "t", true},
+		{"type and id", "message.sent:conv-123", true},
+		{"pattern", "message.sent:*", true},
+		{"only a colon", ":", true},
+		{"longest", strings.Repeat("t", 1024), true},
+		{"a byte too long", strings.Repeat("t", 1025), false},
+		{"bytes count, not characters", strings.Repeat("é", 512), true},
+		{"bytes count, not characters; too long", strings.Repeat("é", 512) + "t", false},
+		{"control type", "__subscribe", false},
+		{"two underscores", "__", false},
+		{"one underscore", "_", true},
+		{"underscore and colon", "_:_", true},
+		{"underscores later", "a__b", true},
+		{"space", "a b", true},
+		{"before the space", "a\x1fb", false},
+		{"NUL", "\x00", false},
+		{"line feed at the end", "topic\n", false},
+		{"tab at the beginning", "\ttopic", false},
+		{"tilde", "~", true},
+		{"DEL", "a\x7f", false},
+		{"U+0080", "\u0080", false},
+		{"next line, U+0085", "a\u0085b", false},
+		{"U+009F", "a\u009f", false},
+		{"no-break space, U+00A0", "a\u00a0", true},
+		{"U+0105, which ends with a byte of U+0085", "\u0105", true},
+		{"U+1085, which ends like U+0085", "\u1085", true},
+		{"U+2028, no control character", "a\u2028b", true},
+		{"emoji", "😀", true},
+		{"last code point", "\U0010FFFF", true},
+		{"cut off in a character", "a\xc3", false},
+		{"cut off before a control character's end", "a\xc2", false},
+		{"bare continuation byte", "a\x85", false},
+		{"overlong", "\xc0\x80", false},
+		{"surrogate", "\xed\xa0\x80", false},
+		{"beyond Unicode", "\xf4\x90\x80\x80", false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			err := validTopic(tc.topic)
+			if (err == nil) != tc.valid {
+				t.Errorf("validTopic(%q) is %v", tc.topic, err)
+			}
+			if err != nil && !errors.Is(err, ErrInvalid) {
+				t.Errorf("%v does not wrap ErrInvalid", err)
+			}
+		})
+	}
+}
+
+// What a parser's error says; each names a part of the reason.
+const (
+	badJSON     = "not one JSON object"
+	badRepeat   = "repeats the member"
+	badType     = "type is not a string, or empty"
+	badID       = "id is not a string"
+	badTypeHalf = "type has half a surrogate pair"
+	badIDHalf   = "id has half a surrogate pair"
+)
+
+const absent = "absent" // for want.payload: nil
+
+func TestParseEnvelope(t *testing.T) {
+	type want struct{ typ, id, payload string }
+	for _, tc := range []struct {
+		name, body string
+		want       want
+		reason     string
+	}{
+		{"type alone", `{"type":"t"}`, want{"t", "", absent}, ""},
+		{"all members", `{"type":"t","id":"i","payload":1}`, want{"t", "i", "1"}, ""},
+		{"any order", `{"payload":[1],"id":"i","type":"t"}`, want{"t", "i", "[1]"}, ""},
+		{"empty id", `{"type":"t","id":""}`, want{"t", "", absent}, ""},
+		{"colon in type", `{"type":"a:b"}`, want{"a:b", "", absent}, ""},
+		{"colons in both", `{"type":"a:b","id":":c"}`, want{"a:b", ":c", absent}, ""},
+		{"spaces", " \t\r\n{ \"type\" :\n\"t\" ,\t\"id\"\r: \"i\" } \n", want{"t", "i", absent}, ""},
+
+		{"no type", `{"id":"i"}`, want{}, badType},
+		{"no member", `{}`, want{}, badType},
+		{"empty type", `{"type":""}`, want{}, badType},
+		{"null type", `{"type":null}`, want{}, badType},
+		{"number as type", `{"type":12345}`, want{}, badType},
+		{"object as type", `{"type":{"a":"b"}}`, want{}, badType},
+		{"null id", `{"type":"t","id":null}`, want{}, badID},
+		{"number as id", `{"type":"t","id":7}`, want{}, badID},
+		{"array as id", `{"type":"t","id":["i"]}`, want{}, badID},
+
+		{"Type is another name", `{"Type":"t"}`, want{}, badType},
+		{"and so a second one is fine", `{"type":"t","Type":"u","TYPE":1,"ID":2,"Id":null,"Payload":3,"FROM":4}`, want{"t", "", absent}, ""},
+		{"names are compared whole", `{"type":"t","types":1,"typ":2,"i":3,"payloads":4,"":5," id":6,"id\u0000":7}`, want{"t", "", absent}, ""},
+		{"escaped names", `{"\u0074ype":"t","\u0069\u0064":"i","p\u0061yload":1}`, want{"t", "i", "1"}, ""},
+		{"an escaped solidus in a name", `{"type":"t","\/id":1}`, want{"t", "", absent}, ""},
+
+		{"repeated type", `{"type":"t","type":"t"}`, want{}, badRepeat},
+		{"repeated id", `{"type":"t","id":"","id":""}`, want{}, badRepeat},
+		{"repeated payload", `{"type":"t","payload":null,"payload":null}`, want{}, badRepeat},
+		{"repeated from", `{"type":"t","from":"a","from":"b"}`, want{}, badRepeat},
+		{"repeated type, one escaped", `{"type":"t","t\u0079pe":"t"}`, want{}, badRepeat},
+		{"repeated id, one escaped", `{"i\u0064":"i","type":"t","id":"i"}`, want{}, badRepeat},
+		{"repeated payload, one escaped", `{"type":"t","payload":1,"\u0070ayload":1}`, want{}, badRepeat},
+		{"repeated from, one escaped", `{"type":"t","from":1,"fro\u006D":1}`, want{}, badRepeat},
+		{"repeated beyond an unknown one", `{"type":"t","x":[],"type":"t"}`, want{}, badRepeat},
+
+		{"unknown members", `{"type":"t","seq":1,"meta":{"type":"x","id":[]}}`, want{"t", "", absent}, ""},
+		{"unknown members repeated", `{"x":1,"x":2,"type":"t","x":3}`, want{"t", "", absent}, ""},
+		{"members of the payload are its own", `{"type":"t","payload":{"type":1,"type":2,"id":3}}`, want{"t", "", `{"type":1,"type":2,"id":3}`}, ""},
+
+		{"escapes in type and id", `{"type":"\u0061\/b","id":"\n\"\\\u00e9"}`, want{"a/b", "\n\"\\é", absent}, ""},
+		{"surrogate pairs", `{"type":"\ud83d\ude00","id":"\uD83D\uDE00"}`, want{"😀", "😀", absent}, ""},
+		{"UTF-8 in type and id", `{"type":"тип","id":"识别"}`, want{"тип", "识别", absent}, ""},
+		{"half a pair in type", `{"type":"\ud83d"}`, want{}, badTypeHalf},
+		{"the other half in type", `{"type":"a\ude00b"}`, want{}, badTypeHalf},
+		{"halves in the wrong order", `{"type":"\ude00\ud83d"}`, want{}, badTypeHalf},
+		{"half a pair in id", `{"type":"t","id":"\udfff"}`, want{}, badIDHalf},
+		{"halves apart in id", `{"type":"t","id":"\ud83d \ude00"}`, want{}, badIDHalf},
+		{"U+FFFD is no half", `{"type":"\ufffd","id":"` + "\ufffd" + `"}`, want{"\ufffd", "\ufffd", absent}, ""},
+		{"half a pair in payload", `{"type":"t","payload":"\ud83d"}`, want{"t", "", `"\ud83d"`}, ""},
+		{"half a pair in an unknown member", `{"type":"t","x":"\ude00","\ud83d":1,"type\ud83d":2}`, want{"t", "", absent}, ""},
+		{"half a pair in from", `{"type":"t","from":"\ude00"}`, want{"t", "", absent}, ""},
+
+		{"null payload", `{"type":"t","payload":null}`, want{"t", "", `null`}, ""},
+		{"string payload", `{"type":"t","payload":""}`, want{"t", "", `""`}, ""},
+		{"payload as it came", `{"type":"t","payload": { "a" : [ 1.0e1 , "\u0041é" ] ,"a":2}` + "\n}", want{"t", "", `{ "a" : [ 1.0e1 , "\u0041é" ] ,"a":2}`}, ""},
+		{"from as a spoke may send it", `{"type":"t","from":{"any":["thing"]}}`, want{"t", "", absent}, ""},
+
+		{"empty", ``, want{}, badJSON},
+		{"spaces alone", `  `, want{}, badJSON},
+		{"null", `null`, want{}, badJSON},
+		{"string", `"type"`, want{}, badJSON},
+		{"array", `["type","t"]`, want{}, badJSON},
+		{"array of an envelope", `[{"type":"t"}]`, want{}, badJSON},
+		{"open object", `{"type":"t"`, want{}, badJSON},
+		{"comma at the end", `{"type":"t",}`, want{}, badJSON},
+		{"comma at the beginning", `{,"type":"t"}`, want{}, badJSON},
+		{"no comma", `{"type":"t" "id":"i"}`, want{}, badJSON},
+		{"no colon", `{"type" "t"}`, want{}, badJSON},
+		{"no value", `{"type":}`, want{}, badJSON},
+		{"name without quotes", `{type:"t"}`, want{}, badJSON},
+		{"wrong bracket", `{"type":"t"]`, want{}, badJSON},
+		{"two envelopes", `{"type":"t"}{"type":"t"}`, want{}, badJSON},
+		{"a byte behind", `{"type":"t"}x`, want{}, badJSON},
+		{"a NUL behind", "{\"type\":\"t\"}\x00", want{}, badJSON},
+		{"a byte order mark", "\ufeff{\"type\":\"t\"}", want{}, badJSON},
+		{"bad payload", `{"type":"t","payload":01}`, want{}, badJSON},
+		{"bad unknown member", `{"type":"t","x":tru}`, want{}, badJSON},
+		{"control character in a string", "{\"type\":\"a\nb\"}", want{}, badJSON},
+		{"bad escape in a name", `{"type":"t","\q":1}`, want{}, badJSON},
+
+		{"bad UTF-8 in type", "{\"type\":\"\xff\"}", want{}, badJSON},
+		{"bad UTF-8 in id", "{\"type\":\"t\",\"id\":\"a\xc3\"}", want{}, badJSON},
+		{"bad UTF-8 in payload", "{\"type\":\"t\",\"payload\":[\"\xed\xa0\x80\"]}", want{}, badJSON},
+		{"bad UTF-8 in a payload's name", "{\"type\":\"t\",\"payload\":{\"\x80\":1}}", want{}, badJSON},
+		{"bad UTF-8 in an unknown member", "{\"type\":\"t\",\"x\":\"\xc0\xaf\"}", want{}, badJSON},
+		{"bad UTF-8 in an unknown name", "{\"type\":\"t\",\"\xfe\":1}", want{}, badJSON},
+		{"bad UTF-8 in from", "{\"type\":\"t\",\"from\":\"\xfe\"}", want{}, badJSON},
+		{"bad UTF-8 between members", "{\"type\":\"t\"\x80}", want{}, badJSON},
+		{"bad UTF-8 behind", "{\"type\":\"t\"}\x80", want{}, badJSON},
+
+		{"payload at the deepest", `{"type":"t","payload":` + nest(127, "ao") + `}`, want{"t", "", nest(127, "ao")}, ""},
+		{"payload too deep", `{"type":"t","payload":` + nest(128, "ao") + `}`, want{}, badJSON},
+		{"unknown member at the deepest", `{"x":` + nest(127, "o") + `,"type":"t"}`, want{"t", "", absent}, ""},
+		{"unknown member too deep", `{"x":` + nest(128, "o") + `,"type":"t"}`, want{}, badJSON},
+		{"from too deep", `{"from":` + nest(128, "a") + `,"type":"t"}`, want{}, badJSON},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			body := []byte(tc.body)
+			env, err := parseEnvelope(body)
+			// Nor may what is appended to a part of it change it.
+			_ = append(append(env.payload, '?'), "?"...)
+			if string(body) != tc.body {
+				t.Fatalf("the frame was changed to %q", body)
+			}
+			if tc.reason != "" {
+				wantProtocolError(t, err, tc.reason)
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			payload := absent
+			if env.payload != nil {
+				payload = string(env.payload)
+			}
+			if got := (want{string(env.typ), string(env.id), payload}); got != tc.want {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+func wantProtocolError(t *testing.T, err error, reason string) {
+	t.Helper()
+	end := closeError(err)
+	if end == nil || end.Code != CodeProtocol || !strings.Contains(end.Reason, reason) {
+		t.Fatalf("got %v, want a protocol error with %q", err, reason)
+	}
+}
+
+// Cut off anywhere, an envelope is none.
+func TestParseEnvelope_CutOff(t *testing.T) {
+	const body = `{"type":"a\u00e9","x":[true,{"k":null}],"id":"i","payload":{"n":-1.5e3,"s":"é"},"from":""}`
+	if _, err := parseEnvelope([]byte(body)); err != nil {
+		t.Fatal(err)
+	}
+	for n := range len(body) {
+		if _, err := parseEnvelope([]byte(body[:n])); err == nil {
+			t.Errorf("%q passes", body[:n])
+		}
+	}
+}
+
+func TestEnvelope_IsControl(t *testing.T) {
+	for typ, want := range map[string]bool{
+		"__": true, "__subscribe": true, "__future": true, "___": true, `\u005f_x`: true,
+		"_": false, "_a": false, "a__": false, " __": false,
+	} {
+		env, err := parseEnvelope([]byte(`{"type":"` + typ + `"}`))
+		if err != nil || env.isControl() != want {
+			t.Errorf("type %q: %v, %v; want %v", typ, env.isControl(), err, want)
+		}
+	}
+}
+
+func TestEnvelope_Event(t *testing.T) {
+	from := someNode.String()
+	for _, tc := range []struct {
+		name, body string
+		want       Event
+		topic      string
+		ok         bool
+	}{
+		{"type alone", `{"type":"t"}`, Event{Type: "t"}, "t", true},
+		{"colon in type", `{"type":"a:b"}`, Event{Type: "a:b"}, "a:b", true},
+		{"all members", `{"type":"t","id":"i:j","from":"` + from + `","payload":[ 1 ]}`,
+			Event{Type: "t", ID: "i:j", From: someNode, Payload: json.RawMessage("[ 1 ]")}, "t:i:j", true},
+		{"null payload", `{"type":"t","payload":null}`, Event{Type: "t", Payload: json.RawMessage("null")}, "t", true},
+		{"from with escapes", `{"type":"t","from":"\u0061` + from[1:] + `"}`, Event{Type: "t", From: someNode}, "t", true},
+		{"from with capitals", `{"type":"t","from":"` + strings.ToUpper(from) + `"}`, Event{Type: "t", From: someNode}, "t", true},
+		{"from of 64 zeros", `{"type":"t","from":"` + strings.Repeat("0", 64) + `"}`, Event{Type: "t"}, "t", true},
+		{"from too short", `{"type":"t","from":"` + from[2:] + `"}`, Event{}, "t", false},
+		{"from too long", `{"type":"t","from":"` + from + `00"}`, Event{}, "t", false},
+		{"from empty", `{"type":"t","from":""}`, Event{}, "t", false},
+		{"from not hex", `{"type":"t","from":"g` + from[1:] + `"}`, Event{}, "t", false},
+		{"from null", `{"type":"t","from":null}`, Event{}, "t", false},
+		{"from a number of 64 digits", `{"type":"t","from":` + strings.Repeat("1", 64) + `}`, Event{}, "t", false},
+		{"from a number of 64 digits and two", `{"type":"t","from":` + strings.Repeat("1", 66) + `}`, Event{}, "t", false},
+		{"from an array", `{"type":"t","from":["` + from + `"]}`, Event{}, "t", false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			body := []byte(tc.body)
+			env, err := parseEnvelope(body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ev, topic, err := env.event()
+			if !tc.ok {
+				wantProtocolError(t, err, "from is not a NodeID")
+				return
+			}
+			clear(body) // the next frame comes into the same buffer
+			if err != nil || topic != tc.topic || ev.Topic() != tc.topic || !reflect.DeepEqual(ev, tc.want) {
+				t.Errorf("got %+v, %q, %v; want %+v, %q", ev, topic, err, tc.want, tc.topic)
+			}
+		})
+	}
+}
+
+func TestControlTopics(t *testing.T) {
+	for _, tc := range []struct {
+		name, payload string
+		topics        []string
+		ok            bool
+	}{
+		{"one", `{"topic":"t"}`, []string{"t"}, true},
+		{"several", `{"topics":["a","b:c"]}`, []string{"a", "b:c"}, true},
+		{"none", `{"topics":[]}`, nil, true},
+		{"spaces", " { \"topics\" : [ \"a\" ,\n\"b\" ] } ", []string{"a", "b"}, true},
+		{"in order, repeats too", `{"topics":["b","a","b"]}`, []string{"b", "a", "b"}, true},
+		{"escapes", `{"\u0074opic":"\u0061\/\ud83d\ude00"}`, []string{"a/😀"}, true},
+		{"unknown members", `{"x":1,"topic":"t","x":{"topic":2},"Topic":3,"TOPICS":[4]}`, []string{"t"}, true},
+		{"topics are checked elsewhere", `{"topics":["","__a","a\u0000"]}`, []string{"", "__a", "a\x00"}, true},
+		{"absent", ``, nil, false},
+		{"null", `null`, nil, false},
+		{"string", `"t"`, nil, false},
+		{"array", `["t"]`, nil, false},
+		{"no member", `{}`, nil, false},
+		{"both", `{"topic":"t","topics":["t"]}`, nil, false},
+		{"both, one empty", `{"topic":"t","topics":[]}`, nil, false},
+		{"repeated topic", `{"topic":"t","topic":"t"}`, nil, false},
+		{"repeated topics, one escaped", `{"topics":[],"topi\u0063s":[]}`, nil, false},
+		{"null topic", `{"topic":null}`, nil, false},
+		{"number as topic", `{"topic":1}`, nil, false},
+		{"array as topic", `{"topic":["t"]}`, nil, false},
+		{"null topics", `{"topics":null}`, nil, false},
+		{"string as topics", `{"topics":"t"}`, nil, false},
+		{"object as topics", `{"topics":{"0":"t"}}`, nil, false},
+		{"null in topics", `{"topics":["a",null]}`, nil, false},
+		{"number in topics", `{"topics":[1,"a"]}`, nil, false},
+		{"array in topics", `{"topics":["a",["b"]]}`, nil, false},
+		{"capital", `{"Topic":"t"}`, nil, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			topics, ok, err := controlTopics([]byte(tc.payload))
+			if err != nil || ok != tc.ok {
+				t.Fatalf("got %v, %v, want %v", ok, err, tc.ok)
+			}
+			if ok && !reflect.DeepEqual(topics, tc.topics) {
+				t.Errorf("got %q, want %q", topics, tc.topics)
+			}
+		})
+	}
+	for _, payload := range []string{`{"topic":"\ud800"}`, `{"topics":["a","\udc00b"]}`, `{"topics":["\ud800",1]}`} {
+		_, _, err := controlTopics([]byte(payload))
+		wantProtocolError(t, err, "half a surrogate pair")
+	}
+}
+
+// The topics that controlTopics returns must outlive the frame.
+func TestControlTopics_KeepNothingOfTheFrame(t *testing.T) {
+	payload := []byte(`{"topics":["abc","d\u0065f"]}`)
+	topics, _, _ := controlTopics(payload)
+	clear(payload)
+	if want := []string{"abc", "def"}; !reflect.DeepEqual(topics, want) {
+		t.Errorf("got %q, want %q", topics, want)
+	}
+}
+
+func TestAppendFrame(t *testing.T) {
+	for _, tc := range []struct {
+		name, typ, id, payload string
+		from                   NodeID
+		want                   string
+	}{
+		{"type alone", "t", "", "", NodeID{}, `{"type":"t"}`},
+		{"id", "t", "i", "", NodeID{}, `{"type":"t","id":"i"}`},
+		{"payload as it is", "t", "", ` { "a" : 1 } `, NodeID{}, `{"type":"t","payload": { "a" : 1 } }`},
+		{"all", "t", "i", "null", someNode, `{"type":"t","id":"i","from":"` + someNode.String() + `","payload":null}`},
+		{"escapes", `t"\`, "\x00\n\x1f\x7f", "", NodeID{}, `{"type":"t\"\\","id":"\u0000\u000a\u001f` + "\x7f" + `"}`},
+		{"UTF-8 as it is", "тип", "😀<&>", `"é"`, NodeID{}, `{"type":"тип","id":"😀<&>","payload":"é"}`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got := appendFrame([]byte("before"), []byte(tc.typ), []byte(tc.id), []byte(tc.payload), tc.from)
+			header := binary.BigEndian.AppendUint32([]byte("before"), uint32(len(tc.want)))
+			if want := string(header) + tc.want; string(got) != want {
+				t.Errorf("got  %q\nwant %q", got, want)
+			}
+		})
+	}
+}
+
+// The bytes that docs/protocol.md shows.
+func TestAppendFrame_Bytes(t *testing.T) {
+	got := fmt.Sprintf("% x", appendFrame(nil, []byte("a"), nil, []byte("1"), NodeID{}))
+	const want = "00 00 00 18 7b 22 74 79 70 65 22 3a 22 61 22 2c 22 70 61 79 6c 6f 61 64 22 3a 31 7d"
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func TestMessage(t *testing.T) {
+	for _, tc := range []struct {
+		typ, id, payload string
+		from             NodeID
+	}{
+		{"t", "", "", NodeID{}},
+		{"t", "i", "", NodeID{}},
+		{"a:b", "", "1", NodeID{}},
+		{"a:b", "c:d", `[ {"x":"é"} ]`, someNode},
+		{`q"`, `\`, `"\ud800"`, someNode},
+		{"t", "", "null", someNode},
+	} {
+		want := Event{Type: tc.typ, ID: tc.id, From: tc.from}
+		if tc.payload != "" {
+			want.Payload = json.RawMessage(tc.payload)
+		}
+		buf := appendTopic([]byte(nil), []byte(tc.typ), []byte(tc.id))
+		m, buf := newMessage(buf, len(tc.typ), []byte(tc.payload), tc.from)
+		for i := range buf {
+			buf[i] = '?' // the buffer is used again
+		}
+		if m.name() != want.Topic() {
+			t.Errorf("name %q, want %q", m.name(), want.Topic())
+		}
+		if frame := string(appendFrame(nil, []byte(tc.typ), []byte(tc.id), []byte(tc.payload), tc.from)); m.frame() != frame {
+			t.Errorf("frame %q, want %q", m.frame(), frame)
+		}
+		if got := m.event(); !reflect.DeepEqual(got, want) {
+			t.Errorf("event %+v, want %+v", got, want)
+		}
+		// Frames are written as they are: a longer one has the parts that
+		// the queue of a listener counts.
+		if size := want.size(); size < len(m.frame()) && !strings.ContainsAny(tc.typ+tc.id, `"\`) {
+			t.Errorf("size %d is less than the frame's %d bytes", size, len(m.frame()))
+		}
+	}
+	full := Event{Type: "t", ID: "i", From: someNode, Payload: json.RawMessage("1")}
+	m, _ := newMessage([]byte("t:i"), 1, full.Payload, someNode)
+	if full.size() != len(m.frame()) {
+		t.Errorf("an event with all members counts %d, its frame has %d bytes", full.size(), len(m.frame()))
+	}
+	plain, _ := newMessage([]byte("t:i"), 1, full.Payload, NodeID{})
+	if got := len(m.frame()) - len(plain.frame()); got != fromOverhead {
+		t.Errorf("from adds %d bytes, fromOverhead is %d", got, fromOverhead)
+	}
+}
+
+func TestEvent_Topic(t *testing.T) {
+	for want, ev := range map[string]Event{
+		"t": {Type: "t"}, "t:i": {Type: "t", ID: "i"}, "a:b": {Type: "a:b"}, "a:b:c": {Type: "a", ID: "b:c"}, "a:*": {Type: "a", ID: "*"},
+	} {
+		if got := ev.Topic(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+func TestEvent_JSON(t *testing.T) {
+	for _, tc := range []struct {
+		ev   Event
+		json string
+	}{
+		{Event{Type: "t"}, `{"type":"t"}`},
+		{Event{Type: "t", ID: "i", Payload: json.RawMessage(`{"a":[1,null]}`)}, `{"type":"t","id":"i","payload":{"a":[1,null]}}`},
+		{Event{Type: "t", From: someNode, Payload: json.RawMessage(`null`)}, `{"type":"t","from":"` + someNode.String() + `","payload":null}`},
+	} {
+		text, err := json.Marshal(tc.ev)
+		if err != nil || string(text) != tc.json {
+			t.Errorf("got %s, %v, want %s", text, err, tc.json)
+		}
+		var back Event
+		if err := json.Unmarshal(text, &back); err != nil || !reflect.DeepEqual(back, tc.ev) {
+			t.Errorf("got %+v, %v, want %+v", back, err, tc.ev)
+		}
+		env, err := parseEnvelope(text)
+		if err != nil {
+			t.Fatalf("%s is no envelope: %v", text, err)
+		}
+		if ev, _, err := env.event(); err != nil || !reflect.DeepEqual(ev, tc.ev) {
+			t.Errorf("as an envelope: %+v, %v, want %+v", ev, err, tc.ev)
+		}
+	}
+}
+
+func TestEvent_Encode(t *testing.T) {
+	raw := func(s string) json.RawMessage { return json.RawMessage(s) }
+	for _, tc := range []struct {
+		name string
+		ev   Event
+		ok   bool
+	}{
+		{"type alone", Event{Type: "t"}, true},
+		{"payload", Event{Type: "t", Payload: raw(` [1] `)}, true},
+		{"from is not sent", Event{Type: "t", From: someNode}, true},
+		{"direct", Event{Type: "direct", ID: someNode.String()}, true},
+		{"no type", Event{}, false},
+		{"id alone", Event{ID: "i"}, false},
+		{"control type", Event{Type: "__subscribe"}, false},
+		{"control type with id", Event{Type: "__x", ID: "i"}, false},
+		{"control character in type", Event{Type: "a\n"}, false},
+		{"control character in id", Event{Type: "a", ID: "\u0085"}, false},
+		{"bad UTF-8", Event{Type: "a\xff"}, false},
+		{"bad UTF-8 in id", Event{Type: "a", ID: "\xc2"}, false},
+		{"longest topic", Event{Type: strings.Repeat("t", 512), ID: strings.Repeat("i", 511)}, true},
+		{"topic too long", Event{Type: strings.Repeat("t", 512), ID: strings.Repeat("i", 512)}, false},
+		{"empty payload", Event{Type: "t", Payload: raw("")}, false},
+		{"payload of spaces", Event{Type: "t", Payload: raw(" ")}, false},
+		{"payload not JSON", Event{Type: "t", Payload: raw("{")}, false},
+		{"two payloads", Event{Type: "t", Payload: raw("1 2")}, false},
+		{"payload that would end the envelope", Event{Type: "t", Payload: raw(`1,"from":"x"`)}, false},
+		{"payload not UTF-8", Event{Type: "t", Payload: raw("\"\xff\"")}, false},
+		{"deepest payload", Event{Type: "t", Payload: raw(nest(127, "a"))}, true},
+		{"payload too deep", Event{Type: "t", Payload: raw(nest(128, "a"))}, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			m, err := tc.ev.encode(maxFrame)
+			if !tc.ok {
+				if !errors.Is(err, ErrInvalid) {
+					t.Fatalf("got %v, want ErrInvalid", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := tc.ev
+			want.From = NodeID{}
+			if got := m.event(); !reflect.DeepEqual(got, want) {
+				t.Errorf("got %+v, want %+v", got, want)
+			}
+			if env, err := parseEnvelope([]byte(m.frame()[headerSize:])); err != nil || len(env.from) != 0 {
+				t.Errorf("the frame is %q: %v", m.frame(), err)
+			}
+		})
+	}
+}
+
+func TestEvent_EncodeLimit(t *testing.T) {
+	for _, ev := range []Event{
+		{Type: "t"},
+		{Type: "t", ID: `"`, Payload: json.RawMessage(`"` + strings.Repeat("x", 1000) + `"`)},
+	} {
+		m, err := ev.encode(maxFrame)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size := len(m.frame()) - headerSize
+		if _, err := ev.encode(size); err != nil {
+			t.Errorf("a frame of just the limit: %v", err)
+		}
+		for _, limit := range []int{size - 1, len(ev.Payload), len(ev.Payload) - 1, 0} {
+			if _, err := ev.encode(limit); !errors.Is(err, ErrInvalid) {
+				t.Errorf("a frame of %d bytes with a limit of %d: %v, want ErrInvalid", size, limit, err)
+			}
+		}
+	}
+}
+
+// What answers a control event must itself be a frame that any peer accepts,
+// whatever the peer sent.
+func TestControlFrames(t *testing.T) {
+	for _, id := range []string{"", "1", "\"\\\x00é"} {
+		for _, topic := range []string{"", "t", "\x00\"\\", "cut off \xc3", strings.Repeat("é", 9)} {
+			if env := wantFrame(t, ackFrame(id)); string(env.typ) != "__ack" || string(env.id) != id || env.payload != nil {
+				t.Errorf("ack: %q %q %q", env.typ, env.id, env.payload)
+			}
+
+			env := wantFrame(t, errorFrame(id, refusedTopic, topic, "words \xff\n"))
+			var answer map[string]string
+			if err := json.Unmarshal(env.payload, &answer); err != nil || string(env.typ) != "__error" || string(env.id) != id {
+				t.Errorf("error: %q %q %q, %v", env.typ, env.id, env.payload, err)
+			}
+			want := map[string]string{"code": "invalid_topic", "topic": strings.ToValidUTF8(topic, "\ufffd"), "message": "words \ufffd\n"}
+			if !reflect.DeepEqual(answer, want) {
+				t.Errorf("error: %q, want %q", answer, want)
+			}
+
+			if !utf8.ValidString(topic) {
+				continue // subscribeFrame's are checked
+			}
+			env = wantFrame(t, subscribeFrame(typeUnsubscribe, id, topic))
+			topics, ok, err := controlTopics(env.payload)
+			if string(env.typ) != "__unsubscribe" || string(env.id) != id || !ok || err != nil {
+				t.Errorf("unsubscribe: %q %q %q, %v", env.typ, env.id, env.payload, err)
+			}
+			if topic == "" && len(topics) != 0 || topic != "" && !reflect.DeepEqual(topics, []string{topic}) {
+				t.Errorf("unsubscribe: %q, want %q", topics, topic)
+			}
+		}
+	}
+}
+
+func wantFrame(t *testing.T, frame string) envelope {
+	t.Helper()
+	if len(frame) < headerSize || int(binary.BigEndian.Uint32([]byte(frame))) != len(frame)-headerSize {
+		t.Fatalf("%q does not begin with its length", frame)
+	}
+	env, err := parseEnvelope([]byte(frame[headerSize:]))
+	if err != nil {
+		t.Fatalf("%q: %v", frame, err)
+	}
+	return env
+}
+
+// chunked returns a stream's bytes in reads of the sizes that size gives.
+func chunked(stream []byte, size func() int) func([]byte) (int, error) {
+	return func(p []byte) (int, error) {
+		if len(stream) == 0 {
+			return 0, io.EOF
+		}
+		n := copy(p[:min(len(p), max(1, size()))], stream)
+		stream = stream[n:]
+		return n, nil
+	}
+}
+
+func always(n int) func() int { return func() int { return n } }
+
+// stream is the frames of some bodies, one behind another.
+func stream(bodies ...string) (all []byte) {
+	for _, body := range bodies {
+		all = binary.BigEndian.AppendUint32(all, uint32(len(body)))
+		all = append(all, body...)
+	}
+	return all
+}
+
+func wantBodies(t *testing.T, r *frameReader, bodies []string) {
+	t.Helper()
+	for i, want := range bodies {
+		if body, err := r.next(); err != nil || string(body) != want {
+			t.Fatalf("frame %d is %.40q (%d bytes), %v; want %.40q (%d bytes)", i, body, len(body), err, want, len(want))
+		}
+	}
+}
+
+func TestFrameReader_SplitAnywhere(t *testing.T) {
+	bodies := []string{"a", "bc", strings.Repeat("d", 300), "e"}
+	all := stream(bodies...)
+	for cut := range all {
+		sizes := []int{cut, len(all)}
+		r := frameReader{max: 300, read: chunked(all, func() int {
+			n := sizes[0]
+			sizes = sizes[1:]
+			if n == 0 {
+				n = len(all)
+			}
+			return n
+		})}
+		wantBodies(t, &r, bodies)
+	}
+	for _, n := range []int{1, 2, 3, 5, 7, 11} {
+		r := frameReader{max: 300, read: chunked(all, always(n))}
+		wantBodies(t, &r, bodies)
+		for range 2 {
+			if body, err := r.next(); err != io.EOF {
+				t.Fatalf("%d bytes at a time: at the end %q, %v, want io.EOF", n, body, err)
+			}
+		}
+	}
+}
+
+func TestFrameReader_Length(t *testing.T) {
+	const limit = 100
+	for _, tc := range []struct {
+		length uint32
+		ok     bool
+	}{
+		{0, false}, {1, true}, {limit - 1, true}, {limit, true}, {limit + 1, false},
+		{1 << 24, false}, {math.MaxInt32, false}, {math.MaxInt32 + 1, false}, {math.MaxUint32 - 3, false}, {math.MaxUint32, false},
+	} {
+		body := strings.Repeat("x", int(min(tc.length, limit)))
+		all := append(binary.BigEndian.AppendUint32(nil, tc.length), body...)
+		for _, n := range []int{1, len(all)} {
+			r := frameReader{max: limit, read: chunked(all, always(n))}
+			got, err := r.next()
+			if tc.ok {
+				if err != nil || string(got) != body {
+					t.Errorf("length %d: %q, %v", tc.length, got, err)
+				}
+				continue
+			}
+			wantProtocolError(t, err, fmt.Sprintf("a frame of %d bytes; 1 to %d", tc.length, limit))
+			if len(r.buf) > minBuffer {
+				t.Errorf("length %d: the buffer has %d bytes", tc.length, len(r.buf))
+			}
+			if _, err := r.next(); closeError(err) == nil {
+				t.Errorf("length %d: the next call returns %v", tc.length, err)
+			}
+		}
+	}
+}
+
+// A peer that says it will send much, and sends little, costs little.
+func TestFrameReader_AllocatesWhatHasCome(t *testing.T) {
+	all := binary.BigEndian.AppendUint32(nil, 1<<30)
+	all = append(all, make([]byte, 10000)...)
+	for n := headerSize; n <= len(all); n += 1249 {
+		for _, size := range []int{1, 700, len(all)} {
+			r := frameReader{max: 1 << 30, read: chunked(all[:n], always(size))}
+			if _, err := r.next(); err != io.ErrUnexpectedEOF {
+				t.Fatalf("got %v, want io.ErrUnexpectedEOF", err)
+			}
+			if cap(r.buf) > max(minBuffer, 2*n) {
+				t.Errorf("%d bytes came, the buffer has %d", n, cap(r.buf))
+			}
+		}
+	}
+}
+
+func TestFrameReader_End(t *testing.T) {
+	all := stream("first", "second")
+	first := headerSize + len("first")
+	for n := range len(all) + 1 {
+		r := frameReader{max: 100, read: chunked(all[:n], always(3))}
+		want := io.ErrUnexpectedEOF
+		if n == 0 || n == first || n == len(all) {
+			want = io.EOF
+		}
+		var err error
+		for err == nil {
+			_, err = r.next()
+		}
+		if err != want {
+			t.Errorf("cut off at %d: %v, want %v", n, err, want)
+		}
+	}
+}
+
+func TestFrameReader_Errors(t *testing.T) {
+	broken := errors.New("broken")
+	all := stream("first", "second")
+
+	t.Run("passes on what the stream says", func(t *testing.T) {
+		for _, n := range []int{0, 5, 12} {
+			r := frameReader{max: 100, read: io.MultiReader(bytes.NewReader(all[:n]), iotest.ErrReader(broken)).Read}
+			var err error
+			for err == nil {
+				_, err = r.next()
+			}
+			if err != broken {
+				t.Errorf("got %v, want %v", err, broken)
+			}
+		}
+	})
+	t.Run("bytes that come with an error count", func(t *testing.T) {
+		r := frameReader{max: 100, read: iotest.DataErrReader(bytes.NewReader(all)).Read}
+		wantBodies(t, &r, []string{"first", "second"})
+		if _, err := r.next(); err != io.EOF {
+			t.Errorf("got %v, want io.EOF", err)
+		}
+	})
+	t.Run("nothing without an error", func(t *testing.T) {
+		r := frameReader{max: 100, read: func([]byte) (int, error) { return 0, nil }}
+		if _, err := r.next(); err != io.ErrNoProgress {
+			t.Errorf("got %v, want io.ErrNoProgress", err)
+		}
+	})
+}
+
+func TestFrameReader_BigFrames(t *testing.T) {
+	var bodies []string
+	for _, n := range []int{1, minBuffer - headerSize - 1, minBuffer - headerSize, minBuffer - headerSize + 1, 10, maxBuffer, maxBuffer + 1, 3, 1 << 20, 1 << 20, 2} {
+		bodies = append(bodies, strings.Repeat(string(rune('a'+len(bodies))), n))
+	}
+	all := stream(bodies...)
+	for _, size := range []int{1200, 4096, 65536, len(all)} {
+		r := frameReader{max: 1 << 20, read: chunked(all, always(size))}
+		wantBodies(t, &r, bodies)
+		if most := 2 * (headerSize + r.max); len(r.buf) > most {
+			t.Errorf("the buffer has %d bytes, more than %d", len(r.buf), most)
+		}
+	}
+}
+
+// While frames come many at a time, one read may fetch many; when the traffic has
+// been small for a while, the memory goes.
+func TestFrameReader_BufferFollowsTraffic(t *testing.T) {
+	small := stream(strings.Repeat("s", 100))
+	size := 1
+	r := frameReader{max: 1 << 20}
+	r.read = func(p []byte) (int, error) {
+		n := 0
+		for range size {
+			if n+len(small) > len(p) {
+				break
+			}
+			n += copy(p[n:], small)
+		}
+		return n, nil
+	}
+	read := func(frames int) {
+		t.Helper()
+		for range frames {
+			if body, err := r.next(); err != nil || len(body) != 100 {
+				t.Fatalf("%q, %v", body, err)
+			}
+		}
+	}
+	read(100)
+	if len(r.buf) != minBuffer {
+		t.Errorf("an idle reader holds %d bytes, want %d", len(r.buf), minBuffer)
+	}
+
+	r.read = chunked(bytes.Repeat(small, 5000), always(1<<20))
+	read(4000)
+	if len(r.buf) != maxBuffer {
+		t.Errorf("with much to read the buffer has %d bytes, want %d", len(r.buf), maxBuffer)
+	}
+	read(1000)
+
+	r.read = chunked(bytes.Repeat(small, 100), always(len(small)))
+	read(100)
+	if len(r.buf) != minBuffer {
+		t.Errorf("after quiet the buffer has %d bytes, want %d", len(r.buf), minBuffer)
+	}
+}
+
+// A frame of many small reads is no quiet traffic: to shrink behind each one would
+// be to allocate for each one.
+func TestFrameReader_BigFramesInSmallReadsKeepTheBuffer(t *testing.T) {
+	frame := stream(strings.Repeat("x", 50_000))
+	rest := frame
+	r := frameReader{max: 1 << 20, read: func(p []byte) (int, error) {
+		if len(rest) == 0 {
+			rest = frame
+		}
+		n := copy(p[:min(len(p), 1200)], rest)
+		rest = rest[n:]
+		return n, nil
+	}}
+	wantAllocs(t, 0, func() {
+		if _, err := r.next(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestFrameReader_Waits(t *testing.T) {
+	all := stream("first", "second")
+	arrived := 0
+	r := frameReader{max: 100, read: func(p []byte) (int, error) {
+		n := copy(p, all[arrived:arrived+1])
+		arrived += n
+		return n, nil
+	}}
+	if !r.waits() {
+		t.Error("a new reader does not wait")
+	}
+	for range all {
+		before := arrived
+		if err := r.fill(); err != nil || arrived != before+1 {
+			t.Fatalf("fill: %v", err)
+		}
+		if got, want := r.waits(), arrived < headerSize+len("first"); got != want {
+			t.Errorf("with %d bytes waits is %v, want %v", arrived, got, want)
+		}
+	}
+	before := arrived
+	wantBodies(t, &r, []string{"first"})
+	if r.waits() {
+		t.Error("waits, though the second frame is there")
+	}
+	wantBodies(t, &r, []string{"second"})
+	if !r.waits() || arrived != before {
+		t.Error("does not wait with all frames returned, or has read for them")
+	}
+}
+
+// A body must not give room to append over the next frame.
+func TestFrameReader_BodyIsClipped(t *testing.T) {
+	r := frameReader{max: 100, read: chunked(stream("first", "second"), always(100))}
+	body, err := r.next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = append(body, "overwritten"...)
+	wantBodies(t, &r, []string{"second"})
+}
+
+func TestFrameReader_RandomChunks(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for range 50 {
+		var bodies []string
+		for range rnd.IntN(20) {
+			bodies = append(bodies, strings.Repeat(string(rune('a'+rnd.IntN(26))), 1+rnd.IntN(1<<rnd.IntN(15))))
+		}
+		r := frameReader{max: 1 << 15, read: chunked(stream(bodies...), func() int { return rnd.IntN(1 << rnd.IntN(16)) })}
+		wantBodies(t, &r, bodies)
+		if _, err := r.next(); err != io.EOF {
+			t.Fatalf("at the end %v", err)
+		}
+	}
+}
+
+func wantAllocs(t *testing.T, most float64, f func()) {
+	t.Helper()
+	f() // fills what is kept
+	if got := testing.AllocsPerRun(100, f); got > most {
+		t.Errorf("%v allocations, want at most %v", got, most)
+	}
+}
+
+func TestAllocs(t *testing.T) {
+	from := someNode.String()
+	payload := []byte(`{"seq":18342,"user":"u-81f3","text":"see you at nine \n é 😀","tags":["a","new"]}`)
+	t.Run("parse", func(t *testing.T) {
+		for _, body := range []string{
+			`{"type":"message.sent","id":"conv-123","payload":` + string(payload) + `}`,
+			`{"from":"` + from + `","payload":null,"id":"é","type":"t","x":[{}]}`,
+			`{"type":"t","payload":` + nest(100, "ao") + `}`,
+		} {
+			body := []byte(body)
+			wantAllocs(t, 0, func() {
+				if _, err := parseEnvelope(body); err != nil {
+					t.Fatal(err)
+				}
+			})
+		}
+	})
+	t.Run("refuse", func(t *testing.T) {
+		// What is not JSON costs nothing either.
+		body := []byte(`{"type":"t","payload":` + nest(200, "ao") + `}`)
+		wantAllocs(t, 0, func() {
+			if _, err := parseEnvelope(body); err == nil {
+				t.Fatal("passes")
+			}
+		})
+	})
+	t.Run("message", func(t *testing.T) {
+		typ, id := []byte("message.sent"), []byte("conv-123")
+		var buf []byte
+		wantAllocs(t, 1, func() {
+			_, buf = newMessage(appendTopic(buf[:0], typ, id), len(typ), payload, someNode)
+		})
+	})
+	t.Run("event", func(t *testing.T) {
+		env, err := parseEnvelope([]byte(`{"type":"message.sent","id":"conv-123","from":"` + from + `","payload":` + string(payload) + `}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantAllocs(t, 2, func() {
+			if _, _, err := env.event(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	})
+	t.Run("topic", func(t *testing.T) {
+		wantAllocs(t, 0, func() {
+			if err := validTopic("message.sent:чат-123"); err != nil {
+				t.Fatal(err)
+			}
+		})
+	})
+	t.Run("frames", func(t *testing.T) {
+		r := frameReader{max: 1 << 20, read: func(p []byte) (int, error) {
+			return copy(p, "\x00\x00\x00\x02{}\x00\x00\x00\x02{}"), nil
+		}}
+		wantAllocs(t, 0, func() {
+			if _, err := r.next(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	})
+}

@@ -1,0 +1,77 @@
+// An application in a module of its own: a hub and a spoke exchange an event, in memory
+// and over iroh.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"irohub"
+	"irohub/iroh"
+	"irohub/irohubtest"
+)
+
+func main() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+
+	network := irohubtest.NewNetwork()
+	hubEnd := network.Endpoint()
+	report("memory", exchange(ctx, hubEnd, hubEnd.Addr(), network.Endpoint()))
+	report("iroh", overIroh(ctx))
+}
+
+func report(network string, err error) {
+	if errors.Is(err, iroh.ErrUnsupported) {
+		fmt.Printf("%s: unsupported: %v\n", network, err)
+		return
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", network, err)
+		os.Exit(1)
+	}
+	fmt.Printf("%s: exchanged\n", network)
+}
+
+func overIroh(ctx context.Context) error {
+	hubEnd, err := iroh.Bind(ctx, iroh.Options{Addr: "127.0.0.1:0"})
+	if err != nil {
+		return err
+	}
+	defer hubEnd.Close()
+	spokeEnd, err := iroh.Bind(ctx, iroh.Options{Addr: "127.0.0.1:0"})
+	if err != nil {
+		return err
+	}
+	defer spokeEnd.Close()
+	return exchange(ctx, hubEnd, hubEnd.Addr(), spokeEnd)
+}
+
+// exchange has an event pass from a hub to a spoke.
+func exchange(ctx context.Context, hubEnd irohub.Endpoint, addr irohub.Addr, spokeEnd irohub.Endpoint) error {
+	hub := irohub.NewHub(hubEnd, irohub.HubOptions{})
+	defer hub.Close()
+	go hub.Serve(ctx)
+	spoke, err := irohub.Dial(ctx, spokeEnd, addr, irohub.SpokeOptions{})
+	if err != nil {
+		return err
+	}
+	defer spoke.Close()
+	sub, err := spoke.Subscribe(ctx, "greeting:*")
+	if err != nil {
+		return err
+	}
+	if err := hub.Publish(ctx, irohub.Event{Type: "greeting", ID: "world"}); err != nil {
+		return err
+	}
+	for ev := range sub.Events() {
+		if ev.Topic() != "greeting:world" {
+			return fmt.Errorf("got %q", ev.Topic())
+		}
+		return nil
+	}
+	return sub.Err()
+}

@@ -1,0 +1,371 @@
+//go:build cgo && ((linux && (amd64 || arm64)) || (darwin && arm64))
+
+package iroh
+
+// #include "glue.h"
+import "C"
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"irohub"
+)
+
+// closeTimeout bounds how long Close waits for the peers to learn of it.
+const closeTimeout = 5 * time.Second
+
+// An Endpoint is a node's place in an iroh network. It implements
+// [irohub.Endpoint]; its methods may be called from several goroutines.
+type Endpoint struct {
+	// What is behind the pointer lives until it is closed; the Endpoint itself
+	// is what the application holds, so that we notice when it no longer does.
+	*endpoint
+}
+
+type endpoint struct {
+	object
+
+	// Immutable.
+	id         irohub.NodeID
+	alpn       string
+	maxStreams int
+	finds      bool       // nodes by their NodeID alone
+	listens    netip.Addr // as Options.Addr says; unspecified: every address
+
+	closing sync.Once
+
+	connsMu sync.Mutex
+	conns   map[*link]struct{} // open ones; nil once closing
+}
+
+// Bind opens an endpoint. ctx bounds the opening alone.
+func Bind(ctx context.Context, o Options) (*Endpoint, error) {
+	listens, addrs, err := bindAddrs(o.Addr)
+	if err != nil {
+		return nil, err
+	}
+	if err := load(o.Library); err != nil {
+		return nil, err
+	}
+	key := o.SecretKey
+	if key.IsZero() {
+		key = NewSecretKey()
+	}
+	seed := key.Seed()
+	var c C.irohub_options
+	c.secret = wire(nil).bytes(string(seed[:])).c()
+	c.alpns = wire(nil).list([]string{o.alpn()}).c()
+	for i, a := range addrs {
+		c.addr[i] = wire(a).c()
+	}
+	if slices.Equal(o.Relays, []string{PublicRelays}) {
+		c.public_relays = 1
+	} else if len(o.Relays) > 0 {
+		c.relays = wire(nil).list(o.Relays).c()
+	}
+
+	r, err := await(ctx, nil, func(id C.uint64_t, r *result) error {
+		C.irohub_bind(c, id, r)
+		return nil
+	})
+	if err != nil {
+		return nil, bindError(o.Addr, err)
+	}
+	inner := &endpoint{
+		object:     newObject(own(r.value)),
+		id:         key.ID(),
+		alpn:       o.alpn(),
+		maxStreams: o.maxStreams(),
+		finds:      c.public_relays != 0,
+		listens:    listens,
+		conns:      map[*link]struct{}{},
+	}
+	e := &Endpoint{inner}
+	runtime.AddCleanup(e, func(e *endpoint) { go e.close() }, inner)
+	return e, nil
+}
+
+// bindAddrs reads Options.Addr: the address that is listened on, and what the
+// library is told, which takes one address of each family.
+func bindAddrs(s string) (listens netip.Addr, addrs []string, err error) {
+	if s == "" {
+		return netip.IPv6Unspecified(), nil, nil
+	}
+	host, port, err := net.SplitHostPort(s)
+	if err == nil && host == "" {
+		host, addrs = "::", []string{"0.0.0.0:" + port}
+	}
+	var a netip.AddrPort
+	if err == nil {
+		a, err = netip.ParseAddrPort(net.JoinHostPort(host, port))
+	}
+	if err != nil {
+		return listens, nil, fmt.Errorf("%w: Options.Addr: %q is not IP:PORT: %w", ErrAddr, s, err)
+	}
+	return a.Addr(), append(addrs, a.String()), nil
+}
+
+// ID is the endpoint's own NodeID.
+func (e *Endpoint) ID() irohub.NodeID { return e.id }
+
+// Addr says where the endpoint can be reached: for one that listens on every
+// address, the addresses of this machine. The relay is empty until the endpoint
+// has found one that works; see [Endpoint.Online].
+func (e *Endpoint) Addr() irohub.Addr {
+	defer runtime.KeepAlive(e)
+	var sockets, hosts, relay result
+	err := e.with(func(h handle) {
+		C.irohub_bound_sockets(h, &sockets)
+		C.irohub_endpoint_addr(h, &hosts, &relay)
+	})
+	addr := irohub.Addr{ID: e.id}
+	if err != nil || failed(&sockets) != nil {
+		return addr
+	}
+	bound, _ := readList(taken(&sockets))
+	if known, err := readAddr(&hosts, &relay); err == nil {
+		addr = known
+		addr.ID = e.id
+	}
+	addr.Hosts = usefulHosts(e.listens, bound, addr.Hosts)
+	return addr
+}
+
+// usefulHosts chooses what to tell others: the socket of the address that was
+// asked for, else what the library found out. It has nothing to tell before its
+// first look at the network, so then the sockets' ports at the machine's own
+// addresses must do.
+func usefulHosts(listens netip.Addr, bound, known []string) []string {
+	var hosts []string
+	for _, s := range bound {
+		if a, err := netip.ParseAddrPort(s); err == nil && a.Addr() == listens {
+			hosts = append(hosts, s)
+		}
+	}
+	if !listens.IsUnspecified() {
+		return hosts
+	}
+	if len(known) > 0 {
+		return known
+	}
+	hosts = nil
+	ifaces, _ := net.InterfaceAddrs()
+	for _, s := range bound {
+		a, err := netip.ParseAddrPort(s)
+		if err != nil {
+			continue
+		}
+		for _, iface := range ifaces {
+			p, err := netip.ParsePrefix(iface.String())
+			if ip := p.Addr(); err == nil && ip.Is4() == a.Addr().Is4() && !ip.IsLinkLocalUnicast() {
+				hosts = append(hosts, netip.AddrPortFrom(ip, a.Port()).String())
+			}
+		}
+	}
+	return hosts
+}
+
+// Online waits until one of the relays of [Options.Relays] can be used. Until
+// then, neither Addr nor a ticket names a relay. Without relays it waits for ctx.
+func (e *Endpoint) Online(ctx context.Context) error {
+	defer runtime.KeepAlive(e)
+	_, err := e.do(ctx, C.IROHUB_ONLINE)
+	return err
+}
+
+// Accept waits for the next peer that wants to connect. Once the endpoint is
+// closed it returns an error that wraps net.ErrClosed.
+func (e *Endpoint) Accept(ctx context.Context) (irohub.Incoming, error) {
+	defer runtime.KeepAlive(e)
+	r, err := e.do(ctx, C.IROHUB_ACCEPT)
+	if err != nil {
+		return nil, err
+	}
+	if r.value == 0 {
+		return nil, errEndpointClosed
+	}
+	o := new(offer)
+	o.h.Store(uint64(own(r.value)))
+	in := &incoming{o, e}
+	runtime.AddCleanup(in, (*offer).drop, o)
+	return in, nil
+}
+
+// Dial connects to the node at addr. Hosts are IP:PORT or NAME:PORT; all are
+// tried at once, and so is the relay. Nobody there to answer is noticed late,
+// so ctx should have a deadline.
+func (e *Endpoint) Dial(ctx context.Context, addr irohub.Addr) (irohub.Conn, error) {
+	defer runtime.KeepAlive(e)
+	fail := func(err error) (irohub.Conn, error) {
+		return nil, connectError("dial "+addr.ID.String(), err)
+	}
+	hosts, err := resolve(ctx, addr.Hosts)
+	if err == nil && len(hosts) == 0 && addr.Relay == "" && !e.finds {
+		err = fmt.Errorf("%w: no address is known", ErrUnreachable)
+	}
+	if err != nil {
+		return fail(err)
+	}
+	node := wire(nil).bytes(string(addr.ID[:])).c()
+	relay, list := wire(nil).option(addr.Relay).c(), wire(nil).list(hosts).c()
+	alpn := wire(nil).bytes(e.alpn).c()
+	r, err := e.run(ctx, func(h handle, id C.uint64_t, r *result) {
+		C.irohub_dial(h, node, relay, list, alpn, id, r)
+	})
+	if err != nil {
+		return fail(err)
+	}
+	c, err := newConn(e, own(r.value))
+	if err != nil {
+		return fail(err)
+	}
+	return c, nil
+}
+
+// resolve looks up the hosts that are names: the library takes numbers alone.
+func resolve(ctx context.Context, hosts []string) (numbers []string, err error) {
+	for _, s := range hosts {
+		host, port, err := net.SplitHostPort(s)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrAddr, err)
+		}
+		if _, err := netip.ParseAddrPort(s); err == nil {
+			numbers = append(numbers, s)
+			continue
+		}
+		ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+		}
+		for _, ip := range ips {
+			a, err := netip.ParseAddrPort(net.JoinHostPort(ip.Unmap().String(), port))
+			if err != nil {
+				return nil, fmt.Errorf("%w: %w", ErrAddr, err)
+			}
+			numbers = append(numbers, a.String())
+		}
+	}
+	return numbers, nil
+}
+
+// Close closes every connection, with code 0, and the endpoint; it waits, for
+// some seconds at most, until the peers know. Calls that wait end with an error
+// that wraps net.ErrClosed. It may be called several times.
+func (e *Endpoint) Close() error {
+	defer runtime.KeepAlive(e)
+	e.close()
+	return nil
+}
+
+func (e *endpoint) close() {
+	e.closing.Do(func() {
+		e.connsMu.Lock()
+		conns := e.conns
+		e.conns = nil
+		e.connsMu.Unlock()
+		for l := range conns {
+			l.close(0, "")
+		}
+		h := e.end(errEndpointClosed)
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		await(ctx, nil, func(id C.uint64_t, r *result) error {
+			C.irohub_start(C.IROHUB_CLOSE_ENDPOINT, h, id, r)
+			return nil
+		})
+		free(C.IROHUB_ENDPOINT, &h)
+	})
+}
+
+// adopt notes an open connection; false: the endpoint is closing.
+func (e *endpoint) adopt(l *link) bool {
+	e.connsMu.Lock()
+	defer e.connsMu.Unlock()
+	if e.conns == nil {
+		return false
+	}
+	e.conns[l] = struct{}{}
+	return true
+}
+
+func (e *endpoint) forget(l *link) {
+	e.connsMu.Lock()
+	defer e.connsMu.Unlock()
+	delete(e.conns, l)
+}
+
+// An incoming is a peer that wants to connect.
+type incoming struct {
+	*offer
+	e *Endpoint
+}
+
+// An offer is what an incoming is to the library, until it is taken.
+type offer struct{ h atomic.Uint64 }
+
+func (o *offer) take() handle { return handle(o.h.Swap(0)) }
+
+// drop leaves it to the library to refuse.
+func (o *offer) drop() {
+	h := o.take()
+	free(C.IROHUB_INCOMING, &h)
+}
+
+var errTaken = errors.New("irohub/iroh: this incoming connection was accepted or refused before")
+
+// Handshake implements [irohub.Incoming].
+func (in *incoming) Handshake(ctx context.Context) (irohub.Conn, error) {
+	defer runtime.KeepAlive(in)
+	offer := in.take()
+	if offer == 0 {
+		return nil, errTaken
+	}
+	r, err := in.step(ctx, C.IROHUB_ACCEPT_INCOMING, offer)
+	free(C.IROHUB_INCOMING, &offer)
+	if err != nil {
+		return nil, err
+	}
+	accepting := own(r.value)
+	r, err = in.step(ctx, C.IROHUB_HANDSHAKE, accepting)
+	free(C.IROHUB_ACCEPTING, &accepting)
+	if err != nil {
+		return nil, err
+	}
+	return newConn(in.e, own(r.value))
+}
+
+func (in *incoming) step(ctx context.Context, what C.int, h handle) (result, error) {
+	r, err := await(ctx, in.e.gone, func(id C.uint64_t, r *result) error {
+		C.irohub_start(what, h, id, r)
+		return nil
+	})
+	if err == errGone {
+		err = errEndpointClosed
+	}
+	if err != nil {
+		err = connectError("handshake", err)
+	}
+	return r, err
+}
+
+// Refuse implements [irohub.Incoming].
+func (in *incoming) Refuse() {
+	defer runtime.KeepAlive(in)
+	h := in.take()
+	if h == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	in.step(ctx, C.IROHUB_REFUSE, h) // it does not wait in fact
+	free(C.IROHUB_INCOMING, &h)
+}

@@ -1,0 +1,415 @@
+//go:build cgo && ((linux && (amd64 || arm64)) || (darwin && arm64))
+
+package iroh
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"irohub"
+)
+
+var _ irohub.Endpoint = (*Endpoint)(nil)
+
+func TestBind_IdentityAndAddress(t *testing.T) {
+	key := NewSecretKey()
+	e := bind(t, Options{SecretKey: key})
+	addr := e.Addr()
+	if e.ID() != key.ID() || addr.ID != key.ID() {
+		t.Errorf("%v and %v, want %v", e.ID(), addr.ID, key.ID())
+	}
+	if len(addr.Hosts) != 1 || !strings.HasPrefix(addr.Hosts[0], "127.0.0.1:") || strings.HasSuffix(addr.Hosts[0], ":0") {
+		t.Errorf("hosts %q", addr.Hosts)
+	}
+	if addr.Relay != "" {
+		t.Errorf("relay %q", addr.Relay)
+	}
+	other := bind(t, Options{})
+	dialled, _ := connect(t, other, e)
+	if dialled.RemoteID() != key.ID() { // Go's public key is the one that TLS has proven
+		t.Errorf("remote ID %v", dialled.RemoteID())
+	}
+}
+
+func TestBind_Errors(t *testing.T) {
+	e := bind(t, Options{})
+	for _, c := range []struct {
+		o    Options
+		want error
+		text string
+	}{
+		{Options{Addr: "localhost"}, ErrAddr, "localhost"},
+		{Options{Addr: "localhost:0"}, ErrAddr, "localhost:0"},
+		{Options{Addr: "127.0.0.1:99999"}, ErrAddr, "99999"},
+		{Options{Addr: e.Addr().Hosts[0]}, syscall.EADDRINUSE, e.Addr().Hosts[0]},
+		{Options{Addr: "127.0.0.1:0", Relays: []string{"no url"}}, ErrAddr, "bad address"},
+	} {
+		e, err := Bind(testContext(t), c.o)
+		if err == nil {
+			e.Close()
+			t.Errorf("%+v: no error", c.o)
+			continue
+		}
+		if c.want != nil && !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.text) {
+			t.Errorf("%+v: %v, want %v with %q", c.o, err, c.want, c.text)
+		}
+		if strings.Contains(err.Error(), ".rs") {
+			t.Errorf("the message shows sources: %v", err)
+		}
+	}
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := Bind(ended, Options{Addr: "127.0.0.1:0"}); !errors.Is(err, context.Canceled) {
+		t.Errorf("ctx has ended: %v", err)
+	}
+}
+
+func TestUsefulHosts(t *testing.T) {
+	bound := []string{"127.0.0.1:4433", "[::]:5544"}
+	if got := usefulHosts(netip.MustParseAddr("127.0.0.1"), bound, []string{"192.0.2.1:4433"}); !slices.Equal(got, bound[:1]) {
+		t.Errorf("one address: %q", got)
+	}
+	known := []string{"192.0.2.1:4433", "[2001:db8::1]:5544"}
+	if got := usefulHosts(netip.IPv4Unspecified(), bound, known); !slices.Equal(got, known) {
+		t.Errorf("every address: %q", got)
+	}
+	got := usefulHosts(netip.IPv6Unspecified(), []string{"0.0.0.0:4433"}, nil)
+	for _, host := range got {
+		a, err := netip.ParseAddrPort(host)
+		if err != nil || a.Port() != 4433 || a.Addr().IsUnspecified() {
+			t.Errorf("nothing known yet: %q", got)
+		}
+	}
+	if len(got) == 0 {
+		t.Errorf("nothing known yet: %q", got)
+	}
+}
+
+func TestDial_Errors(t *testing.T) {
+	from, to := bind(t, Options{}), bind(t, Options{})
+	go func() { // answers everybody, until to is closed
+		for {
+			in, err := to.Accept(context.Background())
+			if err != nil {
+				return
+			}
+			go in.Handshake(context.Background())
+		}
+	}()
+	wrong := to.Addr()
+	wrong.ID = NewSecretKey().ID()
+	for name, c := range map[string]struct {
+		from *Endpoint
+		addr irohub.Addr
+		want error
+	}{
+		"no port":       {from, irohub.Addr{ID: to.ID(), Hosts: []string{"127.0.0.1"}}, ErrAddr},
+		"bad port":      {from, irohub.Addr{ID: to.ID(), Hosts: []string{"localhost:x"}}, ErrAddr},
+		"no address":    {from, irohub.Addr{ID: to.ID()}, ErrUnreachable},
+		"itself":        {from, from.Addr(), ErrAddr},
+		"another node":  {from, wrong, ErrWrongPeer},
+		"another ALPN":  {bind(t, Options{ALPN: "other/1"}), to.Addr(), ErrALPN},
+		"relay, no URL": {from, irohub.Addr{ID: to.ID(), Hosts: to.Addr().Hosts, Relay: "::"}, ErrAddr},
+	} {
+		err := dialClosing(t, c.from, c.addr)
+		if !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+		} else if strings.Contains(err.Error(), "\n") || strings.Contains(err.Error(), ".rs") {
+			t.Errorf("%s: the message shows sources: %v", name, err)
+		}
+	}
+}
+
+// dialClosing dials what cannot be dialled.
+func dialClosing(t *testing.T, from *Endpoint, addr irohub.Addr) error {
+	t.Helper()
+	c, err := from.Dial(testContext(t), addr)
+	if err == nil {
+		c.Close(0, "")
+	}
+	return err
+}
+
+func TestDial_Name(t *testing.T) {
+	from, to := bind(t, Options{}), bind(t, Options{})
+	ctx := testContext(t)
+	go func() {
+		if in, err := to.Accept(ctx); err == nil {
+			in.Handshake(ctx)
+		}
+	}()
+	_, port, _ := net.SplitHostPort(to.Addr().Hosts[0])
+	c, err := from.Dial(ctx, irohub.Addr{ID: to.ID(), Hosts: []string{"localhost:" + port}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close(0, "")
+}
+
+// closedPort is an address of this machine where nobody answers: a socket of
+// ours, so that it stays so.
+func closedPort(t *testing.T) string {
+	t.Helper()
+	c, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c.LocalAddr().String()
+}
+
+func TestDial_NobodyThere(t *testing.T) {
+	wantNoHandles(t)
+	e := bind(t, Options{})
+	base := live.Load()
+	ctx, cancel := context.WithCancel(context.Background())
+	addr := irohub.Addr{ID: NewSecretKey().ID(), Hosts: []string{closedPort(t)}}
+	dialled := make(chan error)
+	go func() {
+		_, err := e.Dial(ctx, addr)
+		dialled <- err
+	}()
+	for live.Load() == base { // until it waits
+		runtime.Gosched()
+	}
+	cancel()
+	if err := <-dialled; !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+	ctx, cancel = context.WithTimeout(context.Background(), 1)
+	defer cancel()
+	if _, err := e.Dial(ctx, addr); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, ErrUnreachable) {
+		t.Errorf("deadline: %v", err)
+	}
+	if n := live.Load(); n != base {
+		t.Errorf("%d handles, %d before", n, base)
+	}
+}
+
+func TestRefuse(t *testing.T) {
+	from, to := bind(t, Options{}), bind(t, Options{})
+	ctx := testContext(t)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		in, err := to.Accept(ctx)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		in.Refuse()
+		in.Refuse() // harmless
+		if _, err := in.Handshake(ctx); err == nil {
+			t.Error("refused and accepted")
+		}
+	}()
+	if err := dialClosing(t, from, to.Addr()); !errors.Is(err, ErrRefused) {
+		t.Errorf("%v", err)
+	}
+	<-done
+}
+
+func TestHandshake_Cancelled(t *testing.T) {
+	from, to := bind(t, Options{}), bind(t, Options{})
+	ctx := testContext(t)
+	go func() {
+		in, err := to.Accept(ctx)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		ended, cancel := context.WithCancel(ctx)
+		cancel()
+		if _, err := in.Handshake(ended); !errors.Is(err, context.Canceled) {
+			t.Errorf("handshake: %v", err)
+		}
+	}()
+	if err := dialClosing(t, from, to.Addr()); !errors.Is(err, ErrRefused) {
+		t.Errorf("dial: %v", err)
+	}
+}
+
+func TestAccept_StalledPeersDelayNobody(t *testing.T) {
+	to := bind(t, Options{})
+	ctx := testContext(t)
+	dialling, stop := context.WithCancel(ctx)
+	stalled := bind(t, Options{})
+	var dials sync.WaitGroup
+	for range 100 {
+		dials.Go(func() {
+			if c, err := stalled.Dial(dialling, to.Addr()); err == nil {
+				c.Close(0, "")
+				t.Error("a stalled dial succeeded")
+			}
+		})
+	}
+	var kept []irohub.Incoming // their handshakes do not begin
+	for range 100 {
+		in, err := to.Accept(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept = append(kept, in)
+	}
+	// Everybody else is served meanwhile: each handshake in a goroutine of its
+	// own, as a hub does it.
+	var handshakes sync.WaitGroup
+	accepting, end := context.WithCancel(ctx)
+	handshakes.Go(func() {
+		for {
+			in, err := to.Accept(accepting)
+			if err != nil {
+				return
+			}
+			handshakes.Go(func() { in.Handshake(accepting) })
+		}
+	})
+	if err := dialClosing(t, bind(t, Options{}), to.Addr()); err != nil {
+		t.Fatal(err)
+	}
+
+	stop() // the stalled peers go
+	dials.Wait()
+	for _, in := range kept {
+		handshakes.Go(func() { in.Handshake(accepting) })
+	}
+	if err := dialClosing(t, bind(t, Options{}), to.Addr()); err != nil {
+		t.Fatal(err)
+	}
+	end()
+	handshakes.Wait()
+}
+
+func TestEndpoint_Close(t *testing.T) {
+	a, b := bind(t, Options{}), bind(t, Options{})
+	dialled, accepted := connect(t, a, b)
+	opened, streamed := openStream(t, dialled, accepted)
+	ctx := testContext(t)
+	errs := make(chan error)
+	calls := []func() error{
+		func() error { _, err := a.Accept(ctx); return err },
+		func() error {
+			_, err := a.Dial(ctx, irohub.Addr{ID: b.ID(), Hosts: []string{closedPort(t)}})
+			return err
+		},
+		func() error { _, err := dialled.AcceptStream(ctx); return err },
+		func() error { return dialled.Wait(ctx) },
+		func() error { _, err := opened.Read(ctx, make([]byte, 1)); return err },
+		func() error { return accepted.Wait(ctx) },
+		func() error { _, err := streamed.Read(ctx, make([]byte, 1)); return err },
+	}
+	for _, call := range calls {
+		go func() { errs <- call() }()
+	}
+	var closing sync.WaitGroup
+	for range 4 {
+		closing.Go(func() {
+			if err := a.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for range calls {
+		if err := <-errs; !errors.Is(err, net.ErrClosed) {
+			t.Errorf("%v", err)
+		}
+	}
+	closing.Wait()
+	var ce *irohub.CloseError
+	if err := accepted.Wait(ctx); !errors.As(err, &ce) || ce.Code != 0 {
+		t.Errorf("the peer sees %v", err)
+	}
+	for name, err := range map[string]error{
+		"Accept": calls[0](), "Dial": calls[1](), "AcceptStream": calls[2](), "Wait": calls[3](), "Read": calls[4](),
+		"Online": a.Online(ctx),
+	} {
+		if !errors.Is(err, net.ErrClosed) {
+			t.Errorf("%s afterwards: %v", name, err)
+		}
+	}
+	if addr := a.Addr(); addr.ID != a.ID() {
+		t.Errorf("Addr afterwards: %v", addr)
+	}
+	if err := a.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestOnline_Cancelled(t *testing.T) {
+	e := bind(t, Options{})
+	ctx, cancel := context.WithTimeout(context.Background(), 1)
+	defer cancel()
+	if err := e.Online(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestHandles_Baseline makes 1,000 connections and closes each in one of several
+// ways; the library must be left with what it had before.
+func TestHandles_Baseline(t *testing.T) {
+	wantNoHandles(t)
+	from, to := bind(t, Options{}), bind(t, Options{})
+	goroutines, handles := runtime.NumGoroutine(), live.Load()
+	rounds := 1000
+	if testing.Short() {
+		rounds = 100
+	}
+	for i := range rounds {
+		dialled, accepted := connect(t, from, to)
+		switch i % 4 {
+		case 1:
+			_, streamed := openStream(t, dialled, accepted)
+			dialled.Close(0, "")
+			_, err := streamed.Read(testContext(t), make([]byte, 1))
+			wantCode(t, "read", err, 0)
+		case 2:
+			opened, streamed := openStream(t, accepted, dialled)
+			streamed.Abort(3)
+			opened.Abort(4)
+		case 3:
+			accepted.Close(1, "")
+			dialled.Wait(testContext(t))
+		}
+		dialled.Close(0, "")
+		accepted.Close(0, "")
+	}
+	if n := live.Load(); n != handles {
+		t.Errorf("%d handles, %d before", n, handles)
+	}
+	for n := runtime.NumGoroutine(); n > goroutines; n = runtime.NumGoroutine() {
+		runtime.Gosched() // a goroutine that has said its last word may take a moment to end
+	}
+}
+
+// TestForgotten drops endpoints, connections and streams without closing them:
+// the garbage collector must close them, and nothing before it is unused.
+func TestForgotten(t *testing.T) {
+	wantNoHandles(t)
+	to := bind(t, Options{})
+	func() {
+		e, err := Bind(testContext(t), Options{Addr: "127.0.0.1:0"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		dialled, accepted := connect(t, e, to)
+		opened, streamed := openStream(t, dialled, accepted)
+		dialled, e = nil, nil // the stream alone must keep them
+		for range 5 {
+			runtime.GC()
+			if _, err := opened.Write(testContext(t), []byte("x")); err != nil {
+				t.Fatal(err)
+			}
+			readN(t, streamed, 1)
+		}
+	}()
+	to.Close()
+	wantNoHandles(t)
+}

@@ -1,0 +1,113 @@
+//go:build cgo && ((linux && (amd64 || arm64)) || (darwin && arm64))
+
+// The glue between Go and libiroh_ffi: what the Go side may call. It is C
+// because a crossing from Go costs more than most calls do: one function here
+// does all that one operation needs (clone, call, poll, complete, free), and Go
+// hears of it again only if the operation has to wait.
+//
+// No C pointer reaches Go, no Go pointer outlives the call that it came with.
+
+#ifndef IROHUB_GLUE_H
+#define IROHUB_GLUE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+// How a call ended.
+enum {
+	IROHUB_OK = 0,
+	IROHUB_ERROR = 1,   // kind says which; the text is to be taken
+	IROHUB_PANIC = 2,   // the library panicked; the text is to be taken
+	IROHUB_PENDING = 3, // future is to be resumed or dropped
+};
+
+typedef struct {
+	int32_t status;
+	int32_t kind;         // with IROHUB_ERROR: IrohErrorKind, from 0
+	int32_t op;           // with IROHUB_PENDING: what resume and drop need
+	uint64_t future;      // with IROHUB_PENDING
+	uint64_t value;       // a handle, or a number of bytes
+	uint64_t value2;      // a stream: value sends, value2 receives
+	uint64_t buf[3];      // a text or a list, to be taken; buf[1] is its length
+} irohub_result;
+
+// Objects that Go holds.
+enum {
+	IROHUB_ENDPOINT,
+	IROHUB_INCOMING,
+	IROHUB_ACCEPTING,
+	IROHUB_CONNECTION,
+	IROHUB_SEND,
+	IROHUB_RECV,
+};
+
+// Operations of an object without further arguments, for irohub_start.
+enum {
+	IROHUB_ACCEPT,         // endpoint: value is an incoming, 0 once it is closed
+	IROHUB_CLOSE_ENDPOINT, // endpoint
+	IROHUB_ONLINE,         // endpoint
+	IROHUB_ACCEPT_INCOMING,// incoming: value is an accepting
+	IROHUB_REFUSE,         // incoming
+	IROHUB_HANDSHAKE,      // accepting: value is a connection
+	IROHUB_CLOSED,         // connection: the text is why
+	IROHUB_ACCEPT_STREAM,  // connection: value, value2 are a stream
+	IROHUB_OPEN_STREAM,    // connection: value, value2 are a stream
+	IROHUB_FINISH,         // send
+	IROHUB_STOPPED,        // send
+};
+
+// Loads the library at path and checks its ABI. 0 is success; else err says why
+// not, and the library is not used.
+int irohub_load(const char *path, char *err, size_t n);
+
+// A descriptor that becomes readable when irohub_woken has something to tell;
+// -1 and errno on failure. Called once.
+int irohub_wake_fd(void);
+
+// Moves up to n ids of futures that can be resumed to ids.
+int irohub_woken(uint64_t *ids, int n);
+
+// Every operation gets an id, which names this one poll: irohub_woken tells it
+// once if the result is IROHUB_PENDING, and some time later even if the future
+// is dropped first.
+void irohub_start(int what, uint64_t self, uint64_t id, irohub_result *r);
+void irohub_write(uint64_t send, const uint8_t *p, size_t n, uint64_t id, irohub_result *r);
+void irohub_read(uint64_t recv, uint8_t *p, uint32_t n, uint64_t id, irohub_result *r);
+void irohub_reset(uint64_t send, uint64_t code, uint64_t id, irohub_result *r);
+void irohub_stop(uint64_t recv, uint64_t code, uint64_t id, irohub_result *r);
+void irohub_resume(int op, uint64_t future, uint8_t *p, size_t n, uint64_t id, irohub_result *r);
+void irohub_drop(int op, uint64_t future, uint64_t id);
+
+// The arguments of bind and dial are lists in the library's serialisation.
+typedef struct {
+	const uint8_t *p;
+	size_t n;
+} irohub_bytes;
+
+typedef struct {
+	irohub_bytes secret, alpns, relays;
+	irohub_bytes addr[2]; // text; n = 0: none
+	int public_relays;
+} irohub_options;
+
+void irohub_bind(irohub_options o, uint64_t id, irohub_result *r);
+void irohub_dial(uint64_t endpoint, irohub_bytes node, irohub_bytes relay, irohub_bytes hosts,
+                 irohub_bytes alpn, uint64_t id, irohub_result *r);
+
+// Calls that never wait.
+void irohub_bound_sockets(uint64_t endpoint, irohub_result *r);
+void irohub_endpoint_addr(uint64_t endpoint, irohub_result *hosts, irohub_result *relay);
+void irohub_remote_id(uint64_t conn, irohub_result *r);
+void irohub_limit_streams(uint64_t conn, uint64_t bidirectional, irohub_result *r);
+void irohub_close(uint64_t conn, uint64_t code, irohub_bytes reason, irohub_result *r);
+void irohub_close_reason(uint64_t conn, irohub_result *r);
+void irohub_format_ticket(irohub_bytes node, irohub_bytes relay, irohub_bytes hosts, irohub_result *r);
+void irohub_parse_ticket(irohub_bytes text, irohub_result *node, irohub_result *hosts, irohub_result *relay);
+
+// Copies what a result has to be taken to p, of the buffer's length, and frees
+// it. It must be called once for each result that has one.
+void irohub_take(irohub_result *r, uint8_t *p);
+
+void irohub_free(int object, uint64_t handle);
+
+#endif

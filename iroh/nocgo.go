@@ -1,0 +1,47 @@
+//go:build !cgo || !((linux && (amd64 || arm64)) || (darwin && arm64))
+
+package iroh
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+
+	"irohub"
+)
+
+// An Endpoint is a node's place in an iroh network. In this build there is none.
+type Endpoint struct{ _ int }
+
+func unsupported() error {
+	return fmt.Errorf("%w: this program was built without cgo, or for %s/%s, which has no native library; "+
+		"build it with CGO_ENABLED=1 and a C compiler on Linux (amd64, arm64) or macOS (arm64)",
+		ErrUnsupported, runtime.GOOS, runtime.GOARCH)
+}
+
+// Bind returns an error: this build has no native library.
+func Bind(context.Context, Options) (*Endpoint, error) { return nil, unsupported() }
+
+// Ticket returns an error: this build has no native library.
+func Ticket(irohub.Addr) (string, error) { return "", unsupported() }
+
+// ParseTicket returns an error: this build has no native library.
+func ParseTicket(string) (irohub.Addr, error) { return irohub.Addr{}, unsupported() }
+
+// ID is not called: there is no Endpoint.
+func (*Endpoint) ID() irohub.NodeID { return irohub.NodeID{} }
+
+// Addr is not called: there is no Endpoint.
+func (*Endpoint) Addr() irohub.Addr { return irohub.Addr{} }
+
+// Online is not called: there is no Endpoint.
+func (*Endpoint) Online(context.Context) error { return unsupported() }
+
+// Accept is not called: there is no Endpoint.
+func (*Endpoint) Accept(context.Context) (irohub.Incoming, error) { return nil, unsupported() }
+
+// Dial is not called: there is no Endpoint.
+func (*Endpoint) Dial(context.Context, irohub.Addr) (irohub.Conn, error) { return nil, unsupported() }
+
+// Close is not called: there is no Endpoint.
+func (*Endpoint) Close() error { return nil }

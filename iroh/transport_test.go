@@ -1,0 +1,29 @@
+//go:build cgo && ((linux && (amd64 || arm64)) || (darwin && arm64))
+
+package iroh_test
+
+import (
+	"testing"
+
+	"irohub/internal/transporttest"
+	"irohub/iroh"
+)
+
+func TestTransport(t *testing.T) {
+	iroh.NeedLibrary(t)
+	transporttest.Run(t, bind)
+}
+
+func BenchmarkHub(b *testing.B) {
+	transporttest.Bench(b, bind)
+}
+
+var keys = map[transporttest.Key]iroh.SecretKey{1: iroh.NewSecretKey()}
+
+func bind(t testing.TB, key transporttest.Key) transporttest.Endpoint {
+	ep, err := iroh.Bind(t.Context(), iroh.Options{Addr: "127.0.0.1:0", SecretKey: keys[key]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ep
+}
