@@ -86,12 +86,17 @@ test-race:
 test-bench:
 	CI=true go test -run '^$$' -bench . -benchtime 1x .
 
+# Up to Go 1.26, a race in the go command's end of -fuzztime can fail a target with this
+# one line and no input (golang/go#75804): that is no finding. Minimizing is kept short, as
+# it would otherwise use up most of the time.
 fuzz: need-go
-	@set -e; packages=$$(go list ./...); for package in $$packages; do \
-		list=$$(go test -list '^Fuzz' $$package); \
-		for target in $$(echo "$$list" | grep '^Fuzz'); do \
+	@for package in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz'); do \
 			echo "fuzzing $$package $$target for $(FUZZTIME)"; \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+			out=$$(go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$package 2>&1) || \
+				{ echo "$$out" | grep -q '^    context deadline exceeded$$' && ! echo "$$out" | grep -q 'Failing input'; } || \
+				{ echo "$$out"; exit 1; }; \
+			echo "$$out" | grep 'execs:' | tail -n 1; \
 		done; \
 	done
 

@@ -69,7 +69,8 @@ func (o *outbox[T]) push(item T, size int) bool {
 			return false
 		}
 	}
-	o.open().items = append(o.next.items, item)
+	b := o.open()
+	b.items = append(b.items, item)
 	o.putBytes += int64(size)
 	o.putItems++
 	return true

@@ -324,6 +324,7 @@ func (s *Spoke) connect(ctx, base context.Context) (*link, error) {
 		conn.Close(0, "")
 		return nil, err
 	}
+	// The outbox carries the Spoke's own requests alone, and needs no limit.
 	l := newLink(base, stream, math.MaxInt, s.opts.WriteTimeout)
 	l.published, l.ready = s.published, make(chan struct{})
 	l.shut = func(end *CloseError) { conn.Close(end.Code, end.Reason) }

@@ -110,7 +110,7 @@ func (t *table) take(s *subscriber, top *topic) {
 	top.subs[last] = nil
 	top.subs = top.subs[:last]
 	delete(s.at, top)
-	if last == 0 && top != &t.all {
+	if last == 0 {
 		topics, key := t.home(top.name)
 		delete(topics, key)
 	}

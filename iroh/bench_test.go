@@ -112,7 +112,7 @@ func BenchmarkConnect(b *testing.B) {
 	from, to := bind(b, Options{}), bind(b, Options{})
 	b.ReportAllocs()
 	for b.Loop() {
-		dialled, accepted := connect(b, from, to)
+		dialled, accepted := connectLoose(b, from, to)
 		dialled.Close(0, "")
 		accepted.Close(0, "")
 	}

@@ -176,7 +176,10 @@ func (l *link) explain(err error) error {
 	return &failure{doing: "connection", cause: err}
 }
 
-var errTooMany = errors.New("irohub/iroh: too many streams")
+var (
+	errTooMany   = errors.New("irohub/iroh: too many streams")
+	errForgotten = errors.New("irohub/iroh: forgotten") // nobody is there to see it
+)
 
 // newStream makes a stream of the handles in r.
 func (c *conn) newStream(r *result, accepted bool) (irohub.Stream, error) {
@@ -186,7 +189,9 @@ func (c *conn) newStream(r *result, accepted bool) (irohub.Stream, error) {
 		return nil, err
 	}
 	out := &stream{s, c}
-	runtime.AddCleanup(out, func(s *twoWay) { s.abort(0) }, s)
+	// What was written to a forgotten stream still goes out: the library
+	// finishes what is freed without a reset.
+	runtime.AddCleanup(out, func(s *twoWay) { s.end(&ending{err: errForgotten}) }, s)
 	return out, nil
 }
 

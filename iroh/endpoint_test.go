@@ -363,15 +363,15 @@ func TestHandles_Baseline(t *testing.T) {
 		rounds = 100
 	}
 	for i := range rounds {
-		dialled, accepted := connect(t, from, to)
+		dialled, accepted := connectLoose(t, from, to)
 		switch i % 4 {
 		case 1:
-			_, streamed := openStream(t, dialled, accepted)
+			_, streamed := openLoose(t, dialled, accepted)
 			dialled.Close(0, "")
 			_, err := streamed.Read(testContext(t), make([]byte, 1))
 			wantCode(t, "read", err, 0)
 		case 2:
-			opened, streamed := openStream(t, accepted, dialled)
+			opened, streamed := openLoose(t, accepted, dialled)
 			streamed.Abort(3)
 			opened.Abort(4)
 		case 3:
@@ -399,8 +399,8 @@ func TestForgotten(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		dialled, accepted := connect(t, e, to)
-		opened, streamed := openStream(t, dialled, accepted)
+		dialled, accepted := connectLoose(t, e, to)
+		opened, streamed := openLoose(t, dialled, accepted)
 		dialled, e = nil, nil // the stream alone must keep them
 		for range 5 {
 			runtime.GC()

@@ -63,7 +63,19 @@ func wantNoHandles(t testing.TB) {
 }
 
 // connect connects two endpoints: dialled is the end of from, accepted that of to.
+// The test holds both until it ends.
 func connect(t testing.TB, from, to *Endpoint) (dialled, accepted irohub.Conn) {
+	t.Helper()
+	dialled, accepted = connectLoose(t, from, to)
+	t.Cleanup(func() {
+		dialled.Close(0, "")
+		accepted.Close(0, "")
+	})
+	return dialled, accepted
+}
+
+// connectLoose is connect for who may forget what it returns.
+func connectLoose(t testing.TB, from, to *Endpoint) (dialled, accepted irohub.Conn) {
 	t.Helper()
 	ctx := testContext(t)
 	type answer struct {
@@ -91,8 +103,20 @@ func connect(t testing.TB, from, to *Endpoint) (dialled, accepted irohub.Conn) {
 	return dialled, a.c
 }
 
-// openStream opens a stream from one end and accepts it at the other.
+// openStream opens a stream from one end and accepts it at the other. The test
+// holds both until it ends.
 func openStream(t testing.TB, from, to irohub.Conn) (opened, accepted irohub.Stream) {
+	t.Helper()
+	opened, accepted = openLoose(t, from, to)
+	t.Cleanup(func() {
+		opened.Abort(0)
+		accepted.Abort(0)
+	})
+	return opened, accepted
+}
+
+// openLoose is openStream for who may forget what it returns.
+func openLoose(t testing.TB, from, to irohub.Conn) (opened, accepted irohub.Stream) {
 	t.Helper()
 	ctx := testContext(t)
 	opened, err := from.OpenStream(ctx)

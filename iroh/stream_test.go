@@ -28,9 +28,7 @@ func pair(t testing.TB) (dialled, accepted irohub.Conn) {
 func newStream(t testing.TB) (opened, accepted irohub.Stream) {
 	t.Helper()
 	dialled, other := pair(t)
-	opened, accepted = openStream(t, dialled, other)
-	t.Cleanup(func() { dialled.Close(0, "") })
-	return opened, accepted
+	return openStream(t, dialled, other)
 }
 
 // wantCode fails the test if err does not wrap a CloseError with this code.
