@@ -39,9 +39,10 @@
 // an operation on a stream leaves that half of it good for Abort only, a
 // handshake turns the peer away, everything else is as if it had not been called.
 //
-// What is closed explicitly frees the library's memory at once. A connection or a
-// stream that the application just forgets is closed by the garbage collector,
-// some time.
+// What is closed explicitly frees the library's memory at once; a stream of a
+// connection that the peer has closed does so when it is read to its end or
+// aborted. What the application just forgets, the garbage collector closes some
+// time.
 //
 // # Limits
 //
