@@ -138,23 +138,24 @@ func (m *message) event() Event {
 // encode checks an event that this process publishes and makes a message of it,
 // whose frame has at most limit bytes behind its length.
 func (e *Event) encode(limit int) (message, error) {
+	switch {
+	case e.Type == "":
+		return message{}, fmt.Errorf("%w event: no type", ErrInvalid)
+	case len(e.Type)+len(e.ID) > maxTopic:
+		return message{}, validTopic(e.Topic())
+	case len(e.Payload) > limit:
+		return message{}, fmt.Errorf("%w event %q: a payload of %d bytes, the limit is %d with the rest of the frame", ErrInvalid, e.Topic(), len(e.Payload), limit)
+	case e.Payload != nil && !validPayload(e.Payload):
+		return message{}, fmt.Errorf("%w payload of %q: not JSON of at most %d levels in UTF-8", ErrInvalid, e.Topic(), maxDepth-1)
+	}
 	buf := encodeBuffers.Get().(*[]byte)
 	defer encodeBuffers.Put(buf)
 	*buf = appendTopic((*buf)[:0], e.Type, e.ID)
-	if e.Type == "" {
-		return message{}, fmt.Errorf("%w event: no type", ErrInvalid)
-	}
-	if err := validTopic(e.Topic()); err != nil {
-		return message{}, err
-	}
-	if len(e.Payload) > limit {
-		return message{}, fmt.Errorf("%w event %q: a payload of %d bytes, the limit is %d with the rest of the frame", ErrInvalid, e.Topic(), len(e.Payload), limit)
-	}
-	if e.Payload != nil && !validPayload(e.Payload) {
-		return message{}, fmt.Errorf("%w payload of %q: not JSON of at most %d levels in UTF-8", ErrInvalid, e.Topic(), maxDepth-1)
-	}
 	var m message
 	m, *buf = newMessage(*buf, len(e.Type), e.Payload, NodeID{})
+	if err := validTopic(m.name()); err != nil {
+		return message{}, err
+	}
 	if size := len(m.frame()) - headerSize; size > limit {
 		return message{}, fmt.Errorf("%w event %q: a frame of %d bytes, the limit is %d", ErrInvalid, e.Topic(), size, limit)
 	}

@@ -1,0 +1,159 @@
+package irohub
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+)
+
+// newBenchRouter is a router with spokes that have outboxes and nothing behind them.
+func newBenchRouter(spokes int) (*router, []*member) {
+	r := newRouter(newInbox(), HubOptions{}.withDefaults())
+	members := make([]*member, spokes)
+	for i := range members {
+		m := &member{link: newLink(context.Background(), nil, 1<<30, time.Second)}
+		m.subscriber.spoke = m
+		r.members[m] = struct{}{}
+		members[i] = m
+	}
+	return r, members
+}
+
+// collect is what a writer does with its outbox, but for the writing.
+func (m *member) collect() int {
+	select {
+	case b := <-m.link.out.box:
+		n, bytes := len(b.items), 0
+		for _, frame := range b.items {
+			bytes += len(frame)
+		}
+		m.link.out.done(n, bytes)
+		b.recycle()
+		return n
+	default:
+		return 0
+	}
+}
+
+func benchMessage(b *testing.B, topic string) message {
+	ev := Event{Type: topic, Payload: []byte(`"0123456789"`)}
+	m, err := ev.encode(maxFrame)
+	if err != nil {
+		b.Fatal(err)
+	}
+	m.forward = true
+	return m
+}
+
+// BenchmarkRouter is what the router, and the taking out of its outboxes, costs for
+// each delivery; beside it, what it costs to send each event to each subscriber over a
+// channel.
+func BenchmarkRouter(b *testing.B) {
+	const round = 64 // events that the router finds waiting
+	for _, spokes := range []int{8, 64, 1000, 10_000} {
+		b.Run(fmt.Sprintf("outboxes/spokes=%d", spokes), func(b *testing.B) {
+			r, members := newBenchRouter(spokes)
+			for _, m := range members {
+				r.table.add(&m.subscriber, "n")
+			}
+			m := benchMessage(b, "n")
+			b.ReportAllocs()
+			for b.Loop() {
+				for range round {
+					r.route(&m)
+					if r.gathered >= roundSize {
+						r.flush()
+					}
+				}
+				r.flush()
+				for _, m := range members {
+					m.collect()
+				}
+			}
+			reportDeliveries(b, round*spokes)
+		})
+		b.Run(fmt.Sprintf("channels/spokes=%d", spokes), func(b *testing.B) {
+			channels := make([]chan string, spokes)
+			for i := range channels {
+				channels[i] = make(chan string, round)
+			}
+			m := benchMessage(b, "n")
+			b.ReportAllocs()
+			for b.Loop() {
+				for range round {
+					for _, c := range channels {
+						c <- m.frame()
+					}
+				}
+				for _, c := range channels {
+					for range round {
+						<-c
+					}
+				}
+			}
+			reportDeliveries(b, round*spokes)
+		})
+	}
+}
+
+// BenchmarkTopics has each topic have one subscriber: what a delivery costs must not grow
+// with the number of topics, but for memory that is farther away.
+func BenchmarkTopics(b *testing.B) {
+	const spokes, events = 1000, 1000
+	for _, topics := range []int{1000, 1_000_000} {
+		b.Run(fmt.Sprintf("topics=%d", topics), func(b *testing.B) {
+			r, members := newBenchRouter(spokes)
+			for i := range topics {
+				r.table.add(&members[i%spokes].subscriber, fmt.Sprintf("topic:%d", i))
+			}
+			messages := make([]message, events)
+			for i := range messages {
+				ev := Event{Type: "topic", ID: fmt.Sprint(i * (topics / events)), Payload: []byte(`"0123456789"`)}
+				messages[i], _ = ev.encode(maxFrame)
+				messages[i].forward = true
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				for i := range messages {
+					r.route(&messages[i])
+				}
+				r.flush()
+				for _, m := range members {
+					m.collect()
+				}
+			}
+			reportDeliveries(b, events)
+		})
+	}
+}
+
+// BenchmarkLeave has a spoke with 1,000 subscriptions leave and come back, among few other
+// topics and among many.
+func BenchmarkLeave(b *testing.B) {
+	const own = 1000
+	for _, others := range []int{0, 1_000_000} {
+		b.Run(fmt.Sprintf("others=%d", others), func(b *testing.B) {
+			r, members := newBenchRouter(2)
+			for i := range others {
+				r.table.add(&members[0].subscriber, fmt.Sprintf("other:%d", i))
+			}
+			names := make([]string, own)
+			for i := range names {
+				names[i] = fmt.Sprintf("own:%d", i)
+			}
+			for b.Loop() {
+				for _, name := range names {
+					r.table.add(&members[1].subscriber, name)
+				}
+				r.table.drop(&members[1].subscriber)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*own), "ns/topic")
+		})
+	}
+}
+
+func reportDeliveries(b *testing.B, deliveries int) {
+	b.ReportMetric(float64(deliveries*b.N)/b.Elapsed().Seconds(), "deliveries/s")
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(deliveries*b.N), "ns/delivery")
+}
