@@ -3,6 +3,7 @@ package irohub
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"testing"
 	"time"
 )
@@ -104,9 +105,11 @@ func BenchmarkTopics(b *testing.B) {
 	for _, topics := range []int{1000, 1_000_000} {
 		b.Run(fmt.Sprintf("topics=%d", topics), func(b *testing.B) {
 			r, members := newBenchRouter(spokes)
+			before := heap()
 			for i := range topics {
 				r.table.add(&members[i%spokes].subscriber, fmt.Sprintf("topic:%d", i))
 			}
+			memory := float64(heap()-before) / float64(topics)
 			messages := make([]message, events)
 			for i := range messages {
 				ev := Event{Type: "topic", ID: fmt.Sprint(i * (topics / events)), Payload: []byte(`"0123456789"`)}
@@ -124,6 +127,7 @@ func BenchmarkTopics(b *testing.B) {
 				}
 			}
 			reportDeliveries(b, events)
+			b.ReportMetric(memory, "B/topic")
 		})
 	}
 }
@@ -151,6 +155,14 @@ func BenchmarkLeave(b *testing.B) {
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*own), "ns/topic")
 		})
 	}
+}
+
+// heap is how many bytes are in use.
+func heap() uint64 {
+	var stats runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&stats)
+	return stats.HeapAlloc
 }
 
 func reportDeliveries(b *testing.B, deliveries int) {
