@@ -5,9 +5,9 @@
 // Use [Bind] to open an [Endpoint], which [irohub.NewHub] serves and
 // [irohub.Dial] dials with:
 //
-//	key, err := iroh.LoadOrCreateKey("hub.key")
+//	secret, err := key.LoadOrCreate("hub.key") // package irohub/key
 //	…
-//	ep, err := iroh.Bind(ctx, iroh.Options{SecretKey: key, Addr: ":4433"})
+//	ep, err := iroh.Bind(ctx, iroh.Options{SecretKey: secret, Addr: ":4433"})
 //	…
 //	defer ep.Close()
 //	hub := irohub.NewHub(ep, irohub.HubOptions{})

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"irohub"
+	"irohub/key"
 )
 
 // closeTimeout bounds how long Close waits for the peers to learn of it.
@@ -56,11 +57,11 @@ func Bind(ctx context.Context, o Options) (*Endpoint, error) {
 	if err := load(o.Library); err != nil {
 		return nil, err
 	}
-	key := o.SecretKey
-	if key.IsZero() {
-		key = NewSecretKey()
+	secret := o.SecretKey
+	if secret.IsZero() {
+		secret = key.New()
 	}
-	seed := key.Seed()
+	seed := secret.Seed()
 	var c C.irohub_options
 	c.secret = wire(nil).bytes(string(seed[:])).c()
 	c.alpns = wire(nil).list([]string{o.alpn()}).c()
@@ -82,7 +83,7 @@ func Bind(ctx context.Context, o Options) (*Endpoint, error) {
 	}
 	inner := &endpoint{
 		object:     newObject(own(r.value)),
-		id:         key.ID(),
+		id:         secret.ID(),
 		alpn:       o.alpn(),
 		maxStreams: o.maxStreams(),
 		finds:      c.public_relays != 0,

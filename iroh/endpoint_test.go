@@ -15,16 +15,17 @@ import (
 	"testing"
 
 	"irohub"
+	"irohub/key"
 )
 
 var _ irohub.Endpoint = (*Endpoint)(nil)
 
 func TestBind_IdentityAndAddress(t *testing.T) {
-	key := NewSecretKey()
-	e := bind(t, Options{SecretKey: key})
+	secret := key.New()
+	e := bind(t, Options{SecretKey: secret})
 	addr := e.Addr()
-	if e.ID() != key.ID() || addr.ID != key.ID() {
-		t.Errorf("%v and %v, want %v", e.ID(), addr.ID, key.ID())
+	if e.ID() != secret.ID() || addr.ID != secret.ID() {
+		t.Errorf("%v and %v, want %v", e.ID(), addr.ID, secret.ID())
 	}
 	if len(addr.Hosts) != 1 || !strings.HasPrefix(addr.Hosts[0], "127.0.0.1:") || strings.HasSuffix(addr.Hosts[0], ":0") {
 		t.Errorf("hosts %q", addr.Hosts)
@@ -34,7 +35,7 @@ func TestBind_IdentityAndAddress(t *testing.T) {
 	}
 	other := bind(t, Options{})
 	dialled, _ := connect(t, other, e)
-	if dialled.RemoteID() != key.ID() { // Go's public key is the one that TLS has proven
+	if dialled.RemoteID() != secret.ID() { // Go's public key is the one that TLS has proven
 		t.Errorf("remote ID %v", dialled.RemoteID())
 	}
 }
@@ -105,7 +106,7 @@ func TestDial_Errors(t *testing.T) {
 		}
 	}()
 	wrong := to.Addr()
-	wrong.ID = NewSecretKey().ID()
+	wrong.ID = key.New().ID()
 	for name, c := range map[string]struct {
 		from *Endpoint
 		addr irohub.Addr
@@ -171,7 +172,7 @@ func TestDial_NobodyThere(t *testing.T) {
 	e := bind(t, Options{})
 	base := live.Load()
 	ctx, cancel := context.WithCancel(context.Background())
-	addr := irohub.Addr{ID: NewSecretKey().ID(), Hosts: []string{closedPort(t)}}
+	addr := irohub.Addr{ID: key.New().ID(), Hosts: []string{closedPort(t)}}
 	dialled := make(chan error)
 	go func() {
 		_, err := e.Dial(ctx, addr)

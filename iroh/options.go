@@ -1,6 +1,9 @@
 package iroh
 
-import "irohub"
+import (
+	"irohub"
+	"irohub/key"
+)
 
 // Options say how to bind an [Endpoint]. The zero value is a sound choice: a new
 // identity, any free port, no relays, no discovery.
@@ -8,7 +11,7 @@ type Options struct {
 	// Identity.
 
 	// SecretKey makes the endpoint's NodeID. Zero: a new random one.
-	SecretKey SecretKey
+	SecretKey key.Secret
 
 	// ALPN is the protocol's name, which both ends must give alike. Empty:
 	// [irohub.ALPN].

@@ -16,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"irohub"
+	"irohub/key"
 )
 
 // pair returns the two ends of a connection between two new endpoints.
@@ -430,7 +431,7 @@ func TestCancelStorm(t *testing.T) {
 	wantNoHandles(t)
 	a, b := bind(t, Options{}), bind(t, Options{MaxStreams: 100})
 	dialled, accepted := connect(t, a, b)
-	addr := irohub.Addr{ID: NewSecretKey().ID(), Hosts: []string{closedPort(t)}}
+	addr := irohub.Addr{ID: key.New().ID(), Hosts: []string{closedPort(t)}}
 	var peer sync.WaitGroup
 	peer.Go(func() { // lets go of every stream, so that there is always room for more
 		for {
@@ -584,9 +585,9 @@ func TestRead_DoesNotAllocate(t *testing.T) {
 func TestTicket(t *testing.T) {
 	needLibrary(t)
 	for _, addr := range []irohub.Addr{
-		{ID: testKey(t).ID()},
-		{ID: testKey(t).ID(), Hosts: []string{"127.0.0.1:4433", "[2001:db8::1]:5"}},
-		{ID: testKey(t).ID(), Hosts: []string{"127.0.0.1:4433"}, Relay: "https://relay.example./"},
+		{ID: key.New().ID()},
+		{ID: key.New().ID(), Hosts: []string{"127.0.0.1:4433", "[2001:db8::1]:5"}},
+		{ID: key.New().ID(), Hosts: []string{"127.0.0.1:4433"}, Relay: "https://relay.example./"},
 	} {
 		s, err := Ticket(addr)
 		if err != nil {
@@ -602,8 +603,8 @@ func TestTicket(t *testing.T) {
 		}
 	}
 	for _, addr := range []irohub.Addr{
-		{ID: testKey(t).ID(), Hosts: []string{"127.0.0.1"}},
-		{ID: testKey(t).ID(), Relay: "::"},
+		{ID: key.New().ID(), Hosts: []string{"127.0.0.1"}},
+		{ID: key.New().ID(), Relay: "::"},
 	} {
 		if s, err := Ticket(addr); !errors.Is(err, ErrAddr) {
 			t.Errorf("%v: %q, %v", addr, s, err)

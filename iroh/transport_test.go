@@ -7,6 +7,7 @@ import (
 
 	"irohub/internal/transporttest"
 	"irohub/iroh"
+	"irohub/key"
 )
 
 func TestTransport(t *testing.T) {
@@ -18,10 +19,10 @@ func BenchmarkHub(b *testing.B) {
 	transporttest.Bench(b, bind)
 }
 
-var keys = map[transporttest.Key]iroh.SecretKey{1: iroh.NewSecretKey()}
+var keys = map[transporttest.Key]key.Secret{1: key.New()}
 
-func bind(t testing.TB, key transporttest.Key) transporttest.Endpoint {
-	ep, err := iroh.Bind(t.Context(), iroh.Options{Addr: "127.0.0.1:0", SecretKey: keys[key]})
+func bind(t testing.TB, k transporttest.Key) transporttest.Endpoint {
+	ep, err := iroh.Bind(t.Context(), iroh.Options{Addr: "127.0.0.1:0", SecretKey: keys[k]})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"irohub"
 	"irohub/iroh"
+	"irohub/key"
 )
 
 // An endpoint is what the commands need of a transport.
@@ -54,7 +55,7 @@ func (n *network) bind(ctx context.Context) (endpoint, error) {
 	}
 	if n.key != "" {
 		var err error
-		if opts.SecretKey, err = iroh.LoadOrCreateKey(n.key); err != nil {
+		if opts.SecretKey, err = key.LoadOrCreate(n.key); err != nil {
 			return nil, err
 		}
 	}

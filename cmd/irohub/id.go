@@ -5,7 +5,7 @@ import (
 	"flag"
 	"fmt"
 
-	"irohub/iroh"
+	"irohub/key"
 )
 
 var idCommand = command{
@@ -14,12 +14,12 @@ var idCommand = command{
 	text: `Prints the NodeID that belongs to the secret key in FILE. If there is no such file, it
 makes one with a new key, for its owner alone to read.`,
 	setup: func(flags *flag.FlagSet) action {
-		key := flags.String("key", "", "the `FILE` with the secret key")
+		file := flags.String("key", "", "the `FILE` with the secret key")
 		return func(_ context.Context, args []string, std stdio) error {
-			if *key == "" || len(args) > 0 {
+			if *file == "" || len(args) > 0 {
 				return usagef("-key FILE is needed, and nothing else")
 			}
-			secret, err := iroh.LoadOrCreateKey(*key)
+			secret, err := key.LoadOrCreate(*file)
 			if err != nil {
 				return err
 			}

@@ -17,6 +17,7 @@ import (
 
 	"irohub"
 	"irohub/iroh"
+	"irohub/key"
 )
 
 // The test binary is the command too, if this variable says so: what is tested is
@@ -36,7 +37,7 @@ const failsafe = time.Minute
 // needLibrary skips the test if the native library has not been fetched.
 func needLibrary(t *testing.T) {
 	t.Helper()
-	_, err := iroh.Ticket(irohub.Addr{ID: iroh.NewSecretKey().ID(), Hosts: []string{"127.0.0.1:1"}})
+	_, err := iroh.Ticket(irohub.Addr{ID: key.New().ID(), Hosts: []string{"127.0.0.1:1"}})
 	missing := errors.Is(err, iroh.ErrNoLibrary) || errors.Is(err, iroh.ErrUnsupported)
 	switch {
 	case err == nil:

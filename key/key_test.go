@@ -1,4 +1,4 @@
-package iroh
+package key
 
 import (
 	"encoding/hex"
@@ -23,38 +23,38 @@ const (
 	testPublic = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
 )
 
-func testKey(t *testing.T) SecretKey {
+func testKey(t *testing.T) Secret {
 	t.Helper()
 	var seed [32]byte
 	if _, err := hex.Decode(seed[:], []byte(testSeed)); err != nil {
 		t.Fatal(err)
 	}
-	return SecretKeyFromSeed(seed)
+	return FromSeed(seed)
 }
 
-func TestSecretKey_IDIsThePublicKey(t *testing.T) {
+func TestSecret_IDIsThePublicKey(t *testing.T) {
 	if id := testKey(t).ID().String(); id != testPublic {
 		t.Error(id)
 	}
-	if id := (SecretKey{}).ID(); id != (irohub.NodeID{}) || !(SecretKey{}).IsZero() {
+	if id := (Secret{}).ID(); id != (irohub.NodeID{}) || !(Secret{}).IsZero() {
 		t.Error("the zero key has an ID", id)
 	}
-	if a, b := NewSecretKey(), NewSecretKey(); a.ID() == b.ID() || a.IsZero() {
+	if a, b := New(), New(); a.ID() == b.ID() || a.IsZero() {
 		t.Error("new keys are alike")
 	}
-	if k := testKey(t); SecretKeyFromSeed(k.Seed()).ID() != k.ID() {
+	if k := testKey(t); FromSeed(k.Seed()).ID() != k.ID() {
 		t.Error("a seed does not make the key that it came from")
 	}
 }
 
-func TestSecretKey_NeverPrints(t *testing.T) {
+func TestSecret_NeverPrints(t *testing.T) {
 	k := testKey(t)
-	inside := struct{ key SecretKey }{k}
+	inside := struct{ key Secret }{k}
 	var text strings.Builder
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%b", "%o", "%c", "%U", "%t", "%p"} {
-		fmt.Fprintf(&text, verb+"\n"+verb+"\n"+verb+"\n"+verb+"\n", k, &k, inside, Options{SecretKey: k})
+		fmt.Fprintf(&text, verb+"\n"+verb+"\n"+verb+"\n"+verb+"\n", k, &k, inside, struct{ SecretKey Secret }{k})
 	}
-	encoded, err := json.Marshal(Options{SecretKey: k})
+	encoded, err := json.Marshal(struct{ SecretKey Secret }{k})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,9 +70,9 @@ func TestSecretKey_NeverPrints(t *testing.T) {
 	}
 }
 
-func TestLoadOrCreateKey(t *testing.T) {
+func TestLoadOrCreate(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "key")
-	k, err := LoadOrCreateKey(path)
+	k, err := LoadOrCreate(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func TestLoadOrCreateKey(t *testing.T) {
 	if text, err := os.ReadFile(path); err != nil || string(text) != hex.EncodeToString(seed[:])+"\n" {
 		t.Errorf("the file is not 64 hex digits and a newline (%v)", err)
 	}
-	again, err := LoadOrCreateKey(path)
+	again, err := LoadOrCreate(path)
 	if err != nil || again.Seed() != seed {
 		t.Errorf("the second time: %v", err)
 	}
@@ -96,14 +96,14 @@ func TestLoadOrCreateKey(t *testing.T) {
 	}
 }
 
-func TestLoadOrCreateKey_AllAgree(t *testing.T) {
+func TestLoadOrCreate_AllAgree(t *testing.T) {
 	for range 20 {
 		path := filepath.Join(t.TempDir(), "key")
 		var all sync.WaitGroup
 		ids := make([]irohub.NodeID, 8)
 		for i := range ids {
 			all.Go(func() {
-				k, err := LoadOrCreateKey(path)
+				k, err := LoadOrCreate(path)
 				if err != nil {
 					t.Error(err)
 				}
@@ -119,7 +119,7 @@ func TestLoadOrCreateKey_AllAgree(t *testing.T) {
 	}
 }
 
-func TestLoadOrCreateKey_Refuses(t *testing.T) {
+func TestLoadOrCreate_Refuses(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string, mode os.FileMode) string {
 		path := filepath.Join(dir, name)
@@ -156,7 +156,7 @@ func TestLoadOrCreateKey_Refuses(t *testing.T) {
 			continue
 		}
 		path := write(name, c.text, c.mode)
-		k, err := LoadOrCreateKey(path)
+		k, err := LoadOrCreate(path)
 		switch {
 		case c.want == "":
 			if err != nil || k.ID().String() != testPublic {
@@ -173,10 +173,10 @@ func TestLoadOrCreateKey_Refuses(t *testing.T) {
 			t.Errorf("%s: the file was changed", name)
 		}
 	}
-	if _, err := LoadOrCreateKey(dir); err == nil {
+	if _, err := LoadOrCreate(dir); err == nil {
 		t.Error("a directory was accepted")
 	}
-	if _, err := LoadOrCreateKey(filepath.Join(dir, "no", "key")); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := LoadOrCreate(filepath.Join(dir, "no", "key")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no directory: %v", err)
 	}
 }
