@@ -1,0 +1,497 @@
+// What a spoke does, seen from the other end: a hub in this process that follows a script.
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { describe, test } from 'node:test'
+import { Spoke } from '../spoke.mjs'
+import { bind, fakeHub } from './fakehub.mjs'
+import { cleanup, connect, detail, rejection } from './hub.mjs'
+
+/** A spoke and its hub. */
+async function pair(t, options) {
+  const hub = await fakeHub(t)
+  const [peer, spoke] = await Promise.all([hub.admit(), connect(t, hub.peer, options)])
+  cleanup(t, () => peer.close(0)) // so that the spoke's end need not wait
+  return { hub, peer, spoke }
+}
+
+const ignore = () => {}
+
+describe('listeners', { timeout: 60_000 }, () => {
+  test('the first one subscribes, the last one to go unsubscribes', async (t) => {
+    const { peer, spoke } = await pair(t)
+    const other = { handleEvent: ignore }
+    spoke.addEventListener('a', ignore)
+    spoke.addEventListener('a', ignore) // the same
+    spoke.addEventListener('a', ignore, true) // another
+    spoke.addEventListener('a', other)
+    spoke.addEventListener('a', null)
+    spoke.addEventListener('b', ignore)
+    await peer.ack('__subscribe', 'a')
+    await peer.ack('__subscribe', 'b')
+    await spoke.ready()
+    spoke.removeEventListener('a', ignore)
+    spoke.removeEventListener('a', ignore)
+    spoke.removeEventListener('a', ignore, { capture: true })
+    spoke.removeEventListener('b', ignore)
+    await peer.ack('__unsubscribe', 'b')
+    spoke.removeEventListener('a', other)
+    await peer.ack('__unsubscribe', 'a')
+    spoke.addEventListener('a', ignore)
+    await peer.ack('__subscribe', 'a')
+    await spoke.subscribed('a')
+  })
+
+  test('once counts', async (t) => {
+    const { peer, spoke } = await pair(t)
+    const got = []
+    spoke.addEventListener('a', (event) => got.push(event.detail.payload), { once: true })
+    spoke.addEventListener('b', ignore)
+    await peer.ack('__subscribe', 'a')
+    await peer.ack('__subscribe', 'b')
+    await spoke.ready()
+    await peer.send({ type: 'a', payload: 1 }, { type: 'a', payload: 2 })
+    await peer.ack('__unsubscribe', 'a')
+    await assert.rejects(spoke.subscribed('a'), /nobody listens/)
+    assert.deepEqual(got, [1])
+  })
+
+  test('one that is removed before its only event counts', async (t) => {
+    const { peer, spoke } = await pair(t)
+    spoke.addEventListener('a', ignore, { once: true })
+    await peer.ack('__subscribe', 'a')
+    spoke.removeEventListener('a', ignore)
+    await peer.ack('__unsubscribe', 'a')
+  })
+
+  test('signal counts', async (t) => {
+    const { peer, spoke } = await pair(t)
+    const stop = new AbortController()
+    spoke.addEventListener('a', ignore, { signal: stop.signal })
+    spoke.addEventListener('a', () => {}, { signal: stop.signal, once: true })
+    spoke.addEventListener('b', ignore, { signal: AbortSignal.abort() })
+    await peer.ack('__subscribe', 'a')
+    stop.abort()
+    await peer.ack('__unsubscribe', 'a')
+  })
+
+  test('a signal ends what it was given with, not what came after', async (t) => {
+    const { peer, spoke } = await pair(t)
+    const stop = new AbortController()
+    spoke.addEventListener('a', ignore, { signal: stop.signal })
+    spoke.removeEventListener('a', ignore)
+    spoke.addEventListener('a', ignore)
+    stop.abort()
+    spoke.addEventListener('b', ignore)
+    await peer.ack('__subscribe', 'a')
+    await peer.ack('__subscribe', 'b')
+  })
+
+  test('one in the place of another makes no gap', async (t) => {
+    const { peer, spoke } = await pair(t)
+    const got = []
+    const again = (event) => {
+      got.push(event.detail.payload)
+      spoke.addEventListener('a', again, { once: true })
+    }
+    spoke.addEventListener('a', again, { once: true })
+    await peer.ack('__subscribe', 'a')
+    await peer.send({ type: 'a', payload: 1 }, { type: 'a', payload: 2 }, { type: 'a', payload: 3 })
+    const flushed = spoke.flush()
+    await peer.ack('__subscribe')
+    await flushed
+    assert.deepEqual(got, [1, 2, 3])
+  })
+
+  test('a pattern gets all of its type, under its own name', async (t) => {
+    const { peer, spoke } = await pair(t)
+    const got = []
+    const note = ({ type, detail }) => got.push(`${type} ${detail.payload}`)
+    for (const topic of ['a', 'a:*', 'a:1', 'b:*']) {
+      spoke.addEventListener(topic, note)
+      await peer.ack('__subscribe', topic)
+    }
+    await peer.send(
+      { type: 'a', payload: 1 },
+      { type: 'a', id: '1', payload: 2 },
+      { type: 'a', id: '2', payload: 3 },
+      { type: 'a', id: '*', payload: 4 },
+      { type: 'c', payload: 5 },
+    )
+    const flushed = spoke.flush()
+    await peer.ack('__subscribe')
+    await flushed
+    assert.deepEqual(got, ['a 1', 'a:* 1', 'a:1 2', 'a:* 2', 'a:* 3', 'a:* 4'])
+  })
+
+  test('nothing comes from before the acknowledgement', async (t) => {
+    const { peer, spoke } = await pair(t)
+    const got = []
+    spoke.addEventListener('a', (event) => got.push(event.detail.payload))
+    const id = await peer.request('__subscribe', 'a')
+    await peer.send({ type: 'a', payload: 1 }, { type: '__ack', id }, { type: 'a', payload: 2 })
+    const flushed = spoke.flush()
+    await peer.ack('__subscribe')
+    await flushed
+    assert.deepEqual(got, [2])
+  })
+
+  test('names that are no topics', async (t) => {
+    const { spoke } = await pair(t)
+    for (const name of ['', '__ack', '__', 'a\n', '\ud83d', 't'.repeat(1025)]) {
+      assert.throws(() => spoke.addEventListener(name, ignore), TypeError)
+      assert.throws(() => spoke.events('a', name), TypeError)
+    }
+    assert.throws(() => spoke.events(), TypeError)
+  })
+})
+
+describe('loops', { timeout: 60_000 }, () => {
+  test('an event that comes in two ways comes once', async (t) => {
+    const { peer, spoke } = await pair(t)
+    const loop = spoke.events('a:*', 'a:1')
+    await peer.ack('__subscribe', 'a:*')
+    await peer.ack('__subscribe', 'a:1')
+    const first = loop.next()
+    await peer.send(...[1, 2, 3].map((n) => ({ type: 'a', id: '1', payload: n })))
+    assert.deepEqual((await first).value, { type: 'a', id: '1', payload: 1 })
+    assert.equal((await loop.next()).value.payload, 2)
+    assert.equal((await loop.next()).value.payload, 3)
+    await loop.return()
+    await peer.ack('__unsubscribe', 'a:*')
+    await peer.ack('__unsubscribe', 'a:1')
+    assert.deepEqual(await loop.next(), { value: undefined, done: true })
+  })
+
+  test('break unsubscribes', async (t) => {
+    const { peer, spoke } = await pair(t)
+    const first = (async () => {
+      for await (const event of spoke.events('a')) return event
+    })()
+    await peer.ack('__subscribe', 'a')
+    await peer.send({ type: 'a', payload: 1 }, { type: 'a', payload: 2 })
+    assert.equal((await first).payload, 1)
+    await peer.ack('__unsubscribe', 'a')
+  })
+
+  test('a refusal ends the loop with an error', async (t) => {
+    const { peer, spoke } = await pair(t)
+    const loop = spoke.events('a', 'b')
+    const told = detail(spoke, '__error')
+    const next = rejection(loop.next())
+    await peer.ack('__subscribe', 'a')
+    const id = await peer.request('__subscribe', 'b')
+    const payload = { code: 'of a later version', topic: 'b', message: 'words' }
+    await peer.send({ type: '__error', id, payload })
+    const error = await next
+    assert.equal(error.name, 'RefusedError')
+    assert.equal(error.code, 'of a later version')
+    assert.equal(error.topic, 'b')
+    assert.equal(await told, error)
+    await peer.ack('__unsubscribe', 'a')
+    await peer.ack('__unsubscribe', 'b')
+  })
+
+  test('the end of the spoke ends it behind what has come', async (t) => {
+    const { peer, spoke } = await pair(t)
+    const loop = spoke.events('a')
+    await peer.ack('__subscribe', 'a')
+    const closed = spoke.close()
+    assert.equal(await peer.next(), null)
+    await peer.send({ type: 'a', payload: 1 }, { type: 'a', payload: 2 })
+    await peer.finish()
+    await closed
+    const got = []
+    for await (const { payload } of loop) got.push(payload)
+    assert.deepEqual(got, [1, 2])
+    for await (const event of spoke.events('a')) assert.fail(event)
+  })
+
+  test('one that is behind keeps the spoke from reading, but for answers', async (t) => {
+    const { peer, spoke } = await pair(t, { readAhead: 1000 })
+    const loop = spoke.events('a')
+    await peer.ack('__subscribe', 'a')
+    await spoke.ready()
+    const count = 100
+    const sent = (async () => {
+      for (let n = 0; n < count; n++) await peer.send({ type: 'a', payload: [n, 'x'.repeat(50_000)] })
+    })()
+    assert.equal((await loop.next()).value.payload[0], 0)
+    // The spoke's window is full of what it does not read, and yet it hears of this:
+    const flushed = spoke.flush()
+    const id = await peer.request('__subscribe')
+    await sent
+    await peer.send({ type: '__ack', id })
+    await flushed
+    for (let n = 1; n < count; n++) assert.equal((await loop.next()).value.payload[0], n)
+  })
+})
+
+describe('publishing', { timeout: 60_000 }, () => {
+  test('in order, by either way', async (t) => {
+    const { peer, spoke } = await pair(t)
+    spoke.publish({ type: 'a', id: 'i', payload: 1, from: 'me' })
+    assert.equal(spoke.dispatchEvent(new CustomEvent('a:i', { detail: { type: 'a', id: 'i', payload: 2 } })), true)
+    spoke.dispatchEvent(new CustomEvent('a', { detail: { type: 'a' } }))
+    await spoke.publish({ type: 'a', id: '', payload: null })
+    assert.deepEqual(await peer.next(), { type: 'a', id: 'i', payload: 1 })
+    assert.deepEqual(await peer.next(), { type: 'a', id: 'i', payload: 2 })
+    assert.deepEqual(await peer.next(), { type: 'a', id: '', payload: undefined })
+    assert.deepEqual(await peer.next(), { type: 'a', id: '', payload: null })
+  })
+
+  test('what is not allowed', async (t) => {
+    const { spoke } = await pair(t)
+    for (const event of [
+      new Event('a'),
+      new CustomEvent('a'),
+      new CustomEvent('a', { detail: { type: 'b' } }),
+      new CustomEvent('__error', { detail: { type: '__error' } }),
+    ]) {
+      assert.throws(() => spoke.dispatchEvent(event), TypeError)
+    }
+    await assert.rejects(spoke.publish({ type: '__subscribe', payload: { topics: [] } }), TypeError)
+    await assert.rejects(spoke.publish({ type: 'a', payload: 'x'.repeat(1 << 20) }), TypeError)
+  })
+
+  test('dispatchEvent is bounded', async (t) => {
+    const { spoke } = await pair(t, { maxQueue: 1000 })
+    const event = new CustomEvent('a', { detail: { type: 'a', payload: 'x'.repeat(600) } })
+    spoke.dispatchEvent(event)
+    assert.throws(() => spoke.dispatchEvent(event), /waiting/)
+    await spoke.publish({ type: 'a' })
+    spoke.dispatchEvent(event)
+  })
+
+  test('flush tells of the first refusal since the last one', async (t) => {
+    const { peer, spoke } = await pair(t)
+    const told = []
+    spoke.addEventListener('__error', (event) => told.push(event.detail.topic))
+    const first = rejection(spoke.flush())
+    const id = await peer.request('__subscribe')
+    for (const topic of ['a', 'b']) {
+      await peer.send({ type: '__error', payload: { code: 'forbidden', topic, message: 'words' } })
+    }
+    await peer.send({ type: '__ack', id })
+    assert.equal((await first).topic, 'a')
+    const second = spoke.flush()
+    await peer.ack('__subscribe')
+    await second
+    assert.deepEqual(told, ['a', 'b'])
+  })
+})
+
+describe('the end', { timeout: 60_000 }, () => {
+  test('close writes all, and waits for the hub', async (t) => {
+    const { peer, spoke } = await pair(t)
+    const got = []
+    spoke.addEventListener('a', (event) => got.push(event.detail.payload))
+    await peer.ack('__subscribe', 'a')
+    for (let n = 0; n < 100; n++) spoke.dispatchEvent(new CustomEvent('b', { detail: { type: 'b', payload: 'x'.repeat(20_000) } }))
+    let isClosed = false
+    const closed = spoke.close().then(() => (isClosed = true))
+    for (let n = 0; n < 100; n++) assert.equal((await peer.next()).type, 'b')
+    assert.equal(await peer.next(), null)
+    await peer.send({ type: 'a', payload: 'late' })
+    assert.equal(isClosed, false)
+    await peer.finish()
+    await closed
+    assert.deepEqual(got, ['late'])
+    assert.equal(await spoke.closed, null)
+    await spoke.close()
+    await assert.rejects(spoke.publish({ type: 'a' }), { name: 'Closed' })
+    await assert.rejects(spoke.flush(), { name: 'Closed' })
+    await assert.rejects(spoke.subscribed('a'), { name: 'Closed' })
+  })
+
+  test('close says when the hub has not', async (t) => {
+    const { spoke } = await pair(t, { timeout: 2000 })
+    await assert.rejects(spoke.close(), { name: 'Timeout', code: 6 })
+    assert.equal(await spoke.closed, null)
+  })
+
+  test('close says when the hub has ended in another way', async (t) => {
+    const { peer, spoke } = await pair(t)
+    const closed = rejection(spoke.close())
+    assert.equal(await peer.next(), null)
+    peer.close(6, 'late')
+    assert.equal((await closed).code, 6)
+  })
+
+  for (const [code, name] of [
+    [2, 'ProtocolError'],
+    [3, 'NotAdmitted'],
+    [5, 'TooMany'],
+  ]) {
+    test(`code ${code} is for good`, async (t) => {
+      const { peer, spoke } = await pair(t)
+      const loop = spoke.events('a')
+      await peer.ack('__subscribe', 'a')
+      const lost = detail(spoke, '__disconnect')
+      await peer.finish(code, 'words (code 9)')
+      const { error, reconnecting } = await lost
+      assert.equal(reconnecting, false)
+      assert.deepEqual([error.name, error.code, error.reason], [name, code, 'words (code 9)'])
+      assert.equal(await spoke.closed, error)
+      assert.equal(await rejection(loop.next()), error)
+      assert.equal(await rejection(spoke.publish({ type: 'a' })), error)
+      await spoke.close()
+    })
+  }
+
+  for (const [code, name] of [
+    [0, 'Closed'],
+    [1, 'HubShutdown'],
+    [4, 'TooSlow'],
+    [6, 'Timeout'],
+    [77, 'CloseError'],
+  ]) {
+    test(`code ${code} is not`, async (t) => {
+      const { hub, peer, spoke } = await pair(t)
+      spoke.addEventListener('a', ignore)
+      await peer.ack('__subscribe', 'a')
+      const told = []
+      const back = once(spoke, '__reconnect')
+      spoke.addEventListener('__disconnect', ({ detail }) => {
+        told.push(detail.error.name, detail.error.code, detail.reconnecting)
+        spoke.addEventListener('b', ignore) // while there is no connection
+      })
+      spoke.addEventListener('__reconnect', () => told.push('back'))
+      peer.close(code)
+      const again = await hub.accept()
+      cleanup(t, () => again.close(0))
+      await again.ack('__subscribe', 'a')
+      assert.deepEqual(told, [name, code, true])
+      assert.equal((await rejection(Promise.race([spoke.subscribed('b'), Promise.reject('not yet')]))), 'not yet')
+      await again.ack('__subscribe', 'b')
+      await spoke.ready()
+      assert.equal(told.length, 3)
+      await again.ack('__subscribe')
+      await back
+      assert.equal(told[3], 'back')
+    })
+  }
+
+  test('without reconnect, any code is for good', async (t) => {
+    const { peer, spoke } = await pair(t, { reconnect: false })
+    peer.close(1)
+    assert.equal((await spoke.closed).code, 1)
+  })
+
+  test('an attempt that is turned away with too many is not the last; not admitted is', async (t) => {
+    const { hub, peer, spoke } = await pair(t, { maxPause: 50 })
+    peer.close(1)
+    for (const code of [5, 5, 3]) (await hub.accept()).close(code)
+    const error = await spoke.closed
+    assert.equal(error.code, 3)
+  })
+
+  test('a stream that is aborted', async (t) => {
+    const { peer, spoke } = await pair(t, { reconnect: false })
+    await peer.stream.send.reset(5n)
+    assert.equal((await spoke.closed).code, 5)
+  })
+
+  test('close ends a pause', async (t) => {
+    const { peer, spoke } = await pair(t, { minPause: 1e6, maxPause: 1e6 })
+    const lost = once(spoke, '__disconnect')
+    peer.close(1)
+    await lost
+    await assert.rejects(spoke.publish({ type: 'a' }), { name: 'HubShutdown' })
+    await spoke.close()
+    assert.equal(await spoke.closed, null)
+  })
+
+  test('close ends an attempt', async (t) => {
+    const { hub, peer, spoke } = await pair(t)
+    peer.close(1)
+    const again = await hub.accept() // and no acknowledgement
+    const closed = spoke.close()
+    assert.equal((await again.next())?.type, '__subscribe')
+    assert.equal(await again.next(), null)
+    await again.finish()
+    await closed
+  })
+
+  test('close from within a listener', async (t) => {
+    const { peer, spoke } = await pair(t)
+    const lost = once(spoke, '__disconnect')
+    spoke.addEventListener('__disconnect', () => spoke.close())
+    peer.close(1)
+    await lost
+    assert.equal(await spoke.closed, null)
+  })
+
+  test('a hub that does not answer', async (t) => {
+    const hub = await fakeHub(t)
+    const failed = rejection(Spoke.connect(hub.peer, { timeout: 300 }))
+    hub.accept().catch(ignore) // where it is slow, the spoke is gone by then
+    const error = await failed
+    assert.deepEqual([error.name, error.code], ['Timeout', 6])
+  })
+
+  test('nobody there', async (t) => {
+    const peer = (await fakeHub(t)).peer.replace(/\d+$/, '9')
+    assert.match(String(await rejection(Spoke.connect(peer, { timeout: 300 }))), /Timeout|lost/)
+    assert.equal((await rejection(Spoke.connect('nowhere'))).name, 'TypeError')
+  })
+
+  test('an endpoint of the application stays open', async (t) => {
+    const endpoint = await bind(t)
+    const hub = await fakeHub(t)
+    for (let n = 0; n < 2; n++) {
+      const [peer, spoke] = await Promise.all([hub.admit(), connect(t, hub.peer, { endpoint })])
+      assert.equal(spoke.node, endpoint.id().toString())
+      const closed = spoke.close()
+      assert.equal(await peer.next(), null)
+      await peer.finish()
+      await closed
+      assert.equal(endpoint.isClosed(), false)
+    }
+  })
+})
+
+describe('what a hub must not send', { timeout: 60_000 }, () => {
+  const cases = {
+    'a frame of 0 bytes': Buffer.from([0, 0, 0, 0]),
+    'a frame over the limit': Buffer.from([0, 16, 0, 1]),
+    'not JSON': Buffer.from([0, 0, 0, 1, 0x7b]),
+    'not UTF-8': Buffer.from([0, 0, 0, 1, 0xff]),
+    'no type': Buffer.from([0, 0, 0, 2, 0x7b, 0x7d]),
+    'half a frame': Buffer.from([0, 0, 0, 2, 0x7b]),
+  }
+  for (const [name, bytes] of Object.entries(cases)) {
+    test(`${name} ends the spoke with code 2`, async (t) => {
+      const { peer, spoke } = await pair(t)
+      await peer.write(bytes)
+      if (name === 'half a frame') await peer.stream.send.finish()
+      const error = await spoke.closed
+      assert.deepEqual([error.name, error.code], ['ProtocolError', 2])
+      assert.match(await peer.connection.closed(), /\(code 2\)$/)
+    })
+  }
+
+  test('what comes before it is given out', async (t) => {
+    const { peer, spoke } = await pair(t)
+    const loop = spoke.events('a')
+    await peer.ack('__subscribe', 'a')
+    await spoke.ready()
+    await peer.send({ type: 'a', payload: 1 })
+    await peer.write(Buffer.from([0, 0, 0, 0]))
+    assert.equal((await loop.next()).value.payload, 1)
+    assert.equal((await rejection(loop.next())).code, 2)
+  })
+
+  test('control events of a later version are ignored, and members too', async (t) => {
+    const { peer, spoke } = await pair(t)
+    const loop = spoke.events('a')
+    const id = await peer.request('__subscribe', 'a')
+    await peer.send(
+      { type: '__later', id, payload: 1 },
+      { type: '__subscribe', id: '9', payload: { topics: ['a'] } },
+      { type: '__ack', id: 'of nothing' },
+      { type: '__ack', id, payload: {}, later: 1 },
+      { type: 'a', later: 1 },
+    )
+    assert.deepEqual((await loop.next()).value, { type: 'a', id: '', payload: undefined })
+  })
+})
