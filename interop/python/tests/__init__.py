@@ -1,0 +1,1 @@
+"""Tests of the spoke: its codec against the test vectors, and itself against real hubs."""

@@ -1,0 +1,198 @@
+"""Hubs to test against: the real one, a process of its own, and one that a test plays."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import tempfile
+import unittest
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import iroh
+
+import irohub_spoke as irohub
+
+HERE = Path(__file__).parent
+BINARY = Path(os.environ.get("IROHUB_BIN", HERE.parent.parent.parent / "bin" / "irohub")).absolute()
+
+T = TypeVar("T")
+
+
+async def soon(work: Awaitable[T]) -> T:
+    """A failsafe; nothing that goes well takes as long."""
+    return await asyncio.wait_for(work, 60)
+
+
+class Case(unittest.IsolatedAsyncioTestCase):
+    async def asyncSetUp(self) -> None:
+        # The test case turns on asyncio's debugging, which makes all of it three times as slow.
+        asyncio.get_running_loop().set_debug(False)
+
+        self.spokes: list[irohub.Spoke] = []
+
+    async def hub(self, *flags: str) -> Hub:
+        """Starts a hub, which the end of the test stops."""
+        hub = Hub("-stdin", *flags)
+        await hub.start()
+        self.addAsyncCleanup(hub.end)
+        return hub
+
+    async def spoke(self, peer: str, options: irohub.Options = irohub.Options(), *topics: str) -> irohub.Spoke:
+        """Connects and subscribes. The end of the test closes the spoke, well or not."""
+        spoke = await soon(irohub.connect(peer, options))
+        self.spokes.append(spoke)
+        self.addAsyncCleanup(close, spoke)
+        if topics:
+            await soon(spoke.subscribe(*topics))
+        return spoke
+
+
+async def close(spoke: irohub.Spoke) -> None:
+    try:
+        await soon(spoke.close())
+    except irohub.SpokeError:
+        pass
+
+
+class Hub:
+    """irohub hub as a process."""
+
+    def __init__(self, *flags: str) -> None:
+        self._flags = list(flags)
+        self._lines: asyncio.Queue[Any] = asyncio.Queue()
+        self._log = tempfile.TemporaryFile()
+
+    async def end(self) -> None:
+        if self.process.returncode is None:
+            await self.stop()
+        self._log.close()
+
+    async def start(self, addr: str = "127.0.0.1:0") -> None:
+        self._lines = asyncio.Queue()
+        self.process = await asyncio.create_subprocess_exec(
+            str(BINARY),
+            "hub",
+            *self._flags,
+            "-addr",
+            addr,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=self._log,
+            limit=4 << 20,
+            cwd=BINARY.parent,  # the native library is found from there
+        )
+        self._reader = asyncio.create_task(self._read())
+        ready = await soon(self._lines.get())
+        if ready is None:
+            raise AssertionError(f"the hub did not start: {self.log()}")
+        self.node: str = ready["node"]
+        self.addr: str = ready["addrs"][0]
+        self.ticket: str = ready["ticket"]
+        self.peer = f"{self.node}@{self.addr}"
+
+    async def _read(self) -> None:
+        assert self.process.stdout
+        while line := await self.process.stdout.readline():
+            self._lines.put_nowait(json.loads(line))
+        self._lines.put_nowait(None)
+
+    async def event(self) -> Any:
+        """The next event that a spoke has published."""
+        event = await soon(self._lines.get())
+        if event is None:
+            raise AssertionError(f"the hub has ended: {self.log()}")
+        return event
+
+    async def publish(self, *events: dict[str, Any]) -> None:
+        assert self.process.stdin
+        for event in events:
+            # Without spaces: a hub keeps a payload's bytes, and some events are as large as may be.
+            self.process.stdin.write(json.dumps(event, separators=(",", ":")).encode() + b"\n")
+        await soon(self.process.stdin.drain())
+
+    async def stop(self) -> None:
+        """Ends the hub by a signal, and waits until it has."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            status = await soon(self.process.wait())
+        except asyncio.TimeoutError:
+            self.process.kill()
+            status = await self.process.wait()
+        await self._reader
+        if self.process.stdin:
+            self.process.stdin.close()
+        if status:
+            raise AssertionError(f"the hub ended with {status}: {self.log()}")
+
+    def log(self) -> str:
+        self._log.seek(0)
+        return self._log.read().decode(errors="replace")
+
+
+class PlayedHub:
+    """A hub's end of connections, which a test plays by hand: for what the real one never does."""
+
+    def __init__(self) -> None:
+        self._conns: list[iroh.Connection] = []
+
+    async def start(self) -> None:
+        options = iroh.EndpointOptions(preset=iroh.preset_minimal(), bind_addr="127.0.0.1:0", alpns=[irohub.ALPN])
+        self._endpoint = await iroh.Endpoint.bind(options)
+        self.peer = f"{self._endpoint.id()}@{self._endpoint.bound_sockets()[0]}"
+
+    async def end(self) -> None:
+        await self._endpoint.close()
+
+    async def accept(self) -> PlayedLink:
+        """Takes the next spoke, up to its stream."""
+        incoming = await soon(self._endpoint.accept_next())
+        assert incoming
+        conn = await soon((await incoming.accept()).connect())
+        self._conns.append(conn)
+        return PlayedLink(conn, await soon(conn.accept_bi()))
+
+    def hang_up(self) -> None:
+        for conn in self._conns:
+            conn.close(0, b"")
+
+
+class PlayedLink:
+    def __init__(self, conn: iroh.Connection, stream: iroh.BiStream) -> None:
+        self.conn = conn
+        self._sending, self._receiving = stream.send(), stream.recv()
+        self._frames = irohub.FrameReader()
+        self._got: list[irohub.Event] = []
+
+    async def next(self) -> irohub.Event:
+        """The next envelope from the spoke."""
+        while not self._got:
+            data = await soon(self._receiving.read(65536))
+            if not data:
+                raise EOFError
+            self._got += map(irohub.parse_envelope, self._frames.feed(data))
+        return self._got.pop(0)
+
+    async def send(self, type: str, id: str = "", payload: object = None) -> None:
+        await self.send_bytes(irohub.encode(type, id, payload))
+
+    async def send_bytes(self, data: bytes) -> None:
+        await soon(self._sending.write_all(data))
+
+    async def greet(self) -> irohub.Event:
+        """Acknowledges the first request."""
+        request = await self.next()
+        await self.send("__ack", request.id)
+        return request
+
+    async def end(self, code: int, reason: str = "") -> None:
+        """Closes as a hub does: once all has arrived."""
+        await soon(self._sending.finish())
+        await soon(self._sending.stopped())
+        self.conn.close(code, reason.encode())
+
+    async def why_closed(self) -> irohub.SpokeError:
+        return irohub._closed_error(await soon(self.conn.closed()))

@@ -1,0 +1,316 @@
+"""The spoke against hubs that a test plays, over iroh: what a hub may do, and what none should."""
+
+from __future__ import annotations
+
+import asyncio
+import unittest
+from dataclasses import replace
+
+import irohub_spoke as irohub
+from tests.hubs import Case, PlayedHub, PlayedLink, close, soon
+from tests.test_real_hub import Happenings
+
+
+class Played(Case):
+    async def asyncSetUp(self) -> None:
+        await super().asyncSetUp()
+        self.played = PlayedHub()
+        await self.played.start()
+        self.addAsyncCleanup(self.played.end)
+
+    async def asyncTearDown(self) -> None:
+        closing = [asyncio.create_task(close(spoke)) for spoke in self.spokes]
+        await asyncio.sleep(0)  # each has begun
+        self.played.hang_up()
+        await soon(asyncio.gather(*closing))
+
+    async def meet(self, options: irohub.Options = irohub.Options(), *topics: str) -> tuple[irohub.Spoke, PlayedLink]:
+        """A spoke, and the hub's end of its link."""
+        accepting = asyncio.create_task(self.played.accept())
+        connecting = asyncio.create_task(self.spoke(self.played.peer, options))
+        link = await accepting
+        greeting = await link.greet()
+        self.assertEqual((greeting.type, greeting.payload), ("__subscribe", {"topics": []}))
+        self.assertTrue(greeting.id)
+        spoke = await connecting
+        if topics:
+            subscribing = asyncio.create_task(spoke.subscribe(*topics))
+            self.assertEqual((await link.greet()).payload, {"topics": list(topics)})
+            await soon(subscribing)
+        return spoke, link
+
+    async def greet_next(self, *topics: str) -> PlayedLink:
+        """Takes the spoke that comes back, which subscribes to topics at once."""
+        link = await self.played.accept()
+        self.assertEqual((await link.greet()).payload, {"topics": sorted(topics)})
+        return link
+
+    async def test_frames_in_any_pieces(self) -> None:
+        spoke, link = await self.meet()
+        stream = b"".join(irohub.encode("n", "", [n, "x" * (n * 7)]) for n in range(60))
+        for at in range(0, len(stream), 997):
+            await link.send_bytes(stream[at : at + 997])
+        for n in range(60):
+            self.assertEqual((await soon(anext(spoke))).payload, [n, "x" * (n * 7)])
+
+    async def test_what_a_later_hub_may_send_is_ignored(self) -> None:
+        happenings = Happenings()
+        spoke, link = await self.meet(happenings.options())
+        await link.send("__later", "1", ["what"])
+        await link.send("__subscribe", "1", {"topics": ["no hub asks that"]})
+        await link.send("__ack", "of nothing")
+        await link.send("__error", "of nothing", {"code": "forbidden"})
+        body = b'{"later":{"type":1},"type":"n","x":[]}'
+        await link.send_bytes(len(body).to_bytes(4, "big") + body)
+        self.assertEqual((await soon(anext(spoke))).topic, "n")
+        subscribing = asyncio.create_task(spoke.subscribe("a"))
+        request = await link.next()
+        await link.send("__error", request.id, {"code": "later", "topic": "a", "message": "words", "more": 1})
+        with self.assertRaises(irohub.RefusedError) as raised:
+            await soon(subscribing)
+        self.assertIs(type(raised.exception), irohub.RefusedError)
+        self.assertEqual(raised.exception.code, "later")
+        await link.send("__error", "", None)
+        self.assertIsInstance(await happenings.next(), irohub.RefusedError)
+
+    async def test_wrong_frames_of_a_hub(self) -> None:
+        half = irohub.encode("n", "", 1)[:-1]
+        for wrong in (b"\0\0\0\0", b"\xff\xff\xff\xff", irohub.encode("n")[:4] + b'{"type":"\xff"}', half):
+            happenings = Happenings()
+            spoke, link = await self.meet(happenings.options())
+            await link.send("n", "", "before")
+            await link.send_bytes(wrong)
+            if wrong is half:
+                await soon(link._sending.finish())
+            error = await happenings.next()
+            self.assertIsInstance(error, irohub.ProtocolError)
+            closed = await link.why_closed()
+            assert isinstance(closed, irohub.CloseError)
+            self.assertEqual(closed.code, 2)
+            self.assertEqual((await soon(anext(spoke))).payload, "before")
+            with self.assertRaises(irohub.ProtocolError):
+                await soon(anext(spoke))
+
+    async def test_codes_that_end_a_spoke(self) -> None:
+        for code, kind in ((2, irohub.ProtocolError), (3, irohub.ForbiddenError), (5, irohub.TooManyError)):
+            happenings = Happenings()
+            spoke, link = await self.meet(happenings.options())
+            await link.send("n")
+            await link.end(code, "words")
+            self.assertIsInstance(await happenings.next(), kind)
+            await soon(anext(spoke))
+            with self.assertRaises(kind) as raised:
+                await soon(anext(spoke))
+            assert isinstance(raised.exception, irohub.CloseError)
+            self.assertEqual((raised.exception.code, raised.exception.reason), (code, "words"))
+            for call in (spoke.flush(), spoke.subscribe("a"), spoke.publish("n"), spoke.close()):
+                with self.assertRaises(kind):
+                    await soon(call)
+
+    async def test_codes_that_a_spoke_comes_back_from(self) -> None:
+        happenings = Happenings()
+        spoke, link = await self.meet(happenings.options(), "a", "b:*")
+        for code in (0, 1, 4, 6, 77):
+            await link.send("a", "", code)
+            await link.end(code)
+            error = await happenings.next()
+            assert isinstance(error, irohub.CloseError)
+            self.assertEqual(error.code, code)
+            link = await self.greet_next("a", "b:*")
+            self.assertEqual(await happenings.next(), "reconnected")
+            self.assertEqual((await soon(anext(spoke))).payload, code)
+
+    async def test_stream_reset_alone(self) -> None:
+        happenings = Happenings()
+        spoke, link = await self.meet(happenings.options())
+        await link._sending.reset(4)
+        self.assertIsInstance(await happenings.next(), irohub.SlowError)
+        await self.greet_next()
+
+    async def test_codes_while_it_reconnects(self) -> None:
+        """A full hub is tried again, after the longest pause; one that forbids is not."""
+        happenings = Happenings()
+        spoke, link = await self.meet(happenings.options())
+        await link.end(1)
+        self.assertIsInstance(await happenings.next(), irohub.ShutdownError)
+        for code in (5, 1, 6):
+            link = await self.played.accept()
+            await link.next()
+            await link.end(code)
+        link = await self.played.accept()
+        await link.next()
+        await link.end(3)
+        with self.assertRaises(irohub.ForbiddenError):
+            await soon(anext(spoke))
+
+    async def test_it_does_not_say_that_it_is_back_before_all_is_acknowledged(self) -> None:
+        happenings = Happenings()
+        topics = [f"t:{n}" for n in range(150)]
+        spoke, link = await self.meet(happenings.options(), *topics)
+        await link.end(1)
+        self.assertIsInstance(await happenings.next(), irohub.ShutdownError)
+        await soon(spoke.publish("waits"))
+        link = await self.played.accept()
+        asked: list[str] = []
+        while len(asked) < 150:
+            self.assertFalse(spoke.connected)
+            request = await link.next()
+            self.assertEqual(request.type, "__subscribe")
+            asked += request.payload["topics"]
+            await link.send("t", "1", len(asked))  # events may come in between
+            await link.send("__ack", request.id)
+        self.assertEqual(sorted(asked), sorted(topics))
+        self.assertEqual(await happenings.next(), "reconnected")
+        self.assertTrue(spoke.connected)
+        self.assertEqual((await link.next()).type, "waits")
+        self.assertEqual((await soon(anext(spoke))).payload, 64)
+
+    async def test_topic_that_is_refused_after_a_reconnect(self) -> None:
+        happenings = Happenings()
+        spoke, link = await self.meet(happenings.options(), "a", "b", "c")
+        await link.end(1)
+        self.assertIsInstance(await happenings.next(), irohub.ShutdownError)
+        link = await self.played.accept()
+        request = await link.next()
+        await link.send("__error", request.id, {"code": "forbidden", "topic": "b", "message": "no longer"})
+        self.assertEqual((await link.greet()).payload, {"topics": ["a", "c"]})
+        self.assertIsInstance(await happenings.next(), irohub.TopicForbiddenError)
+        self.assertEqual(await happenings.next(), "reconnected")
+        self.assertEqual(spoke.topics, {"a", "c"})
+
+    async def test_requests_outlast_a_reconnect(self) -> None:
+        happenings = Happenings()
+        spoke, link = await self.meet(happenings.options(), "old", "left")
+        adding = asyncio.create_task(spoke.subscribe("new"))
+        self.assertEqual((await link.next()).payload, {"topics": ["new"]})
+        removing = asyncio.create_task(spoke.unsubscribe("left"))  # behind it
+        await link.end(1)
+        link = await self.greet_next("old", "left")
+        request = await link.greet()
+        self.assertEqual((request.type, request.payload), ("__subscribe", {"topics": ["new"]}))
+        await soon(adding)
+        request = await link.greet()
+        self.assertEqual((request.type, request.payload), ("__unsubscribe", {"topics": ["left"]}))
+        await soon(removing)
+        self.assertEqual(spoke.topics, {"old", "new"})
+
+    async def test_flush_tells_of_what_may_be_lost(self) -> None:
+        happenings = Happenings()
+        spoke, link = await self.meet(happenings.options())
+        await soon(spoke.publish("n", 1))
+        self.assertEqual((await link.next()).payload, 1)
+        await link.end(1)
+        self.assertIsInstance(await happenings.next(), irohub.ShutdownError)
+        await soon(spoke.publish("n", 2))
+        link = await self.greet_next()
+        self.assertEqual((await link.next()).payload, 2)
+        for wanted in (irohub.ShutdownError, None):
+            flushing = asyncio.create_task(spoke.flush())
+            await link.greet()
+            if wanted:
+                with self.assertRaises(wanted):
+                    await soon(flushing)
+            else:
+                await soon(flushing)
+        # What the hub has acknowledged is not in doubt, whatever becomes of the connection.
+        await link.end(1)
+        link = await self.greet_next()
+        flushing = asyncio.create_task(spoke.flush())
+        await link.greet()
+        await soon(flushing)
+
+    async def test_flush_and_lost_connection(self) -> None:
+        spoke, link = await self.meet(irohub.Options(min_backoff=0.01))
+        flushing = asyncio.create_task(spoke.flush())
+        await link.next()
+        await link.end(1)
+        with self.assertRaises(irohub.ShutdownError):
+            await soon(flushing)
+        await self.greet_next()
+
+    async def test_hub_that_never_answers(self) -> None:
+        connecting = asyncio.create_task(irohub.connect(self.played.peer, irohub.Options(handshake_timeout=0.3)))
+        await self.played.accept()
+        with self.assertRaises(irohub.LostError):
+            await soon(connecting)
+
+    async def test_hub_that_does_not_read(self) -> None:
+        happenings = Happenings()
+        spoke, link = await self.meet(happenings.options(write_timeout=0.3))
+        filling = asyncio.create_task(self.fill(spoke))
+        error = await happenings.next()
+        assert isinstance(error, irohub.TimeoutClosedError)
+        closed = await link.why_closed()
+        assert isinstance(closed, irohub.CloseError)
+        self.assertEqual(closed.code, 6)
+        await self.greet_next()
+        self.assertEqual(await happenings.next(), "reconnected")
+        filling.cancel()
+
+    @staticmethod
+    async def fill(spoke: irohub.Spoke) -> None:
+        while True:
+            await spoke.publish("n", "x" * 100_000)
+
+    async def test_hub_that_does_not_end_the_connection(self) -> None:
+        spoke, link = await self.meet(irohub.Options(write_timeout=0.3))
+        with self.assertRaises(irohub.TimeoutClosedError):
+            await soon(spoke.close())
+
+    async def test_hub_that_ends_its_stream_alone(self) -> None:
+        happenings = Happenings()
+        spoke, link = await self.meet(happenings.options(write_timeout=0.3))
+        await soon(link._sending.finish())
+        self.assertIsInstance(await happenings.next(), irohub.LostError)
+        await self.greet_next()
+
+    async def test_what_had_arrived_before_the_close_is_read(self) -> None:
+        """Even if there was no room for it, and the hub did not wait."""
+        happenings = Happenings()
+        spoke, link = await self.meet(happenings.options(max_queue=1))
+        for n in range(50):
+            await link.send("n", "", [n, "x" * 10_000])
+        await link.end(4)
+        self.assertIsInstance(await happenings.next(), irohub.SlowError)
+        for n in range(50):
+            self.assertEqual((await soon(anext(spoke))).payload[0], n)
+
+    async def test_callback_that_fails(self) -> None:
+        told: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
+
+        def fail(error: irohub.SpokeError) -> None:
+            raise RuntimeError("a mistake")
+
+        happenings = Happenings()
+        options = replace(happenings.options(), on_disconnect=fail)
+        spoke, link = await self.meet(options)
+        await link.end(1)
+        await self.greet_next()
+        self.assertEqual(await happenings.next(), "reconnected")
+        self.assertIsInstance(told[0], RuntimeError)
+
+    async def test_several_iterations_share_the_events(self) -> None:
+        spoke, link = await self.meet()
+        got: list[int] = []
+
+        async def iterate() -> None:
+            async for event in spoke:
+                got.append(event.payload)
+
+        iterations = [asyncio.create_task(iterate()) for _ in range(3)]
+        for n in range(100):
+            await link.send("n", "", n)
+        closing = asyncio.create_task(spoke.close())
+        with self.assertRaises(EOFError):
+            while True:
+                await link.next()
+        await link.end(0)
+        await soon(closing)
+        for iteration in iterations:
+            await soon(iteration)
+        self.assertEqual(got, list(range(100)))
+
+
+if __name__ == "__main__":
+    unittest.main()
