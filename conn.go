@@ -3,6 +3,7 @@ package irohub
 import (
 	"cmp"
 	"context"
+	"errors"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -135,6 +136,8 @@ type link struct {
 
 	out outbox[string] // frames from the router
 
+	ended atomic.Bool // the peer has closed its half, behind all that it had to say
+
 	// closed: closed by the writer's goroutine when the stream is.
 	closed chan struct{}
 }
@@ -188,7 +191,7 @@ func endOf(err error) *CloseError {
 	switch end := closeError(err); {
 	case end != nil:
 		return end
-	case err == io.EOF:
+	case err == io.EOF, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return &CloseError{}
 	default:
 		return &CloseError{Code: CodeProtocol, Reason: err.Error()}
@@ -214,6 +217,13 @@ func (l *link) writeLoop() error {
 			w.published, ready = l.published, nil
 		case <-l.ctx.Done():
 			return l.err()
+		}
+		if w.last != nil { // ready may have been passed over, and events wait for it
+			select {
+			case <-ready:
+				w.published, ready = l.published, nil
+			default:
+			}
 		}
 		w.others()
 		w.flush()
@@ -269,7 +279,7 @@ func (w *writer) frame(frame string) {
 
 // others gathers what Publish has left besides.
 func (w *writer) others() {
-	for range len(w.published) {
+	for n := len(w.published); n > 0 && w.failed == nil; n-- {
 		w.frame(<-w.published)
 	}
 }

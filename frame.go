@@ -399,7 +399,7 @@ func subscribeFrame(typ, id, topic string) string {
 }
 
 const (
-	minBuffer = 4 << 10  // what an idle reader holds
+	minBuffer = 4 << 10  // what a reader holds that is quiet, and twice maxBuffer at most between frames
 	maxBuffer = 64 << 10 // what one read asks for at most
 )
 
@@ -461,7 +461,7 @@ func (f *frameReader) take() ([]byte, error) {
 func (f *frameReader) fill() error {
 	have := f.end - f.start
 	switch {
-	case have == 0 && (f.buf == nil || len(f.buf) > minBuffer && f.quiet >= 16):
+	case have == 0 && (f.buf == nil || len(f.buf) > 2*maxBuffer || len(f.buf) > minBuffer && f.quiet >= 16):
 		f.buf, f.quiet = make([]byte, minBuffer), 0
 	case have == len(f.buf):
 		f.grow()

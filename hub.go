@@ -22,7 +22,7 @@ var (
 )
 
 // HubOptions are a Hub's settings. The zero value is sound, and safe: a field left
-// zero has the default that its comment names.
+// zero, or negative, has the default that its comment names.
 type HubOptions struct {
 	// Policy. These are called on goroutines of the one spoke or connection that
 	// they are about, and hold up nothing else; a panic counts as a refusal.
@@ -60,7 +60,7 @@ type HubOptions struct {
 	// Time.
 
 	HandshakeTimeout time.Duration // from a connection's first packet to its first whole frame, or CodeTimeout; 0: 10 s
-	WriteTimeout     time.Duration // without progress in writing to a spoke, or CodeTimeout; 0: 10 s
+	WriteTimeout     time.Duration // for the transport to take 64 KiB, or the rest at the end, or CodeTimeout; 0: 10 s
 
 	// Callbacks. Those of one spoke are called one after the other on a goroutine
 	// of that spoke, and may call any method of the Hub.
@@ -115,7 +115,7 @@ type Stats struct {
 	Delivered uint64 // events put into queues of spokes and Subscriptions
 	Refused   uint64 // events and requests of spokes, answered with an error
 	Ignored   uint64 // control events of an unknown type
-	Rejected  uint64 // connections and spokes for which there was no room
+	Rejected  uint64 // connections and spokes for which there was no room, but not streams over MaxStreamsPerConn
 	CutOff    uint64 // spokes and Subscriptions that were too slow
 }
 
@@ -152,7 +152,8 @@ func NewHub(endpoint Endpoint, opts HubOptions) *Hub {
 
 // Serve accepts spokes until ctx ends, Shutdown or Close is called, and then returns
 // ErrHubClosed; it returns another error if the endpoint accepts no more. Either way
-// the hub is closed, and so are all its connections. It may be called once.
+// the hub is closed, and so are all its connections: the end of ctx is that of Close, so
+// for a Shutdown ctx must go on. It may be called once.
 func (h *Hub) Serve(ctx context.Context) error {
 	if h.served.Swap(true) {
 		return errors.New("irohub: Serve is called a second time")
@@ -235,7 +236,8 @@ func post[T any](ctx context.Context, in *inbox, to chan<- T, v T) error {
 // published before to those it is for, waits until each spoke has acknowledged it, and
 // closes with CodeShutdown. A spoke that takes nothing is given up after the
 // WriteTimeout. When ctx ends first, Shutdown closes the hub at once and returns ctx's
-// error. It does not wait for callbacks.
+// error; when Close, or the end of Serve's context, cuts it short, ErrHubClosed. It does not
+// wait for callbacks.
 func (h *Hub) Shutdown(ctx context.Context) error {
 	select {
 	case h.inbox.shutdown <- struct{}{}:
@@ -244,6 +246,9 @@ func (h *Hub) Shutdown(ctx context.Context) error {
 	select {
 	case <-h.inbox.done:
 		h.wait()
+		if h.inbox.cut {
+			return ErrHubClosed
+		}
 		return nil
 	case <-ctx.Done():
 		h.Close()
@@ -313,6 +318,7 @@ type peer struct {
 	silent  *time.Timer // ends the connection unless a whole frame comes
 	conn    Conn
 	streams atomic.Int32 // open ones; the last to end closes the connection
+	spokes  int          // owned by the router: those of the streams that became one, and are not closed
 }
 
 // accept hands each incoming connection to a goroutine of its own at once, so that a
@@ -411,8 +417,10 @@ func (h *Hub) admit(p *peer) error {
 // stream starts the reader and the writer of a new stream.
 func (h *Hub) stream(p *peer, stream Stream) {
 	if n := p.streams.Add(1); int(n) > h.opts.MaxStreamsPerConn {
-		p.streams.Add(-1)
 		stream.Abort(CodeTooMany)
+		if p.streams.Add(-1) == 0 { // the others have ended meanwhile
+			p.cancel(errGone)
+		}
 		return
 	}
 	m := &member{

@@ -108,6 +108,19 @@ func TestHub_ShutdownGivesUpWhenContextEnds(t *testing.T) {
 	})
 }
 
+func TestHub_ShutdownSaysThatItWasCutShort(t *testing.T) {
+	inWorld(t, irohub.HubOptions{}, func(w *world) {
+		r := w.raw() // never reads
+		r.send(`{"type":"__subscribe","payload":{"topic":"n"}}`)
+		synctest.Wait()
+		w.publish("n", 1)
+		time.AfterFunc(time.Second, func() { w.hub.Close() })
+		if err := w.hub.Shutdown(w.Context()); !errors.Is(err, irohub.ErrHubClosed) {
+			t.Errorf("shutdown: %v, want ErrHubClosed", err)
+		}
+	})
+}
+
 func TestHub_ShutdownGivesUpSpokesThatTakeNothing(t *testing.T) {
 	inWorld(t, irohub.HubOptions{}, func(w *world) {
 		r := w.raw()

@@ -25,6 +25,7 @@ type member struct {
 	subscriber subscriber
 	number     uint64
 	since      time.Time
+	counted    bool      // in its peer's spokes
 	expelled   bool      // the router has ended it
 	cut        SpokeInfo // as it was when it was cut off as too slow
 
@@ -177,6 +178,9 @@ func (m *member) event(env *envelope) op {
 	var msg message
 	m.buf = appendTopic(m.buf[:0], env.typ, env.id)
 	msg, m.buf = newMessage(m.buf, len(env.typ), env.payload, m.id)
+	if cap(m.buf) > maxBuffer {
+		m.buf = nil // a large event is rare, and many idle spokes are not
+	}
 	msg.sender = &m.subscriber
 	topic := msg.name()
 	if err := validTopic(topic); err != nil {
@@ -206,6 +210,9 @@ func (m *member) control(env *envelope) (op, error) {
 	default:
 		return op{kind: opIgnore}, nil
 	}
+	if len(o.id) > maxTopic {
+		return refuse("", refusedPayload, "", fmt.Errorf("an id of %d bytes, the limit is %d", len(o.id), maxTopic)), nil
+	}
 	topics, ok, err := controlTopics(env.payload)
 	if err != nil {
 		return o, err
@@ -215,6 +222,9 @@ func (m *member) control(env *envelope) (op, error) {
 	}
 	slices.Sort(topics)
 	o.topics = slices.Compact(topics)
+	if most := m.hub.opts.MaxSubscriptions; len(o.topics) > most {
+		return refuse(o.id, refusedTooMany, o.topics[most], errors.New("too many topics")), nil
+	}
 	for _, topic := range o.topics {
 		if err := validTopic(topic); err != nil {
 			return refuse(o.id, refusedTopic, topic, err), nil

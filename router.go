@@ -27,7 +27,8 @@ type inbox struct {
 
 	closing chan struct{} // closed by the router once it takes nothing new
 	done    chan struct{} // closed by the router at its end
-	final   Stats         // written before done is closed
+	final   Stats         // written before done is closed, as is cut
+	cut     bool          // the end was not that of shutdown
 }
 
 // A router is the one goroutine that knows the spokes, the listeners and the table,
@@ -83,8 +84,12 @@ const (
 )
 
 const (
-	roundSize    = 1 << 14 // deliveries gathered before a flush; bounds what one round adds to the delay of the first
-	publishQueue = 256     // events that wait for the router; more of them make larger rounds, but hold memory
+	// What is gathered before a flush at most: items, so that the first is not kept
+	// waiting, and bytes of events, so that who keeps up is not found over its limit.
+	roundSize  = 1 << 14
+	roundBytes = 64 << 10
+
+	publishQueue = 256 // events that wait for the router; more of them make larger rounds, but hold memory
 	inboundQueue = 64
 )
 
@@ -133,7 +138,7 @@ func (r *router) run() {
 		case q := <-r.join:
 			q.reply <- r.joined(q.value)
 		case m := <-r.leave:
-			r.remove(m, nil)
+			r.left(m)
 		case q := <-r.listen:
 			q.reply <- r.listened(q.value)
 		case sub := <-r.unlisten:
@@ -149,11 +154,11 @@ func (r *router) run() {
 		case <-r.quit:
 			r.end()
 		}
-		if r.gathered >= roundSize || len(r.publish) == 0 && len(r.inbound) == 0 {
+		if len(r.publish) == 0 && len(r.inbound) == 0 {
 			r.flush()
 		}
 	}
-	r.final = r.statistics()
+	r.final, r.cut = r.statistics(), r.quitting
 	close(r.done)
 }
 
@@ -168,24 +173,38 @@ func (r *router) route(m *message) {
 	var ev Event // for listeners; made when there is one
 	for _, subs := range r.table.match(m.name()) {
 		for _, sub := range subs {
+			var ok bool
 			switch {
 			case sub.seen == r.event || sub == m.sender:
 				continue
 			case sub.spoke != nil && m.forward:
-				r.give(sub, m.frame())
+				ok = r.give(sub, m.frame())
 			case sub.listener != nil && m.sender != nil:
 				if ev.Type == "" {
 					ev = m.event()
 				}
-				r.tell(sub, ev)
+				ok = r.tell(sub, ev)
 			default:
 				continue
 			}
 			sub.seen = r.event
-			r.counts.Delivered++
+			if ok {
+				r.counts.Delivered++
+			}
 		}
 	}
 	r.cutOff()
+	r.gathered++
+	r.bytes += len(m.frame())
+	r.endRound()
+}
+
+// endRound flushes where so much has been gathered that the first of it should not wait
+// for the rest, nor the rest be counted against those who had no chance to take the first.
+func (r *router) endRound() {
+	if r.gathered >= roundSize || r.bytes >= min(roundBytes, r.opts.MaxQueue/4) {
+		r.flush()
+	}
 }
 
 // cutOff ends those whom the event in hand brought over their limit. It waits until
@@ -230,12 +249,14 @@ func (r *router) work(in *inbound) {
 		case opIgnore:
 			r.counts.Ignored++
 		case opEnd:
-			// What is waiting for it still goes out.
-			r.remove(m, nil)
+			// What is waiting for it still goes out. Until then it counts.
+			r.table.drop(&m.subscriber)
 			m.link.out.finish(&CloseError{})
 		}
 		r.cutOff()
+		r.gathered++
 	}
+	r.endRound()
 	clear(in.ops) // or it would keep what it carried alive
 	in.ops = in.ops[:0]
 	m.free <- in // has room for both
@@ -310,7 +331,22 @@ func (r *router) joined(m *member) error {
 	m.number, m.since = r.last, time.Now()
 	r.members[m] = struct{}{}
 	r.byNode[m.id] = append(r.byNode[m.id], m)
+	m.peer.spokes++
+	m.counted = true
 	return nil
+}
+
+// left is the end of a stream. A connection without a spoke ends too, whatever streams it
+// has that never became one: they are counted nowhere.
+func (r *router) left(m *member) {
+	r.remove(m, nil)
+	if !m.counted {
+		return
+	}
+	m.counted = false
+	if m.peer.spokes--; m.peer.spokes == 0 {
+		m.peer.cancel(endOf(m.link.err()))
+	}
 }
 
 // remove forgets a spoke; with a reason, its link ends too. It does nothing where
@@ -363,11 +399,12 @@ func (r *router) drain() {
 	if r.draining {
 		return
 	}
-	for len(r.publish) > 0 {
+	// What has been sent by now, and not what comes meanwhile.
+	for range len(r.publish) {
 		m := <-r.publish
 		r.route(&m)
 	}
-	for len(r.inbound) > 0 {
+	for range len(r.inbound) {
 		r.work(<-r.inbound)
 	}
 	r.draining = true

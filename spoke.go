@@ -31,7 +31,7 @@ type SpokeOptions struct {
 	// Time.
 
 	HandshakeTimeout time.Duration // for each attempt to reconnect; 0: 10 s
-	WriteTimeout     time.Duration // without progress in writing to the hub; 0: 10 s
+	WriteTimeout     time.Duration // for the transport to take 64 KiB, or the rest at the end; 0: 10 s
 
 	// Reconnecting. When a connection is lost, the Spoke dials again after a
 	// pause, which doubles from MinBackoff to MaxBackoff, each time shortened by
@@ -120,7 +120,11 @@ func (s *Spoke) Publish(ctx context.Context, ev Event) error {
 	if err != nil {
 		return err
 	}
-	return s.write(ctx, m.frame())
+	err = s.write(ctx, m.frame())
+	if err == nil {
+		s.inbox.count.Add(1)
+	}
+	return err
 }
 
 // write queues a frame behind those that were published before.
@@ -142,11 +146,12 @@ func (s *Spoke) write(ctx context.Context, frame string) error {
 
 // Flush waits until the hub has worked through all that was published before, and returns
 // nil if it took all of it since the last Flush; else the first refusal, which wraps
-// [ErrForbidden] or [ErrInvalid]. A connection that is lost meanwhile is an error: then it
+// [ErrForbidden] or [ErrInvalid], or an error that says that a connection was lost: then it
 // is not known what the hub got.
 func (s *Spoke) Flush(ctx context.Context) error {
-	frame, reply := make(chan string, 1), make(chan error, 1)
-	if !send(s.inbox, s.inbox.flush, flushing{frame, reply}) {
+	frame, reply, gone := make(chan string, 1), make(chan error, 1), make(chan struct{})
+	defer close(gone)
+	if !send(s.inbox, s.inbox.flush, flushing{frame: frame, reply: reply, gone: gone}) {
 		return s.inbox.ended()
 	}
 	select {
@@ -364,9 +369,10 @@ func (s *Spoke) read(l *link, conn Conn) {
 	r.free <- &arrivals{free: r.free}
 	err := l.readLoop(s.opts.MaxFrame, r.take, r.flush)
 	if err == io.EOF {
+		l.ended.Store(true)
 		// The hub has ended the stream; why, it says in closing the connection.
 		ctx, cancel := context.WithTimeoutCause(l.ctx, s.opts.WriteTimeout, &CloseError{Code: CodeTimeout, Reason: "the hub ended its stream only"})
-		if err = conn.Wait(ctx); closeError(err) == nil {
+		if err = conn.Wait(ctx); ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
 		cancel()

@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
+	"sync/atomic"
 )
 
 // A spokeInbox is how all others reach a spoke's router, as the inbox is for a hub's:
@@ -23,6 +25,8 @@ type spokeInbox struct {
 	// refused: from the router to the keeper, which tells the application.
 	// Capacity 16; what finds it full is dropped.
 	refused chan error
+
+	count atomic.Uint64 // events that Publish has queued
 
 	closing chan struct{} // closed by the router once it takes nothing new
 	done    chan struct{} // closed by the router at its end
@@ -103,9 +107,10 @@ type spokeRouter struct {
 	listeners map[*Subscription]*call
 	interests map[string]*interest
 	link      *link
-	requests  map[string]pending      // by id, of this link
-	flushes   map[string]chan<- error // by id, over whichever link
-	refusal   error                   // the first since the last Flush
+	requests  map[string]pending  // by id, of this link
+	flushes   map[string]flushing // by id, over whichever link
+	refusal   error               // the first since the last Flush, or a loss
+	flushed   uint64              // of what was published, how much Flush has answered for
 	lastID    uint64
 	resuming  int // requests that the link's ready waits for
 	closed    bool
@@ -118,17 +123,29 @@ type call struct {
 	missing int        // topics that are not acknowledged
 }
 
-// A flushing is one Spoke.Flush. Both channels have room for what they carry.
+// A flushing is one Spoke.Flush. Its channels have room for what they carry.
 type flushing struct {
-	frame chan<- string // the request to write behind what was published
-	reply chan<- error
+	frame  chan<- string // the request to write behind what was published
+	reply  chan<- error
+	gone   <-chan struct{} // closed when nobody waits any more
+	behind uint64          // how much had been published
+}
+
+func (f *flushing) isGone() bool {
+	select {
+	case <-f.gone:
+		return true
+	default:
+		return false
+	}
 }
 
 // An interest is a topic that some Subscription has. One that waits for the hub's
 // acknowledgement is in the table only then: what comes earlier may be left from a former
 // subscription, with a gap behind it.
 type interest struct {
-	acked   bool // over this link
+	id      string // of the last request for it; an answer to an older one is of no meaning
+	acked   bool   // over this link
 	waiting []*Subscription
 }
 
@@ -146,7 +163,7 @@ func newSpokeRouter(in *spokeInbox, published <-chan string, cancel func(error))
 		fanout:     fanout{table: newTable()},
 		listeners:  make(map[*Subscription]*call),
 		interests:  make(map[string]*interest),
-		flushes:    make(map[string]chan<- error),
+		flushes:    make(map[string]flushing),
 	}
 }
 
@@ -216,6 +233,9 @@ func (r *spokeRouter) ask(topic string, resume bool) {
 	if resume {
 		r.resuming++
 	}
+	if in := r.interests[topic]; in != nil {
+		in.id = id
+	}
 	r.put(subscribeFrame(typeSubscribe, id, topic))
 }
 
@@ -231,15 +251,17 @@ func (r *spokeRouter) flushing(f flushing) {
 		f.reply <- errSpokeClosed
 		return
 	}
+	maps.DeleteFunc(r.flushes, func(_ string, f flushing) bool { return f.isGone() })
 	id := r.newID()
-	r.flushes[id] = f.reply
+	f.behind = r.count.Load()
+	r.flushes[id] = f
 	f.frame <- subscribeFrame(typeSubscribe, id, "")
 }
 
 // endFlushes answers all who wait in Flush.
 func (r *spokeRouter) endFlushes(err error) {
-	for _, reply := range r.flushes {
-		reply <- err
+	for _, f := range r.flushes {
+		f.reply <- err
 	}
 	clear(r.flushes)
 }
@@ -252,14 +274,18 @@ func (r *spokeRouter) put(frame string) { r.link.out.push(frame, len(frame)) }
 func (r *spokeRouter) answered(id string, refusal error) {
 	if q, ok := r.requests[id]; ok {
 		delete(r.requests, id)
-		r.settle(q.topic, refusal)
+		if in := r.interests[q.topic]; in != nil && in.id == id {
+			r.settle(in, q.topic, refusal)
+		}
 		if q.resume {
 			r.resumed()
 		}
-	} else if reply, ok := r.flushes[id]; ok {
+	} else if f, ok := r.flushes[id]; ok {
 		delete(r.flushes, id)
-		reply <- cmp.Or(refusal, r.refusal)
-		r.refusal = nil
+		if !f.isGone() { // else the next Flush is to hear of it
+			f.reply <- cmp.Or(refusal, r.refusal)
+			r.refusal, r.flushed = nil, f.behind
+		}
 	} else if refusal != nil && id == "" {
 		r.refusal = cmp.Or(r.refusal, refusal)
 		select {
@@ -270,11 +296,7 @@ func (r *spokeRouter) answered(id string, refusal error) {
 }
 
 // settle tells those who wait for a topic.
-func (r *spokeRouter) settle(topic string, refusal error) {
-	in := r.interests[topic]
-	if in == nil {
-		return // the greeting, or nobody is interested any more
-	}
+func (r *spokeRouter) settle(in *interest, topic string, refusal error) {
 	if refusal != nil {
 		subs := in.waiting
 		if top := r.table.find(topic); top != nil {
@@ -316,6 +338,7 @@ func (r *spokeRouter) resumed() {
 func (r *spokeRouter) listened(sub *Subscription, reply chan error) {
 	c := &call{reply: reply}
 	if r.closed {
+		sub.end(errSpokeClosed)
 		c.answer(errSpokeClosed)
 		return
 	}
@@ -375,6 +398,9 @@ func (r *spokeRouter) linked(l *link) {
 		l.cancel(errSpokeClosed)
 		return
 	}
+	if l.ctx.Err() != nil {
+		return // its down has been here already
+	}
 	r.link = l
 	r.requests = make(map[string]pending)
 	r.resuming = 0
@@ -392,11 +418,16 @@ func (r *spokeRouter) unlinked(l *link) {
 	for _, in := range r.interests {
 		in.acked = false
 	}
-	r.endFlushes(fmt.Errorf("irohub: flushing: %w", l.err()))
+	lost := fmt.Errorf("irohub: events may be lost: %w", l.err())
+	r.endFlushes(lost)
+	if n := r.count.Load(); n != r.flushed {
+		r.refusal, r.flushed = cmp.Or(r.refusal, lost), n
+	}
 	if !r.closed {
 		return
 	}
-	if end := closeError(l.err()); end != nil && end.Code == 0 {
+	// The hub closes with code 0 too, once it has had all: it then ends its half before.
+	if end := closeError(l.err()); end == errSpokeClosed || end != nil && end.Code == 0 && l.ended.Load() {
 		r.end(errSpokeClosed)
 	} else {
 		r.end(fmt.Errorf("irohub: closing: %w", l.err()))
@@ -412,7 +443,7 @@ func (r *spokeRouter) finish() {
 	close(r.closing)
 	switch {
 	case r.link != nil && r.resuming == 0:
-		r.link.out.finish(&CloseError{})
+		r.link.out.finish(errSpokeClosed)
 	case len(r.published) > 0:
 		r.end(errors.New("irohub: closing: not connected, and events are waiting to be written"))
 	default:

@@ -153,25 +153,26 @@ type fanout struct {
 	event    uint64        // number of the event in hand
 	dirty    []*subscriber // have something to flush
 	full     []*subscriber // are over their limit
-	gathered int           // items since the last flush
+	gathered int           // items, and what else was done, since the last flush
+	bytes    int           // of the events that were routed since
 }
 
-// give puts a frame into a spoke's outbox.
-func (f *fanout) give(sub *subscriber, frame string) {
+// give puts a frame into a spoke's outbox; false: that is over its limit.
+func (f *fanout) give(sub *subscriber, frame string) bool {
 	out := &sub.spoke.link.out
 	fresh := out.next == nil
-	f.mark(sub, fresh, out.push(frame, len(frame)))
+	return f.mark(sub, fresh, out.push(frame, len(frame)))
 }
 
-// tell puts an event into a listener's queue.
-func (f *fanout) tell(sub *subscriber, ev Event) {
+// tell puts an event into a listener's queue; false: that is over its limit.
+func (f *fanout) tell(sub *subscriber, ev Event) bool {
 	queue := &sub.listener.queue
 	fresh := queue.next == nil
-	f.mark(sub, fresh, queue.push(ev, ev.size()))
+	return f.mark(sub, fresh, queue.push(ev, ev.size()))
 }
 
 // mark notes who has something to flush, and who was over its limit.
-func (f *fanout) mark(sub *subscriber, fresh, ok bool) {
+func (f *fanout) mark(sub *subscriber, fresh, ok bool) bool {
 	f.gathered++
 	switch {
 	case !ok:
@@ -179,6 +180,7 @@ func (f *fanout) mark(sub *subscriber, fresh, ok bool) {
 	case fresh:
 		f.dirty = append(f.dirty, sub)
 	}
+	return ok
 }
 
 // takeFull returns those who are over their limit, once. The list is good until the
@@ -199,7 +201,7 @@ func (f *fanout) flush() {
 		}
 	}
 	clear(f.dirty)
-	f.dirty, f.gathered = f.dirty[:0], 0
+	f.dirty, f.gathered, f.bytes = f.dirty[:0], 0, 0
 }
 
 // A Subscription is a listener in this process: a subscriber like any other, with

@@ -42,11 +42,11 @@ func NewNetwork() *Network {
 
 // Endpoint makes an endpoint with a NodeID of its own, the same in every run.
 func (n *Network) Endpoint() *Endpoint {
-	var seed [8]byte
 	n.mu.Lock()
+	defer n.mu.Unlock()
+	var seed [8]byte
 	binary.BigEndian.PutUint64(seed[:], n.count)
-	n.mu.Unlock()
-	return n.EndpointOf(sha256.Sum256(seed[:]))
+	return n.endpoint(sha256.Sum256(seed[:]))
 }
 
 // EndpointOf makes an endpoint of a given NodeID, which others may have too: the same
@@ -54,6 +54,11 @@ func (n *Network) Endpoint() *Endpoint {
 func (n *Network) EndpointOf(id irohub.NodeID) *Endpoint {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	return n.endpoint(id)
+}
+
+// endpoint is called with mu held.
+func (n *Network) endpoint(id irohub.NodeID) *Endpoint {
 	n.count++
 	e := &Endpoint{
 		network: n,
@@ -269,6 +274,11 @@ func (c *conn) Close(code uint64, reason string) {
 }
 
 func (c *conn) Wait(ctx context.Context) error {
+	select {
+	case <-c.both.end: // or select would choose by chance
+		return c.both.err
+	default:
+	}
 	select {
 	case <-c.both.end:
 		return c.both.err
