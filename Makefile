@@ -9,14 +9,15 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .NOTPARALLEL:
 .PHONY: help native build demo test fuzz bench clean \
-	need-go need-cc need-pip check-format check-vet check-static check-modules check-nocgo \
-	test-race test-bench
+	need-go need-cc need-pip need-node check-format check-vet check-static check-modules check-nocgo \
+	test-race test-bench test-interop interop
 
 help:
 	@echo 'make demo    a hub and spokes over iroh on this machine, with real data'
 	@echo 'make test    all checks and tests; what they need must be there'
 	@echo 'make build   bin/irohub, the command'
 	@echo 'make native  fetch the native library of iroh into .native'
+	@echo 'make interop install what the spokes in Python and JavaScript need'
 	@echo 'make fuzz    run every fuzz target for FUZZTIME ($(FUZZTIME))'
 	@echo 'make bench   run all benchmarks'
 	@echo 'make clean   remove what the others made'
@@ -37,6 +38,10 @@ need-pip:
 	@python3 -m pip --version >/dev/null 2>&1 || { \
 		echo 'missing: python3 with pip, which downloads the native library. Install both, and have python3 in PATH.' >&2; exit 1; }
 
+need-node:
+	@command -v npm >/dev/null && node -e 'process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)' || { \
+		echo 'missing: Node.js 20 or later with npm, for the tests of the JavaScript spoke. Install both, and have them in PATH.' >&2; exit 1; }
+
 # What there is to make.
 
 # pip is needed only where the library is not there yet.
@@ -47,6 +52,10 @@ native: need-go
 build: need-cc
 	go build -o bin/ ./cmd/irohub
 
+interop: need-pip need-node
+	$(MAKE) -C interop/python venv
+	$(MAKE) -C interop/js install
+
 demo: native build
 	go build -o bin/ ./demo
 	@exec bin/demo
@@ -56,7 +65,8 @@ clean:
 
 # The tests. CI=true makes a failure of what a test would otherwise skip for want of.
 
-test: native need-cc check-format check-vet check-static check-modules check-nocgo test-race test-bench fuzz
+test: native need-cc interop check-format check-vet check-static check-modules check-nocgo \
+	test-race test-bench test-interop fuzz
 	@echo 'All tests have passed.'
 
 check-format:
@@ -73,14 +83,22 @@ check-modules:
 	@modules=$$(go list -m all) && test "$$modules" = irohub || { \
 		echo "the module has requirements: $$modules" >&2; exit 1; }
 
-# Without cgo, all of it still builds.
+# Without cgo, all of it still builds, wherever Go does, and TLS is the transport.
 check-nocgo:
-	CGO_ENABLED=0 go build ./...
 	CGO_ENABLED=0 go vet ./...
+	CGO_ENABLED=0 go test -count=1 ./key ./tlsnet
+	GOOS=windows CGO_ENABLED=0 go build ./...
+	GOOS=darwin CGO_ENABLED=0 go build ./...
+	GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go build ./...
 
 # Among them, an application that vendors irohub (internal/vendortest).
 test-race:
 	CI=true go test -race -count=1 ./...
+
+# The spokes in other languages by themselves; with those in Go, they are in test-race.
+test-interop: interop build
+	$(MAKE) -C interop/python check test
+	$(MAKE) -C interop/js check test
 
 # Each benchmark once, to see that it runs.
 test-bench:

@@ -3,8 +3,9 @@
 //
 // A [Hub] accepts connections from spokes, keeps who is subscribed to which topic, and
 // fans events out. Use [NewHub] to make one, and [Dial] to make a [Spoke]. Both work over
-// any [Endpoint]: package irohub/iroh has the real one, package irohub/irohubtest one in
-// memory, for tests. Spokes in other languages take part by the protocol in
+// any [Endpoint]: package irohub/iroh has the one that this is made for, irohub/tlsnet one
+// over TLS that needs no native library, and irohub/irohubtest one in memory, for tests.
+// Secret keys are irohub/key's. Spokes in other languages take part by the protocol in
 // docs/protocol.md.
 //
 //	hub := irohub.NewHub(endpoint, irohub.HubOptions{})

@@ -112,6 +112,8 @@ type Conn interface {
 	RemoteID() NodeID
 
 	// OpenStream opens a stream. The peer does not see it before the first Write.
+	// Where a connection has one stream alone, which the side that dialled opens,
+	// the error of any other call wraps errors.ErrUnsupported.
 	OpenStream(ctx context.Context) (Stream, error)
 
 	// AcceptStream waits for a stream that the peer opened.

@@ -13,60 +13,96 @@ import (
 	"irohub"
 	"irohub/iroh"
 	"irohub/key"
+	"irohub/tlsnet"
 )
 
 // An endpoint is what the commands need of a transport.
 type endpoint interface {
 	irohub.Endpoint
 	Addr() irohub.Addr
-	Online(context.Context) error
 	Close() error
 }
 
+// The transports.
+const (
+	overIroh = "iroh"
+	overTLS  = "tls"
+)
+
 // network holds the flags that say how to be in the network.
 type network struct {
-	key    string
-	addr   string
-	relays string
+	transport string
+	key       string
+	addr      string
+	relays    string
 }
 
 func (n *network) declare(flags *flag.FlagSet) {
+	n.transport = overIroh
+	flags.Func("transport", "how to connect, `iroh|tls`, the same as the other side; tls: TLS 1.3 over TCP (default iroh)", func(s string) error {
+		if s != overIroh && s != overTLS {
+			return fmt.Errorf("%s or %s is wanted", overIroh, overTLS)
+		}
+		n.transport = s
+		return nil
+	})
 	flags.StringVar(&n.key, "key", "", "the `FILE` with the secret key, made if it is missing; none: a key for this run alone")
-	flags.StringVar(&n.relays, "relays", "none", "the relay servers, `none|n0|URL`; n0: those of iroh's authors")
+	flags.StringVar(&n.relays, "relays", "none", "the relay servers, `none|n0|URL`; n0: those of iroh's authors; with -transport iroh only")
 }
 
 func (n *network) declareAddr(flags *flag.FlagSet) {
 	flags.StringVar(&n.addr, "addr", "", "the `HOST:PORT` to listen on, by numbers; none: any free port of every address")
 }
 
-// bind opens the endpoint. This function, ticket and parsePeer are all that names
-// the transport.
-func (n *network) bind(ctx context.Context) (endpoint, error) {
-	opts := iroh.Options{Addr: n.addr}
-	switch n.relays {
-	case "none":
-	case "n0":
-		opts.Relays = []string{iroh.PublicRelays}
-	default:
-		if !strings.Contains(n.relays, "://") {
-			return nil, usagef("-relays: %q is not none, n0 or a URL", n.relays)
-		}
-		opts.Relays = []string{n.relays}
-	}
-	if n.key != "" {
-		var err error
-		if opts.SecretKey, err = key.LoadOrCreate(n.key); err != nil {
-			return nil, err
-		}
-	}
-	ep, err := iroh.Bind(ctx, opts)
-	if errors.Is(err, iroh.ErrAddr) {
-		return nil, usagef("-addr: %w", err)
-	}
+// bind opens the endpoint, which listens if it is a hub's. This function, ticket and
+// parsePeer are all that names the transport.
+func (n *network) bind(ctx context.Context, listens bool) (endpoint, error) {
+	relays, err := n.parseRelays()
 	if err != nil {
 		return nil, err
 	}
+	var secret key.Secret
+	if n.key != "" {
+		if secret, err = key.LoadOrCreate(n.key); err != nil {
+			return nil, err
+		}
+	}
+	if n.transport == overTLS {
+		addr := n.addr
+		if listens && addr == "" {
+			addr = ":0"
+		}
+		ep, err := tlsnet.Bind(ctx, tlsnet.Options{SecretKey: secret, Addr: addr})
+		return bound(ep, err, tlsnet.ErrAddr)
+	}
+	ep, err := iroh.Bind(ctx, iroh.Options{SecretKey: secret, Addr: n.addr, Relays: relays})
+	return bound(ep, err, iroh.ErrAddr)
+}
+
+// bound is what a transport has made, or why not; badAddr is its word for an address that
+// is wrong.
+func bound(ep endpoint, err, badAddr error) (endpoint, error) {
+	switch {
+	case errors.Is(err, badAddr):
+		return nil, usagef("-addr: %w", err)
+	case err != nil:
+		return nil, err
+	}
 	return ep, nil
+}
+
+func (n *network) parseRelays() ([]string, error) {
+	switch {
+	case n.relays == "none":
+		return nil, nil
+	case n.transport == overTLS:
+		return nil, usagef("-relays: -transport tls has no relay servers")
+	case n.relays == "n0":
+		return []string{iroh.PublicRelays}, nil
+	case !strings.Contains(n.relays, "://"):
+		return nil, usagef("-relays: %q is not none, n0 or a URL", n.relays)
+	}
+	return []string{n.relays}, nil
 }
 
 // onlineTimeout bounds the wait for a relay server, without which there are still
@@ -75,21 +111,39 @@ const onlineTimeout = 10 * time.Second
 
 // online waits until the endpoint's address names its relay server.
 func (n *network) online(ctx context.Context, ep endpoint, log *slog.Logger) {
-	if n.relays == "none" {
+	relayed, ok := ep.(interface{ Online(context.Context) error })
+	if !ok || n.relays == "none" {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, onlineTimeout)
 	defer cancel()
-	if err := ep.Online(ctx); err != nil {
+	if err := relayed.Online(ctx); err != nil {
 		log.Warn("no relay server answers", "relays", n.relays, "err", err)
 	}
 }
 
-func ticket(addr irohub.Addr) (string, error) { return iroh.Ticket(addr) }
+// ticket is empty where the transport has none.
+func (n *network) ticket(addr irohub.Addr) (string, error) {
+	if n.transport == overTLS {
+		return "", nil
+	}
+	return iroh.Ticket(addr)
+}
 
 // parsePeer reads what a user gives for a hub.
 func (n *network) parsePeer(s string) (irohub.Addr, error) {
 	addr, err := irohub.ParseAddr(s)
+	if n.transport == overTLS {
+		switch {
+		case err != nil && !strings.Contains(s, "@"):
+			return addr, usagef("%q is not NODEID@HOST:PORT, which is what -transport tls takes; tickets are iroh's", s)
+		case err != nil:
+			return addr, usagef("%q is not NODEID@HOST:PORT: %w", s, err)
+		case len(addr.Hosts) == 0:
+			return addr, usagef("PEER says no address: NODEID@HOST:PORT")
+		}
+		return addr, nil
+	}
 	if err != nil && !strings.Contains(s, "@") {
 		if addr, err = iroh.ParseTicket(s); err != nil && !errors.Is(err, iroh.ErrAddr) {
 			return addr, err // there is no library to read it
@@ -121,7 +175,7 @@ func (c *spokeConfig) declare(flags *flag.FlagSet) {
 func (c *spokeConfig) dial(ctx context.Context, addr irohub.Addr, log *slog.Logger, opts irohub.SpokeOptions) (*irohub.Spoke, endpoint, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	ep, err := c.bind(ctx)
+	ep, err := c.bind(ctx, false)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -17,8 +17,8 @@ var hubCommand = command{
 	name:     "hub",
 	synopsis: "[flags]",
 	text: `Runs a hub. When it is ready it prints one line of JSON on standard output, with its
-NodeID, its addresses and its ticket, and then each event that a spoke publishes, whose
-"from" is the NodeID of that spoke.
+NodeID, its addresses and, over iroh, its ticket, and then each event that a spoke
+publishes, whose "from" is the NodeID of that spoke.
 
 With -stdin it publishes each line of standard input, an event as JSON, to the spokes. A
 line that is not an event is reported on standard error and skipped; the end of the
@@ -87,7 +87,7 @@ func (c *hubConfig) run(ctx context.Context, args []string, std stdio) error {
 	if len(args) > 0 {
 		return usagef("unexpected argument %q", args[0])
 	}
-	ep, err := c.bind(ctx)
+	ep, err := c.bind(ctx, true)
 	if err != nil {
 		return interrupted(ctx, err)
 	}
@@ -102,7 +102,7 @@ func (c *hubConfig) run(ctx context.Context, args []string, std stdio) error {
 	if err != nil {
 		return err
 	}
-	if err := printReady(std.out, ep.Addr()); err != nil {
+	if err := c.printReady(std.out, ep.Addr()); err != nil {
 		return err
 	}
 
@@ -153,15 +153,15 @@ func explainSlow(err error, maxQueue int) error {
 }
 
 // printReady tells whoever started the hub where it is.
-func printReady(out io.Writer, addr irohub.Addr) error {
-	ticket, err := ticket(addr)
+func (c *hubConfig) printReady(out io.Writer, addr irohub.Addr) error {
+	ticket, err := c.ticket(addr)
 	if err != nil {
 		return err
 	}
 	return json.NewEncoder(out).Encode(struct {
 		Node   irohub.NodeID `json:"node"`
 		Addrs  []string      `json:"addrs"`
-		Ticket string        `json:"ticket"`
+		Ticket string        `json:"ticket,omitempty"`
 	}{addr.ID, addr.Hosts, ticket})
 }
 

@@ -137,7 +137,7 @@ func (cmd *command) run(ctx context.Context, args []string, stdin io.Reader, std
 }
 
 func help(w io.Writer) {
-	fmt.Fprint(w, `irohub passes events between processes by topic, over iroh.
+	fmt.Fprint(w, `irohub passes events between processes by topic, over iroh or over TLS.
 
 `)
 	for _, cmd := range commands {
@@ -150,7 +150,8 @@ An event is a line of JSON: {"type":"message.sent","id":"conv-123","payload":…
 Its topic is type:id, or the type alone where there is no id. The topic T:* stands
 for all of the type T, and direct:NODEID is the mailbox of one node.
 
-PEER is NODEID@HOST:PORT[,HOST:PORT]… or a ticket; a hub prints both at its start.
+PEER is NODEID@HOST:PORT[,HOST:PORT]… or a ticket of iroh's; a hub prints them at its
+start. Both sides take the same -transport.
 
 Exit status: 0 all done; 1 it failed: the hub cannot be reached, refuses, or went
 away; 2 the command line or the input is wrong.

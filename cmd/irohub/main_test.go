@@ -61,14 +61,47 @@ type process struct {
 // start starts the command; its standard input is open until p.stdin is closed.
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
-	p := newProcess(t, args...)
+	return newProcess(t, over(t, args)...).run()
+}
+
+// run starts the process, and collects what it prints.
+func (p *process) run() *process {
+	p.t.Helper()
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
-		t.Fatal(err)
+		p.t.Fatal(err)
 	}
 	p.start()
 	p.stdout = read(stdout)
 	return p
+}
+
+// overEach runs a test over each transport, as a subtest of that name.
+func overEach(t *testing.T, test func(*testing.T)) {
+	for _, transport := range []string{overIroh, overTLS} {
+		t.Run(transport, func(t *testing.T) {
+			if transport == overIroh {
+				needLibrary(t)
+			}
+			test(t)
+		})
+	}
+}
+
+// transportOf is the transport of a subtest of overEach, by its name.
+func transportOf(t *testing.T) string {
+	if _, name, _ := strings.Cut(t.Name(), "/"); name == overTLS || strings.HasPrefix(name, overTLS+"/") {
+		return overTLS
+	}
+	return overIroh
+}
+
+// over puts the test's transport into a command line.
+func over(t *testing.T, args []string) []string {
+	if args[0] == "id" {
+		return args
+	}
+	return append([]string{args[0], "-transport", transportOf(t)}, args[1:]...)
 }
 
 // startUnread starts the command with a standard output that the caller reads, or
@@ -80,7 +113,7 @@ func startUnread(t *testing.T, args ...string) (p *process, stdout *os.File) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { stdout.Close() })
-	p = newProcess(t, args...)
+	p = newProcess(t, over(t, args)...)
 	p.cmd.Stdout = w
 	p.start()
 	w.Close()
@@ -90,7 +123,6 @@ func startUnread(t *testing.T, args ...string) (p *process, stdout *os.File) {
 
 func newProcess(t *testing.T, args ...string) *process {
 	t.Helper()
-	needLibrary(t)
 	ctx, cancel := context.WithTimeout(context.Background(), failsafe)
 	cmd := exec.CommandContext(ctx, os.Args[0], args...)
 	cmd.Env = append(os.Environ(), asCommand+"=1", "GORACE=atexit_sleep_ms=0")

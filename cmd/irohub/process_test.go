@@ -4,13 +4,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 )
 
-// Hubs, subs and pubs here are processes of their own, over iroh.
+// Hubs, subs and pubs here are processes of their own, over each transport.
 
 func keyFile(t *testing.T) (path, node string) {
 	t.Helper()
@@ -22,6 +23,10 @@ func keyFile(t *testing.T) (path, node string) {
 }
 
 func TestProcesses_BothDirectionsByNodeIDAndAddress(t *testing.T) {
+	overEach(t, testProcessesBothDirectionsByNodeIDAndAddress)
+}
+
+func testProcessesBothDirectionsByNodeIDAndAddress(t *testing.T) {
 	hubKey, hubID := keyFile(t)
 	subKey, subID := keyFile(t)
 	pubKey, pubID := keyFile(t)
@@ -45,6 +50,7 @@ func TestProcesses_BothDirectionsByNodeIDAndAddress(t *testing.T) {
 }
 
 func TestProcesses_ByTicket(t *testing.T) {
+	needLibrary(t)
 	hub := startHub(t)
 	start(t, "pub", hub.ticket, "chat").wantExit(0)
 	hub.wantEvent(1, "chat", "")
@@ -52,7 +58,9 @@ func TestProcesses_ByTicket(t *testing.T) {
 	hub.stop()
 }
 
-func TestSub_CountIsExact(t *testing.T) {
+func TestSub_CountIsExact(t *testing.T) { overEach(t, testSubCountIsExact) }
+
+func testSubCountIsExact(t *testing.T) {
 	hub := startHub(t, "-stdin")
 	sub := startSub(t, "-n", "3", hub.addr, "n")
 	for i := range 10 {
@@ -65,7 +73,9 @@ func TestSub_CountIsExact(t *testing.T) {
 	hub.stop()
 }
 
-func TestHub_ForwardsOnlyIfTold(t *testing.T) {
+func TestHub_ForwardsOnlyIfTold(t *testing.T) { overEach(t, testHubForwardsOnlyIfTold) }
+
+func testHubForwardsOnlyIfTold(t *testing.T) {
 	for _, forward := range []bool{false, true} {
 		args := []string{"-stdin"}
 		if forward {
@@ -83,7 +93,9 @@ func TestHub_ForwardsOnlyIfTold(t *testing.T) {
 	}
 }
 
-func TestHub_AllowTurnsOthersAway(t *testing.T) {
+func TestHub_AllowTurnsOthersAway(t *testing.T) { overEach(t, testHubAllowTurnsOthersAway) }
+
+func testHubAllowTurnsOthersAway(t *testing.T) {
 	key, id := keyFile(t)
 	_, other := keyFile(t)
 	hub := startHub(t, "-allow", id, "-allow", other)
@@ -95,6 +107,10 @@ func TestHub_AllowTurnsOthersAway(t *testing.T) {
 }
 
 func TestPub_TenThousandLinesArriveInOrder(t *testing.T) {
+	overEach(t, testPubTenThousandLinesArriveInOrder)
+}
+
+func testPubTenThousandLinesArriveInOrder(t *testing.T) {
 	const count = 10_000
 	// The queue holds them all, so that a slow reader of the hub's lines is no matter.
 	hub := startHub(t, "-max-queue", "16777216")
@@ -111,6 +127,10 @@ func TestPub_TenThousandLinesArriveInOrder(t *testing.T) {
 }
 
 func TestPub_BadLineEndsItBehindTheGoodOnes(t *testing.T) {
+	overEach(t, testPubBadLineEndsItBehindTheGoodOnes)
+}
+
+func testPubBadLineEndsItBehindTheGoodOnes(t *testing.T) {
 	hub := startHub(t)
 	for i, bad := range []string{"{", `{"type":"__subscribe"}`, `{"type":"n","paylod":1}`} {
 		pub := start(t, "pub", hub.addr)
@@ -121,7 +141,9 @@ func TestPub_BadLineEndsItBehindTheGoodOnes(t *testing.T) {
 	hub.stop()
 }
 
-func TestHub_BadLineIsSkipped(t *testing.T) {
+func TestHub_BadLineIsSkipped(t *testing.T) { overEach(t, testHubBadLineIsSkipped) }
+
+func testHubBadLineIsSkipped(t *testing.T) {
 	hub := startHub(t, "-stdin")
 	sub := startSub(t, "-n", "1", hub.addr, "n")
 	hub.write("{", `{"type":"__ack"}`, `{"type":"n"}`)
@@ -131,7 +153,9 @@ func TestHub_BadLineIsSkipped(t *testing.T) {
 	hub.stop()
 }
 
-func TestHub_ShutdownFlushes(t *testing.T) {
+func TestHub_ShutdownFlushes(t *testing.T) { overEach(t, testHubShutdownFlushes) }
+
+func testHubShutdownFlushes(t *testing.T) {
 	const count = 2000
 	hub := startHub(t, "-stdin", "-forward", "-max-queue", "16777216")
 	sub := startSub(t, "-max-queue", "16777216", hub.addr, "n")
@@ -155,7 +179,9 @@ func TestHub_ShutdownFlushes(t *testing.T) {
 	}
 }
 
-func TestSub_InterruptedBeforeItsCount(t *testing.T) {
+func TestSub_InterruptedBeforeItsCount(t *testing.T) { overEach(t, testSubInterruptedBeforeItsCount) }
+
+func testSubInterruptedBeforeItsCount(t *testing.T) {
 	hub := startHub(t, "-stdin")
 	sub := startSub(t, "-n", "2", hub.addr, "n")
 	hub.write(`{"type":"n"}`)
@@ -165,7 +191,9 @@ func TestSub_InterruptedBeforeItsCount(t *testing.T) {
 	hub.stop()
 }
 
-func TestSub_ComesBackToANewHub(t *testing.T) {
+func TestSub_ComesBackToANewHub(t *testing.T) { overEach(t, testSubComesBackToANewHub) }
+
+func testSubComesBackToANewHub(t *testing.T) {
 	key, _ := keyFile(t)
 	hub := startHub(t, "-key", key)
 	_, addr, _ := strings.Cut(hub.addr, "@")
@@ -179,7 +207,9 @@ func TestSub_ComesBackToANewHub(t *testing.T) {
 	hub.stop()
 }
 
-func TestPub_HubGoesAway(t *testing.T) {
+func TestPub_HubGoesAway(t *testing.T) { overEach(t, testPubHubGoesAway) }
+
+func testPubHubGoesAway(t *testing.T) {
 	hub := startHub(t)
 	pub := start(t, "pub", hub.addr)
 	pub.write(`{"type":"n","payload":1}`)
@@ -190,7 +220,9 @@ func TestPub_HubGoesAway(t *testing.T) {
 	pub.wantExit(1, "shutting down")
 }
 
-func TestPub_Interrupted(t *testing.T) {
+func TestPub_Interrupted(t *testing.T) { overEach(t, testPubInterrupted) }
+
+func testPubInterrupted(t *testing.T) {
 	hub := startHub(t)
 	pub := start(t, "pub", hub.addr)
 	pub.write(`{"type":"n","payload":1}`)
@@ -200,14 +232,18 @@ func TestPub_Interrupted(t *testing.T) {
 	hub.stop()
 }
 
-func TestUnreachableHub(t *testing.T) {
+func TestUnreachableHub(t *testing.T) { overEach(t, testUnreachableHub) }
+
+func testUnreachableHub(t *testing.T) {
 	hub := startHub(t)
 	hub.stop()
 	start(t, "pub", "-timeout", "500ms", hub.addr, "n").wantExit(1, "unreachable")
 	start(t, "sub", "-timeout", "500ms", hub.addr, "n").wantExit(1, "unreachable")
 }
 
-func TestHub_WrongAddr(t *testing.T) {
+func TestHub_WrongAddr(t *testing.T) { overEach(t, testHubWrongAddr) }
+
+func testHubWrongAddr(t *testing.T) {
 	start(t, "hub", "-addr", "127.0.0.1").wantExit(2, "-addr")
 	start(t, "hub", "-addr", "nowhere.invalid:0").wantExit(2, "-addr")
 	hub := startHub(t)
@@ -216,15 +252,22 @@ func TestHub_WrongAddr(t *testing.T) {
 	hub.stop()
 }
 
-func TestWrongNodeID(t *testing.T) {
-	hub := startHub(t)
+func TestWrongNodeID(t *testing.T) { overEach(t, testWrongNodeID) }
+
+func testWrongNodeID(t *testing.T) {
+	hub := startHub(t, "-v")
 	_, other := keyFile(t)
 	_, addr, _ := strings.Cut(hub.addr, "@")
 	start(t, "pub", other+"@"+addr, "n").wantExit(1, "another node answers")
+	if transportOf(t) == overTLS { // iroh's library does not say so
+		hub.wantSaid("dialled another NodeID than this node's")
+	}
 	hub.stop()
 }
 
-func TestMaxFrame(t *testing.T) {
+func TestMaxFrame(t *testing.T) { overEach(t, testMaxFrame) }
+
+func testMaxFrame(t *testing.T) {
 	const limit = 4096
 	event := func(size int) string { return `{"type":"n","payload":"` + strings.Repeat("x", size) + `"}` }
 	hub := startHub(t, "-max-frame", fmt.Sprint(limit), "-stdin")
@@ -265,7 +308,9 @@ func TestMaxFrame(t *testing.T) {
 	hub.stop()
 }
 
-func TestClosedStandardOutput(t *testing.T) {
+func TestClosedStandardOutput(t *testing.T) { overEach(t, testClosedStandardOutput) }
+
+func testClosedStandardOutput(t *testing.T) {
 	hubProcess, hubOut := startUnread(t, "hub", "-addr", "127.0.0.1:0", "-stdin")
 	var line []byte
 	for b := make([]byte, 1); b[0] != '\n'; line = append(line, b[0]) {
@@ -285,7 +330,9 @@ func TestClosedStandardOutput(t *testing.T) {
 	hub.wantExit(1, "broken pipe")
 }
 
-func TestSub_SlowStandardOutput(t *testing.T) {
+func TestSub_SlowStandardOutput(t *testing.T) { overEach(t, testSubSlowStandardOutput) }
+
+func testSubSlowStandardOutput(t *testing.T) {
 	const count = 2000
 	hub := startHub(t, "-stdin", "-max-queue", "16777216")
 	slow, stdout := startUnread(t, "sub", "-max-queue", "2048", hub.addr, "n")
@@ -298,4 +345,44 @@ func TestSub_SlowStandardOutput(t *testing.T) {
 	io.Copy(io.Discard, stdout)
 	slow.wantExit(1, "too slow", "-max-queue")
 	hub.stop()
+}
+
+func TestTransports_DoNotMix(t *testing.T) { overEach(t, testTransportsDoNotMix) }
+
+func testTransportsDoNotMix(t *testing.T) {
+	if transportOf(t) == overIroh {
+		return // a QUIC packet goes nowhere on a TCP port
+	}
+	hub := startHub(t)
+	if hub.ticket != "" {
+		t.Errorf("the hub prints a ticket: %s", hub.ticket)
+	}
+	start(t, "sub", "endpointabc", "n").wantExit(2, "tickets are iroh's")
+	start(t, "pub", hub.node, "n").wantExit(2, "no address")
+	start(t, "hub", "-relays", "n0").wantExit(2, "no relay servers")
+	hub.stop()
+}
+
+// Without cgo there is no iroh, and all the rest.
+func TestWithoutCgo(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "irohub")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	with := func(p *process) *process { // start, with that program
+		p.cmd.Path, p.cmd.Args[0] = program, program
+		return p.run()
+	}
+	hub := with(newProcess(t, "hub", "-transport", overTLS, "-addr", "127.0.0.1:0", "-stdin")).ready()
+	sub := with(newProcess(t, "sub", "-transport", overTLS, "-n", "1", hub.addr, "n"))
+	sub.wantSaid("msg=subscribed")
+	hub.write(`{"type":"n","payload":1}`)
+	sub.wantEvent(0, "n", "1")
+	sub.wantExit(0)
+	with(newProcess(t, "pub", "-transport", overTLS, hub.addr, "n", "2")).wantExit(0)
+	hub.wantEvent(1, "n", "2")
+	hub.stop()
+	with(newProcess(t, "hub")).wantExit(1, "CGO_ENABLED=1")
 }

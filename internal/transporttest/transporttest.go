@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -232,18 +233,22 @@ func testFirstByte(e *env) {
 	dialled, accepted := e.pair()
 	first, err := dialled.OpenStream(e.ctx)
 	e.must(err)
+	want := []string{"1"}
 	second, err := dialled.OpenStream(e.ctx)
-	e.must(err)
-	e.write(second, []byte("2"))
+	if !errors.Is(err, errors.ErrUnsupported) { // one stream is all that some transports have
+		e.must(err)
+		want = []string{"12", "21"}
+		e.write(second, []byte("2"))
+	}
 	e.write(first, []byte("1"))
 	var got []byte
-	for range 2 {
+	for range len(want) {
 		s, err := accepted.AcceptStream(e.ctx)
 		e.must(err)
 		got = append(got, e.read(s, 1)...)
 	}
-	if s := string(got); s != "12" && s != "21" {
-		e.Errorf("streams carried %q", s)
+	if !slices.Contains(want, string(got)) {
+		e.Errorf("streams carried %q, want one of %q", got, want)
 	}
 }
 
@@ -330,7 +335,11 @@ func testCloseCode(e *env) {
 
 func testAbort(e *env) {
 	dialled, accepted, a, b := e.streams()
-	a2, b2 := e.stream(dialled, accepted)
+	one := e.oneStream()
+	var a2, b2 irohub.Stream
+	if !one {
+		a2, b2 = e.stream(dialled, accepted)
+	}
 	// One side is blocked in both halves as it gives up; so is the other.
 	blocked := make(chan error, 4)
 	for _, s := range []irohub.Stream{a, b} {
@@ -359,6 +368,9 @@ func testAbort(e *env) {
 			e.wantCode(err, irohub.CodeSlow)
 			break
 		}
+	}
+	if one {
+		return
 	}
 	e.write(a2, []byte("still here"))
 	if got := e.read(b2, 10); string(got) != "still here" {

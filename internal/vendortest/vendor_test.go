@@ -50,7 +50,7 @@ func TestVendoredApplication(t *testing.T) {
 
 	t.Run("cgo=0", func(t *testing.T) {
 		got := buildAndRun(t, app, "CGO_ENABLED=0")
-		if !strings.HasPrefix(got, "memory: exchanged\niroh: unsupported: ") || !strings.Contains(got, "CGO_ENABLED=1") {
+		if !strings.HasPrefix(got, "memory: exchanged\ntls: exchanged\niroh: unsupported: ") || !strings.Contains(got, "CGO_ENABLED=1") {
 			t.Errorf("the application printed:\n%s", got)
 		}
 	})
@@ -68,7 +68,7 @@ func TestVendoredApplication(t *testing.T) {
 			t.Fatal(err)
 		}
 		run(t, app, nil, "go", "tool", "fetch")
-		if got := buildAndRun(t, app, "CGO_ENABLED=1"); got != "memory: exchanged\niroh: exchanged\n" {
+		if got := buildAndRun(t, app, "CGO_ENABLED=1"); got != "memory: exchanged\ntls: exchanged\niroh: exchanged\n" {
 			t.Errorf("the application printed:\n%s", got)
 		}
 	})

@@ -1,5 +1,5 @@
-// An application in a module of its own: a hub and a spoke exchange an event, in memory
-// and over iroh.
+// An application in a module of its own: a hub and a spoke exchange an event, in memory,
+// over TLS and over iroh.
 package main
 
 import (
@@ -12,6 +12,8 @@ import (
 	"irohub"
 	"irohub/iroh"
 	"irohub/irohubtest"
+	"irohub/key"
+	"irohub/tlsnet"
 )
 
 func main() {
@@ -21,6 +23,7 @@ func main() {
 	network := irohubtest.NewNetwork()
 	hubEnd := network.Endpoint()
 	report("memory", exchange(ctx, hubEnd, hubEnd.Addr(), network.Endpoint()))
+	report("tls", overTLS(ctx))
 	report("iroh", overIroh(ctx))
 }
 
@@ -34,6 +37,20 @@ func report(network string, err error) {
 		os.Exit(1)
 	}
 	fmt.Printf("%s: exchanged\n", network)
+}
+
+func overTLS(ctx context.Context) error {
+	hubEnd, err := tlsnet.Bind(ctx, tlsnet.Options{Addr: "127.0.0.1:0", SecretKey: key.New()})
+	if err != nil {
+		return err
+	}
+	defer hubEnd.Close()
+	spokeEnd, err := tlsnet.Bind(ctx, tlsnet.Options{})
+	if err != nil {
+		return err
+	}
+	defer spokeEnd.Close()
+	return exchange(ctx, hubEnd, hubEnd.Addr(), spokeEnd)
 }
 
 func overIroh(ctx context.Context) error {

@@ -1,0 +1,369 @@
+package tlsnet
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"irohub"
+)
+
+// How a dead peer is noticed. Each side sends a kindAlive at the end of a beat in which its
+// application wrote nothing, so that something goes out every two beats at the least, and
+// gives the other up once it has seen silentBeats without anything: 21 to 28 seconds after
+// the last sign of life.
+const (
+	beat        = 7 * time.Second
+	silentBeats = 3
+)
+
+// closeTimeout bounds how long a closed connection waits for the peer to know.
+const closeTimeout = 5 * time.Second
+
+// A conn is a connection and the goroutines that belong to it:
+//
+//   - run, its main one, reads records until the connection ends, waits for the others,
+//     and is waited for by Endpoint.Close
+//   - writePosted, while there is something to send that no call of the application's
+//     waits for: at most one
+//   - sayGoodbye, once this side has closed
+//
+// Writing is done by whoever has something to write: it takes writing, seals records and
+// flushes the socket.
+type conn struct {
+	// Immutable.
+	endpoint *Endpoint
+	socket   *socket
+	tls      *tls.Conn
+	remote   irohub.NodeID
+	dialled  bool
+
+	writing chan struct{} // capacity 1: full while somebody seals and flushes. Never closed.
+	ended   chan struct{} // closed with why
+	tasks   sync.WaitGroup
+
+	mu     sync.Mutex // never held while something blocks
+	why    error      // why it has ended; nil: it has not
+	local  bool       // this side has ended it, so that nothing can be read any more
+	beats  *time.Timer
+	heard  uint32 // socket.heard one beat ago
+	silent int    // beats without anything heard
+	spoke  bool   // the application has written something in this beat
+	cutter cutter
+	posted posted
+	stream stream
+
+	writeErr error // an error in writing, which the reader is to explain
+}
+
+// posted is what writePosted is to send.
+type posted struct {
+	running bool
+	credit  int
+	ack     bool
+	abort   *irohub.CloseError
+	alive   bool
+}
+
+// A cutter cuts short a write of the application's that is blocked in the socket.
+type cutter struct {
+	active bool            // there is one
+	cut    bool            // and its deadline is set
+	done   <-chan struct{} // of the context that unwatch belongs to
+	stop   func() bool     // ends the watch on that context; nil: there is none
+}
+
+func newConn(e *Endpoint, s *socket, t *tls.Conn, remote irohub.NodeID, dialled bool) *conn {
+	c := &conn{
+		endpoint: e,
+		socket:   s,
+		tls:      t,
+		remote:   remote,
+		dialled:  dialled,
+		writing:  make(chan struct{}, 1),
+		ended:    make(chan struct{}),
+	}
+	c.stream.init(c)
+	return c
+}
+
+// start is called once, before run.
+func (c *conn) start() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.beats = time.AfterFunc(beat, c.tick)
+}
+
+// run is the connection's main goroutine.
+func (c *conn) run() {
+	records := recordReader{r: c.tls}
+	for c.open() {
+		if err := records.next((*arrivals)(c)); err != nil {
+			c.stopped(err)
+		}
+	}
+	c.socket.drain()
+	c.tasks.Wait()
+	c.socket.Conn.Close()
+	c.endpoint.forget(c)
+}
+
+// stopped is the end of reading.
+func (c *conn) stopped(err error) {
+	end, closed := errors.AsType[*irohub.CloseError](err)
+	switch {
+	case closed: // by the peer
+		c.end(end, endPeer)
+	case errors.Is(err, errRecord):
+		c.end(&irohub.CloseError{Code: irohub.CodeProtocol, Reason: err.Error()}, endLocal)
+	default:
+		if cause := c.broken(); cause != nil && errors.Is(err, os.ErrDeadlineExceeded) {
+			err = cause
+		}
+		c.end(lost(err), endLost)
+	}
+}
+
+func (c *conn) broken() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.writeErr
+}
+
+func (c *conn) open() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.why == nil
+}
+
+// RemoteID implements [irohub.Conn].
+func (c *conn) RemoteID() irohub.NodeID { return c.remote }
+
+// Wait implements [irohub.Conn].
+func (c *conn) Wait(ctx context.Context) error {
+	select {
+	case <-c.ended:
+		return c.why
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Close implements [irohub.Conn].
+func (c *conn) Close(code uint64, reason string) {
+	c.end(&irohub.CloseError{Code: code, Reason: cut(reason, maxReason)}, endLocal)
+}
+
+// The ways in which a connection ends.
+type ending int
+
+const (
+	endLocal ending = iota // this side closes, and tells the peer
+	endPeer                // the peer has closed, and sends nothing more
+	endLost                // there is no peer any more
+)
+
+var longAgo = time.Unix(1, 0)
+
+// end ends the connection, unless it has ended: calls that wait return, and run comes to
+// its end, in closeTimeout at most.
+func (c *conn) end(why error, how ending) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.why != nil {
+		return
+	}
+	c.why, c.local = why, how == endLocal
+	close(c.ended)
+	c.beats.Stop()
+	if c.cutter.stop != nil {
+		c.cutter.stop()
+	}
+	// Whoever writes stops. From here on, sayGoodbye alone does.
+	c.socket.Conn.SetWriteDeadline(longAgo)
+	switch how {
+	case endLocal:
+		c.stream.queue.drop()
+		c.socket.Conn.SetReadDeadline(time.Now().Add(closeTimeout))
+		c.tasks.Go(c.sayGoodbye)
+	case endPeer:
+		c.socket.Conn.SetReadDeadline(time.Now().Add(closeTimeout))
+	case endLost:
+		c.socket.Conn.SetReadDeadline(longAgo)
+	}
+}
+
+// sayGoodbye tells the peer that this side has closed, and why.
+func (c *conn) sayGoodbye() {
+	c.writing <- struct{}{} // who has it has been cut short
+	defer func() { <-c.writing }()
+	c.socket.Conn.SetWriteDeadline(time.Now().Add(closeTimeout))
+	end := c.why.(*irohub.CloseError)
+	c.mu.Lock()
+	p := c.posted.take(nil) // an ack may be among it
+	c.mu.Unlock()
+	_, err := c.tls.Write(appendClose(p, end.Code, end.Reason))
+	if err == nil {
+		c.tls.CloseWrite()
+		err = c.socket.flush()
+	}
+	if err != nil {
+		c.socket.Conn.SetReadDeadline(longAgo)
+		return
+	}
+	c.socket.finish() // and run waits until the peer finishes too
+}
+
+// tick looks once in a beat after the peer, and sends a sign of life. It runs in the
+// timer's goroutine, and does not block.
+func (c *conn) tick() {
+	heard := c.socket.heard.Load()
+	c.mu.Lock()
+	silent := c.silent + 1
+	if heard != c.heard {
+		silent = 0
+	}
+	c.heard, c.silent = heard, silent
+	if c.why == nil && silent < silentBeats {
+		if !c.spoke {
+			c.posted.alive = true
+			c.post()
+		}
+		c.spoke = false
+		c.beats.Reset(beat)
+	}
+	c.mu.Unlock()
+	if silent >= silentBeats {
+		c.end(&lostError{why: "the peer is silent", timeout: true}, endLost)
+	}
+}
+
+// post has writePosted send what c.posted says. It does not block; c.mu is held.
+func (c *conn) post() {
+	if c.why == nil && !c.posted.running {
+		c.posted.running = true
+		c.tasks.Go(c.writePosted)
+	}
+}
+
+func (c *conn) writePosted() {
+	for {
+		select {
+		case c.writing <- struct{}{}:
+		case <-c.ended: // sayGoodbye takes over
+			return
+		}
+		c.mu.Lock()
+		p := c.posted.take(nil)
+		if p == nil {
+			c.posted.running = false
+		}
+		c.mu.Unlock()
+		var err error
+		if p != nil {
+			if _, err = c.tls.Write(p); err == nil {
+				err = c.socket.flush()
+			}
+		}
+		<-c.writing
+		if err != nil {
+			c.mu.Lock()
+			c.failed(err)
+			c.mu.Unlock()
+			return
+		}
+		if p == nil {
+			return
+		}
+	}
+}
+
+// failed leaves an error in writing to the reader, for a while: what the peer has sent
+// before may explain it, a close code for instance. c.mu is held.
+func (c *conn) failed(err error) {
+	if c.why == nil {
+		c.writeErr = err
+		c.socket.Conn.SetReadDeadline(time.Now().Add(time.Second))
+	}
+}
+
+// take appends what there is to send to p.
+func (o *posted) take(p []byte) []byte {
+	if o.credit > 0 {
+		p = appendCredit(p, o.credit)
+	}
+	if o.ack {
+		p = appendEmpty(p, kindAck)
+	}
+	if o.abort != nil {
+		p = appendAbort(p, o.abort.Code)
+	}
+	if o.alive {
+		p = appendEmpty(p, kindAlive)
+	}
+	*o = posted{running: o.running}
+	return p
+}
+
+// OpenStream implements [irohub.Conn]. The one stream of a connection is opened by the
+// side that dialled.
+func (c *conn) OpenStream(ctx context.Context) (irohub.Stream, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.why != nil:
+		return nil, c.why
+	case !c.dialled:
+		return nil, fmt.Errorf(prefix+"only the side that dialled opens a stream: %w", errors.ErrUnsupported)
+	case c.stream.taken:
+		return nil, fmt.Errorf(prefix+"a connection has one stream: %w", errors.ErrUnsupported)
+	}
+	c.stream.taken = true
+	return &c.stream, nil
+}
+
+// AcceptStream implements [irohub.Conn]. After the one stream it waits for the
+// connection's end.
+func (c *conn) AcceptStream(ctx context.Context) (irohub.Stream, error) {
+	for {
+		c.mu.Lock()
+		s, why := &c.stream, c.why
+		ready := !c.dialled && !s.taken && s.begun && !c.local
+		if ready {
+			s.taken = true
+		}
+		c.mu.Unlock()
+		if ready {
+			return s, nil
+		}
+		if why != nil {
+			return nil, why
+		}
+		select {
+		case <-s.appeared:
+		case <-c.ended:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// arrivals is a conn as the record reader sees it; its methods are called on run.
+type arrivals conn
+
+func (a *arrivals) data(r io.Reader, n int) error { return a.stream.receive(r, n) }
+func (a *arrivals) credit(n int) error            { return a.stream.credited(n) }
+func (a *arrivals) fin() error                    { return a.stream.finished() }
+func (a *arrivals) ack() error                    { return a.stream.acknowledged() }
+func (a *arrivals) abort(code uint64) error       { return a.stream.givenUp(code) }
+func (a *arrivals) closed(code uint64, reason string) error {
+	return &irohub.CloseError{Code: code, Reason: reason}
+}

@@ -1,0 +1,315 @@
+package tlsnet
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"syscall"
+	"time"
+
+	"irohub"
+	"irohub/key"
+)
+
+// Options say how to bind an [Endpoint]. The zero value is a sound choice: a new identity,
+// which only dials.
+type Options struct {
+	// Identity.
+
+	// SecretKey makes the endpoint's NodeID. Zero: a new random one.
+	SecretKey key.Secret
+
+	// ALPN is the protocol's name, which both ends must give alike. Empty:
+	// [irohub.ALPN].
+	ALPN string
+
+	// Network.
+
+	// Addr is the IP:PORT to listen on, "127.0.0.1:0" for instance; port 0 is any free
+	// one, and ":4433" is that port of every address. Empty: the endpoint listens
+	// nowhere, and only dials.
+	Addr string
+}
+
+// An Endpoint is a node's place in a network of TCP and TLS. It implements
+// [irohub.Endpoint]; its methods may be called from several goroutines.
+type Endpoint struct {
+	// Immutable.
+	id       irohub.NodeID
+	alpn     string
+	config   *tls.Config
+	listener net.Listener // nil: it only dials
+
+	// accepted: from the accept loop, its only sender, to Accept. Unbuffered, so that
+	// peers wait where they cost least: in the kernel. Never closed.
+	accepted chan *incoming
+	broken   chan struct{} // closed by the accept loop when it fails, once failure is set
+	failure  error
+
+	closed chan struct{}  // closed by Close
+	tasks  sync.WaitGroup // the accept loop, and every connection's main goroutine
+
+	mu    sync.Mutex
+	held  map[*held]struct{} // what Close is to end besides; nil once closed
+	conns map[*conn]struct{} // open ones; nil once closed
+}
+
+// Bind opens an endpoint. ctx bounds the opening alone.
+func Bind(ctx context.Context, o Options) (*Endpoint, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	secret := o.SecretKey
+	if secret.IsZero() {
+		secret = key.New()
+	}
+	alpn := o.ALPN
+	if alpn == "" {
+		alpn = irohub.ALPN
+	}
+	config, err := newConfig(secret, alpn)
+	if err != nil {
+		return nil, err
+	}
+	e := newEndpoint(secret.ID(), alpn, config)
+	if o.Addr == "" {
+		return e, nil
+	}
+	if err := checkAddr(o.Addr); err != nil {
+		return nil, err
+	}
+	// Connections are kept alive by us, which notices more than the kernel does.
+	listener, err := (&net.ListenConfig{KeepAlive: -1}).Listen(ctx, "tcp", o.Addr)
+	if err != nil {
+		return nil, &failure{doing: "bind " + o.Addr, cause: briefly{err}}
+	}
+	e.listen(listener)
+	return e, nil
+}
+
+func newEndpoint(id irohub.NodeID, alpn string, config *tls.Config) *Endpoint {
+	return &Endpoint{
+		id:       id,
+		alpn:     alpn,
+		config:   config,
+		accepted: make(chan *incoming),
+		broken:   make(chan struct{}),
+		closed:   make(chan struct{}),
+		held:     make(map[*held]struct{}),
+		conns:    make(map[*conn]struct{}),
+	}
+}
+
+// checkAddr wants numbers: a name would be looked up, and has several addresses.
+func checkAddr(s string) error {
+	host, port, err := net.SplitHostPort(s)
+	if err == nil {
+		if host == "" {
+			host = "::"
+		}
+		_, err = netip.ParseAddrPort(net.JoinHostPort(host, port))
+	}
+	if err != nil {
+		return fmt.Errorf("%w: Options.Addr: %q is not IP:PORT: %w", ErrAddr, s, err)
+	}
+	return nil
+}
+
+// ID is the endpoint's own NodeID.
+func (e *Endpoint) ID() irohub.NodeID { return e.id }
+
+// Addr says where the endpoint can be reached: for one that listens on every address, the
+// addresses of this machine; for one that only dials, none.
+func (e *Endpoint) Addr() irohub.Addr {
+	addr := irohub.Addr{ID: e.id}
+	if e.listener == nil {
+		return addr
+	}
+	bound, err := netip.ParseAddrPort(e.listener.Addr().String())
+	if err != nil {
+		return addr
+	}
+	if !bound.Addr().IsUnspecified() {
+		addr.Hosts = []string{bound.String()}
+		return addr
+	}
+	ifaces, _ := net.InterfaceAddrs()
+	for _, iface := range ifaces {
+		p, err := netip.ParsePrefix(iface.String())
+		if ip := p.Addr(); err == nil && (ip.Is4() || bound.Addr().Is6()) && !ip.IsLinkLocalUnicast() {
+			addr.Hosts = append(addr.Hosts, netip.AddrPortFrom(ip, bound.Port()).String())
+		}
+	}
+	return addr
+}
+
+// listen starts the accept loop, which Close ends and waits for.
+func (e *Endpoint) listen(l net.Listener) {
+	e.listener = l
+	e.tasks.Go(func() {
+		if e.failure = e.acceptLoop(); e.failure != nil {
+			close(e.broken)
+		}
+	})
+}
+
+func (e *Endpoint) acceptLoop() error {
+	var pause time.Duration
+	for {
+		raw, err := e.listener.Accept()
+		switch {
+		case err == nil:
+			pause = 0
+			e.offer(raw)
+		case errors.Is(err, net.ErrClosed):
+			return nil
+		case temporary(err):
+			// It passes as connections end; until then peers wait in the kernel.
+			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+			select {
+			case <-time.After(pause):
+			case <-e.closed:
+				return nil
+			}
+		default:
+			return fmt.Errorf(prefix+"accept: %w", briefly{err})
+		}
+	}
+}
+
+// temporary says whether accepting may succeed later: with a descriptor or memory that is
+// not there now, or with another peer.
+func temporary(err error) bool {
+	var t interface{ Temporary() bool }
+	return errors.Is(err, syscall.ENOBUFS) || errors.Is(err, syscall.ENOMEM) || errors.Is(err, syscall.ECONNABORTED) ||
+		errors.As(err, &t) && t.Temporary()
+}
+
+func (e *Endpoint) offer(raw net.Conn) {
+	in := &incoming{endpoint: e, raw: raw}
+	var ok bool
+	if in.release, ok = e.hold(func() { raw.Close() }); !ok {
+		raw.Close()
+		return
+	}
+	select {
+	case e.accepted <- in:
+	case <-e.closed: // Close closes raw
+	}
+}
+
+// Accept waits for the next peer that wants to connect. Once the endpoint is closed it
+// returns an error that wraps net.ErrClosed.
+func (e *Endpoint) Accept(ctx context.Context) (irohub.Incoming, error) {
+	if e.listener == nil {
+		return nil, fmt.Errorf("%w: Options.Addr is empty, so that this endpoint only dials", ErrAddr)
+	}
+	select {
+	case <-e.closed: // or select would choose by chance
+		return nil, errEndpointClosed
+	default:
+	}
+	select {
+	case in := <-e.accepted:
+		return in, nil
+	case <-e.broken:
+		return nil, e.failure
+	case <-e.closed:
+		return nil, errEndpointClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// An incoming is a peer that wants to connect.
+type incoming struct {
+	endpoint *Endpoint
+	raw      net.Conn
+	release  func() // raw is no longer Close's to close
+}
+
+// Handshake implements [irohub.Incoming].
+func (in *incoming) Handshake(ctx context.Context) (irohub.Conn, error) {
+	defer in.release()
+	c, err := in.endpoint.handshake(ctx, in.raw, nil)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Refuse implements [irohub.Incoming]. It resets the connection, which leaves nothing
+// behind in the kernel either.
+func (in *incoming) Refuse() {
+	if c, ok := in.raw.(interface{ SetLinger(int) error }); ok {
+		c.SetLinger(0)
+	}
+	in.raw.Close()
+	in.release()
+}
+
+// A held is what is to be done when the endpoint closes.
+type held struct{ end func() }
+
+// hold has Close call end, until release is called; false: Close was called before.
+func (e *Endpoint) hold(end func()) (release func(), ok bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.held == nil {
+		return nil, false
+	}
+	h := &held{end}
+	e.held[h] = struct{}{}
+	return func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		delete(e.held, h)
+	}, true
+}
+
+// adopt notes an open connection and starts it; false: Close was called before.
+func (e *Endpoint) adopt(c *conn) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.conns == nil {
+		return false
+	}
+	e.conns[c] = struct{}{}
+	c.start()
+	e.tasks.Go(c.run)
+	return true
+}
+
+func (e *Endpoint) forget(c *conn) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.conns, c)
+}
+
+// Close closes every connection, with code 0, and the endpoint; it waits, for some seconds
+// at most, until the peers know. Calls that wait end with an error that wraps
+// net.ErrClosed. It may be called several times.
+func (e *Endpoint) Close() error {
+	e.mu.Lock()
+	holds, conns := e.held, e.conns
+	e.held, e.conns = nil, nil
+	e.mu.Unlock()
+	if conns != nil {
+		close(e.closed)
+		if e.listener != nil {
+			e.listener.Close()
+		}
+		for h := range holds {
+			h.end()
+		}
+		for c := range conns {
+			c.Close(0, "")
+		}
+	}
+	e.tasks.Wait()
+	return nil
+}

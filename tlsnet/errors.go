@@ -1,0 +1,168 @@
+package tlsnet
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"runtime"
+	"strings"
+	"syscall"
+
+	"irohub"
+)
+
+// Errors that a caller may want to tell apart, with [errors.Is]. An error of a dial or a
+// handshake wraps one of these where it is known which it is, and its cause.
+var (
+	// ErrAddr: an address to bind or to dial has the wrong form.
+	ErrAddr = errors.New("irohub/tlsnet: bad address")
+	// ErrUnreachable: nobody answers at the address, or no address is known.
+	ErrUnreachable = errors.New("irohub/tlsnet: unreachable")
+	// ErrWrongPeer: another NodeID answers at the address than was dialled. The side that
+	// was dialled gets it too.
+	ErrWrongPeer = errors.New("irohub/tlsnet: another node answers")
+	// ErrIdentity: the peer shows no certificate, or one that is not of an Ed25519 key.
+	ErrIdentity = errors.New("irohub/tlsnet: the peer has no Ed25519 key")
+	// ErrALPN: the two ends have no protocol in common, or one does not even speak TLS 1.3.
+	ErrALPN = errors.New("irohub/tlsnet: the peer speaks another protocol")
+	// ErrRefused: the peer accepts no connection from us now.
+	ErrRefused = errors.New("irohub/tlsnet: refused")
+)
+
+const prefix = "irohub/tlsnet: "
+
+var errEndpointClosed = fmt.Errorf(prefix+"endpoint closed: %w", net.ErrClosed)
+
+// A failure is an error of a dial or a handshake.
+type failure struct {
+	doing string
+	kind  error // nil: unknown
+	cause error
+}
+
+func (f *failure) Error() string {
+	cause := strings.TrimPrefix(f.cause.Error(), prefix)
+	if f.kind == nil || errors.Is(f.cause, f.kind) { // the cause says as much, and more
+		return prefix + f.doing + ": " + cause
+	}
+	return prefix + f.doing + ": " + strings.TrimPrefix(f.kind.Error(), prefix) + ": " + cause
+}
+
+func (f *failure) Unwrap() []error {
+	if f.kind == nil {
+		return []error{f.cause}
+	}
+	return []error{f.kind, f.cause}
+}
+
+// A lostError says that a connection ended without a close code.
+type lostError struct {
+	why     string
+	timeout bool
+	cause   error // may be nil
+}
+
+func (e *lostError) Error() string   { return prefix + "connection lost: " + e.why }
+func (e *lostError) Unwrap() []error { return append([]error{net.ErrClosed}, e.causes()...) }
+func (e *lostError) Timeout() bool   { return e.timeout } // with Temporary: a net.Error
+func (e *lostError) Temporary() bool { return false }
+
+func (e *lostError) causes() []error {
+	if e.cause == nil {
+		return nil
+	}
+	return []error{e.cause}
+}
+
+// lost is why a connection has ended whose reader got an error.
+func lost(err error) *lostError {
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return &lostError{why: "the peer is gone", cause: err}
+	case remoteAlert(err) == alertCertificate:
+		return &lostError{why: "the peer does not accept this node's certificate", cause: err}
+	}
+	return &lostError{why: brief(err), cause: err}
+}
+
+// brief is an error's text without what package net puts before it.
+func brief(err error) string {
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op != "remote error" {
+		err = op.Err
+	}
+	return err.Error()
+}
+
+// A briefly is an error that prints as brief has it.
+type briefly struct{ error }
+
+func (e briefly) Error() string { return brief(e.error) }
+func (e briefly) Unwrap() error { return e.error }
+
+// What a peer's alerts are called by crypto/tls, which does not export their type.
+const (
+	alertCertificate = "tls: bad certificate"
+	alertALPN        = "tls: no application protocol"
+	alertVersion     = "tls: protocol version not supported"
+)
+
+// remoteAlert is the text of the alert that err is, if it is one of the peer's.
+func remoteAlert(err error) string {
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" {
+		return op.Err.Error()
+	}
+	return ""
+}
+
+// handshakeError names the error of a TLS handshake.
+func handshakeError(ctx context.Context, doing string, dialling bool, err error) error {
+	f := &failure{doing: doing, cause: err}
+	alert := remoteAlert(err)
+	text := err.Error()
+	garbage := tls.RecordHeaderError{}
+	switch {
+	case ctx.Err() != nil:
+		f.cause = ctx.Err()
+		if dialling && errors.Is(f.cause, context.DeadlineExceeded) {
+			f.kind = ErrUnreachable
+		}
+	case errors.Is(err, ErrWrongPeer), errors.Is(err, ErrIdentity), errors.Is(err, ErrALPN):
+	case errors.Is(err, net.ErrClosed):
+		f.cause = errEndpointClosed
+	case alert == alertCertificate && !dialling:
+		f.cause = fmt.Errorf("%w: the peer has dialled another NodeID than this node's (%w)", ErrWrongPeer, err)
+	case alert == alertALPN, alert == alertVersion, errors.As(err, &garbage),
+		strings.HasPrefix(text, "tls: client requested unsupported application protocols"),
+		strings.HasPrefix(text, "tls: client offered only unsupported versions"),
+		strings.HasPrefix(text, "tls: server selected unsupported protocol version"):
+		f.kind = ErrALPN
+	case strings.HasPrefix(text, "tls: client didn't provide a certificate"):
+		f.kind = ErrIdentity
+	case dialling && hungUp(err):
+		f.kind, f.cause = ErrRefused, fmt.Errorf("the peer has hung up: %w", briefly{err})
+	default:
+		f.cause = briefly{err}
+	}
+	return f
+}
+
+// hungUp says whether err is what Incoming.Refuse looks like from the other side.
+func hungUp(err error) bool {
+	const resetOnWindows = syscall.Errno(10054) // WSAECONNRESET, which is not ECONNRESET there
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
+		runtime.GOOS == "windows" && errors.Is(err, resetOnWindows)
+}
+
+// wrongPeer is a dialler's error.
+func wrongPeer(got irohub.NodeID) error { return fmt.Errorf("%w: %s", ErrWrongPeer, got) }
+
+// cut shortens s to n bytes at most, between characters.
+func cut(s string, n int) string {
+	if len(s) > n {
+		s = strings.ToValidUTF8(s[:n], "")
+	}
+	return s
+}

@@ -1,0 +1,109 @@
+package tlsnet
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"math/big"
+	"net"
+	"time"
+
+	"irohub"
+	"irohub/key"
+)
+
+// newConfig makes what both sides of a handshake have in common.
+func newConfig(secret key.Secret, alpn string) (*tls.Config, error) {
+	certificate, err := newCertificate(secret)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{
+		MinVersion:   tls.VersionTLS13,
+		MaxVersion:   tls.VersionTLS13,
+		NextProtos:   []string{alpn},
+		Certificates: []tls.Certificate{certificate},
+		ClientAuth:   tls.RequireAnyClientCert,
+		// Who the peer is, VerifyConnection finds out, by its key alone.
+		InsecureSkipVerify: true,
+		// A resumed session would take the peer's identity from the ticket.
+		SessionTicketsDisabled: true,
+		// Records of one network packet at the start help a browser; here they are
+		// many to begin with.
+		DynamicRecordSizingDisabled: true,
+	}, nil
+}
+
+// newCertificate makes the certificate of a key. Nobody looks at what it says besides; it
+// has no name and does not expire.
+func newCertificate(secret key.Secret) (tls.Certificate, error) {
+	seed := secret.Seed()
+	private := ed25519.NewKeyFromSeed(seed[:])
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		NotBefore:    time.Unix(0, 0),
+		NotAfter:     time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf(prefix+"certificate: %w", err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: private}, nil
+}
+
+// verify finds out who the peer is. crypto/tls has checked that it has the secret key of
+// the first certificate that it shows.
+func verify(state *tls.ConnectionState, alpn string) (id irohub.NodeID, err error) {
+	if state.Version != tls.VersionTLS13 {
+		return id, fmt.Errorf("%w: %s", ErrALPN, tls.VersionName(state.Version))
+	}
+	if state.NegotiatedProtocol != alpn {
+		return id, fmt.Errorf("%w: the ALPN is %q, not %q", ErrALPN, state.NegotiatedProtocol, alpn)
+	}
+	if n := len(state.PeerCertificates); n != 1 {
+		return id, fmt.Errorf("%w: it shows %d certificates, not one", ErrIdentity, n)
+	}
+	certificate := state.PeerCertificates[0]
+	public, ok := certificate.PublicKey.(ed25519.PublicKey)
+	if !ok || len(public) != len(id) {
+		return id, fmt.Errorf("%w: its certificate is of a key of the kind %s", ErrIdentity, certificate.PublicKeyAlgorithm)
+	}
+	return irohub.NodeID(public), nil
+}
+
+// handshake makes a connection of a socket, which it closes on failure. want is the NodeID
+// that was dialled; nil: the peer has dialled, and may be anybody.
+func (e *Endpoint) handshake(ctx context.Context, raw net.Conn, want *irohub.NodeID) (*conn, error) {
+	var remote irohub.NodeID
+	config := e.config.Clone()
+	config.VerifyConnection = func(state tls.ConnectionState) (err error) {
+		remote, err = verify(&state, e.alpn)
+		if err == nil && want != nil && remote != *want {
+			return wrongPeer(remote)
+		}
+		return err
+	}
+	s := newSocket(raw)
+	var t *tls.Conn
+	doing := "handshake"
+	if want != nil {
+		doing = "dial " + want.String()
+		t = tls.Client(s, config)
+	} else {
+		t = tls.Server(s, config)
+	}
+	if err := t.HandshakeContext(ctx); err != nil {
+		raw.Close()
+		return nil, handshakeError(ctx, doing, want != nil, err)
+	}
+	s.established = true
+	c := newConn(e, s, t, remote, want != nil)
+	if !e.adopt(c) {
+		raw.Close()
+		return nil, errEndpointClosed
+	}
+	return c, nil
+}

@@ -1,0 +1,176 @@
+package tlsnet
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+
+	"irohub"
+)
+
+// hostile is a peer that has shaken hands and then sends what the test has it send.
+func hostile(t *testing.T) (theirs *tls.Conn, ours irohub.Conn) {
+	t.Helper()
+	e := bindTest(t, Options{Addr: "127.0.0.1:0"})
+	theirs = tls.Client(dialTCP(t, e), testConfig(t))
+	shook := make(chan error, 1)
+	go func() { shook <- theirs.Handshake() }()
+	ours, err := handshake(testContext(t), e)
+	if err := errors.Join(err, <-shook); err != nil {
+		t.Fatal(err)
+	}
+	return theirs, ours
+}
+
+func record(k kind, body string) string {
+	h := newHeader(k, len(body))
+	return string(h[:]) + body
+}
+
+// full is window bytes of data.
+func full() string {
+	return strings.Repeat(record(kindData, strings.Repeat("x", maxData)), window/maxData)
+}
+
+func code(n uint64) string { return string(binary.BigEndian.AppendUint64(nil, n)) }
+
+func TestRecords_ProtocolErrors(t *testing.T) {
+	wrong := map[string]string{
+		"unknown kind":       record(kinds, ""),
+		"kind 255":           record(255, "abc"),
+		"empty data":         record(kindData, ""),
+		"data too long":      record(kindData, strings.Repeat("x", maxData+1)),
+		"short credit":       record(kindCredit, "abc"),
+		"long credit":        record(kindCredit, "abcde"),
+		"no credit":          record(kindCredit, "\x00\x00\x00\x00"),
+		"credit overflows":   strings.Repeat(record(kindCredit, "\x3f\xff\xff\xff"), 2),
+		"huge credit":        record(kindCredit, "\xff\xff\xff\xff"),
+		"fin with a body":    record(kindFin, "x"),
+		"two fins":           record(kindFin, "") + record(kindFin, ""),
+		"data after fin":     record(kindFin, "") + record(kindData, "x"),
+		"ack of nothing":     record(kindAck, ""),
+		"ack with a body":    record(kindAck, "x"),
+		"short abort":        record(kindAbort, "1234567"),
+		"long abort":         record(kindAbort, "123456789"),
+		"short close":        record(kindClose, "1234567"),
+		"close with a novel": record(kindClose, code(1)+strings.Repeat("x", maxReason+1)),
+		"alive with a body":  record(kindAlive, "x"),
+		"over the window":    full() + record(kindData, "x"),
+	}
+	for name, bytes := range wrong {
+		t.Run(name, func(t *testing.T) {
+			theirs, ours := hostile(t)
+			go io.WriteString(theirs, bytes)
+			wantCode(t, ours.Wait(testContext(t)), irohub.CodeProtocol)
+			// And they are told.
+			said, _ := io.ReadAll(theirs)
+			if want := record(kindClose, code(irohub.CodeProtocol)); len(said) < len(want) || !strings.Contains(string(said), code(irohub.CodeProtocol)) {
+				t.Errorf("they got %q, want a close with code 2", said)
+			}
+		})
+	}
+}
+
+func TestRecords_CloseReasonsArriveAsTheyAre(t *testing.T) {
+	for _, reason := range []string{"", "\x00\xff\xfe\n\x1b[2J", strings.Repeat("é", maxReason/2), record(kindClose, "12345678")} {
+		for _, n := range []uint64{0, 1, 1<<64 - 1} {
+			theirs, ours := hostile(t)
+			io.WriteString(theirs, record(kindClose, code(n)+reason))
+			if got := wantCode(t, ours.Wait(testContext(t)), n); got != reason {
+				t.Errorf("reason %q, want %q", got, reason)
+			}
+		}
+	}
+}
+
+func TestRecords_LongReasonIsCutBetweenCharacters(t *testing.T) {
+	dialled, accepted := pair(t)
+	dialled.Close(7, "x"+strings.Repeat("é", maxReason))
+	if got := wantCode(t, accepted.Wait(testContext(t)), 7); got != "x"+strings.Repeat("é", maxReason/2-1) {
+		t.Errorf("a reason of %d bytes: …%q", len(got), got[max(0, len(got)-4):])
+	}
+}
+
+func TestRecords_EndInsideOne(t *testing.T) {
+	for _, bytes := range []string{"", "\x00", record(kindData, "abcdef")[:7], record(kindClose, code(1))[:6], record(kindClose, code(1)+"why")[:13]} {
+		theirs, ours := hostile(t)
+		io.WriteString(theirs, bytes)
+		theirs.Close()
+		err := ours.Wait(testContext(t))
+		if _, ok := errors.AsType[*lostError](err); !ok {
+			t.Errorf("after %q: %v, want a lost connection", bytes, err)
+		}
+	}
+}
+
+// What has no purpose costs nothing: no answer, and nothing kept.
+func TestRecords_FloodsAreHarmless(t *testing.T) {
+	theirs, ours := hostile(t)
+	go func() {
+		for range 10_000 {
+			io.WriteString(theirs, record(kindAlive, "")+record(kindAbort, code(4)))
+		}
+		io.WriteString(theirs, record(kindClose, code(9)))
+	}()
+	wantCode(t, ours.Wait(testContext(t)), 9)
+}
+
+// A counter is a receiver that adds up what it gets.
+type counter struct{ bytes, records int }
+
+func (c *counter) data(r io.Reader, n int) error {
+	if n < 1 || n > maxData {
+		return fmt.Errorf("%d bytes of data", n)
+	}
+	_, err := io.CopyN(io.Discard, r, int64(n))
+	return c.add(n, unexpected(err))
+}
+func (c *counter) credit(int) error   { return c.add(4, nil) }
+func (c *counter) fin() error         { return c.add(0, nil) }
+func (c *counter) ack() error         { return c.add(0, nil) }
+func (c *counter) abort(uint64) error { return c.add(8, nil) }
+func (c *counter) closed(_ uint64, reason string) error {
+	if len(reason) > maxReason {
+		return fmt.Errorf("a reason of %d bytes", len(reason))
+	}
+	return c.add(8+len(reason), nil)
+}
+func (c *counter) add(n int, err error) error {
+	c.bytes += n
+	c.records++
+	return err
+}
+
+// FuzzRecords reads records from anything: it ends with one of three errors, and takes no
+// more than there is.
+func FuzzRecords(f *testing.F) {
+	for _, seed := range []string{
+		"", record(kindData, "abc"), record(kindData, ""), record(kindCredit, "abcd"), record(kindFin, "") + record(kindAck, ""),
+		record(kindAbort, code(4)), record(kindClose, code(1)+"why"), record(kindAlive, "") + record(kinds, ""),
+		record(kindClose, code(1)+strings.Repeat("x", 2000)), "\x00\x01\x00\x00abc", "\xff\xff\xff\xff",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, in []byte) {
+		var got counter
+		r := recordReader{r: bytes.NewReader(in)}
+		var err error
+		read := 0
+		for err == nil {
+			if err = r.next(&got); err == nil {
+				read++
+			}
+		}
+		if err != io.EOF && err != io.ErrUnexpectedEOF && !errors.Is(err, errRecord) {
+			t.Errorf("%v", err)
+		}
+		if got.bytes+4*got.records > len(in) && err == io.EOF {
+			t.Errorf("%d records with %d bytes from %d", got.records, got.bytes, len(in))
+		}
+	})
+}
