@@ -121,6 +121,16 @@ func (o *outbox[T]) waiting() (bytes, items int) {
 	return int(o.putBytes - o.doneBytes.Load()), int(o.putItems - o.doneItems.Load())
 }
 
+// isClosed says whether a channel that carries nothing is closed.
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
 // A link is one stream with its reader and its writer, the same in a hub and in a
 // spoke. It ends when its context does, whoever ends that: the writer then closes
 // the stream with the code that the context's cause has.

@@ -40,6 +40,26 @@ func fakeHub(t *testing.T, n *irohubtest.Network) (*irohubtest.Endpoint, chan *r
 	return ep, c
 }
 
+// dialFake dials a fakeHub, and answers the greeting.
+func dialFake(t *testing.T, opts irohub.SpokeOptions) (*irohub.Spoke, *irohubtest.Endpoint, *rawSpoke) {
+	t.Helper()
+	n := irohubtest.NewNetwork()
+	ep, hubs := fakeHub(t, n)
+	var s *irohub.Spoke
+	go func() {
+		var err error
+		if s, err = irohub.Dial(t.Context(), n.Endpoint(), ep.Addr(), opts); err != nil {
+			t.Error(err)
+		}
+	}()
+	h := <-hubs
+	f, _ := h.frame()
+	_, id := idOf(t, f)
+	h.send(`{"type":"__ack","id":"` + id + `"}`)
+	synctest.Wait()
+	return s, ep, h
+}
+
 // idOf reads the type and id of a frame.
 func idOf(t *testing.T, body string) (typ, id string) {
 	var e struct{ Type, ID string }
@@ -72,24 +92,10 @@ func TestSpoke_ComesBackFromAFailedWrite(t *testing.T) {
 // A request that was given up and made anew waits for its own answer.
 func TestSpoke_OldAnswerDoesNotSettleNewRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := irohubtest.NewNetwork()
-		ep, hubs := fakeHub(t, n)
-		var s *irohub.Spoke
-		go func() {
-			var err error
-			s, err = irohub.Dial(t.Context(), n.Endpoint(), ep.Addr(), irohub.SpokeOptions{NoReconnect: true})
-			if err != nil {
-				t.Error(err)
-			}
-		}()
-		h := <-hubs
-		f, _ := h.frame()
-		_, id := idOf(t, f)
-		h.send(`{"type":"__ack","id":"` + id + `"}`)
-		synctest.Wait()
+		s, ep, h := dialFake(t, irohub.SpokeOptions{NoReconnect: true})
 		ctx1, cancel1 := context.WithCancel(t.Context())
 		go s.Subscribe(ctx1, "a")
-		f, _ = h.frame()
+		f, _ := h.frame()
 		_, id1 := idOf(t, f)
 		cancel1()
 		synctest.Wait()
@@ -112,17 +118,7 @@ func TestSpoke_OldAnswerDoesNotSettleNewRequest(t *testing.T) {
 // Subscribe ends with its context, also while Close is at work.
 func TestSpoke_SubscribeEndsDuringClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := irohubtest.NewNetwork()
-		ep, hubs := fakeHub(t, n)
-		var s *irohub.Spoke
-		go func() {
-			s, _ = irohub.Dial(t.Context(), n.Endpoint(), ep.Addr(), irohub.SpokeOptions{NoReconnect: true})
-		}()
-		h := <-hubs
-		f, _ := h.frame()
-		_, id := idOf(t, f)
-		h.send(`{"type":"__ack","id":"` + id + `"}`)
-		synctest.Wait()
+		s, ep, h := dialFake(t, irohub.SpokeOptions{NoReconnect: true})
 		s.Publish(t.Context(), event("a", 1)) // not read: Close waits
 		synctest.Wait()
 		go s.Close()
@@ -147,15 +143,7 @@ func TestSpoke_SubscribeEndsDuringClose(t *testing.T) {
 // A connection that ends with code 0 before the hub has read all is a loss.
 func TestSpoke_CloseIsNotFooledByCodeZero(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := irohubtest.NewNetwork()
-		ep, hubs := fakeHub(t, n)
-		var s *irohub.Spoke
-		go func() { s, _ = irohub.Dial(t.Context(), n.Endpoint(), ep.Addr(), irohub.SpokeOptions{}) }()
-		h := <-hubs
-		f, _ := h.frame()
-		_, id := idOf(t, f)
-		h.send(`{"type":"__ack","id":"` + id + `"}`)
-		synctest.Wait()
+		s, ep, _ := dialFake(t, irohub.SpokeOptions{})
 		s.Publish(t.Context(), event("a", 1)) // never read
 		synctest.Wait()
 		done := make(chan error, 1)

@@ -217,10 +217,8 @@ func (h *Hub) Subscribe(ctx context.Context, topics ...string) (*Subscription, e
 
 // post sends to the router unless ctx ends or the hub closes first.
 func post[T any](ctx context.Context, in *inbox, to chan<- T, v T) error {
-	select {
-	case <-in.closing: // or select would choose by chance
+	if isClosed(in.closing) { // or select would choose by chance
 		return ErrHubClosed
-	default:
 	}
 	select {
 	case to <- v:

@@ -129,10 +129,8 @@ func (s *Spoke) Publish(ctx context.Context, ev Event) error {
 
 // write queues a frame behind those that were published before.
 func (s *Spoke) write(ctx context.Context, frame string) error {
-	select {
-	case <-s.inbox.closing: // or select would choose by chance
+	if isClosed(s.inbox.closing) { // or select would choose by chance
 		return s.inbox.ended()
-	default:
 	}
 	select {
 	case s.published <- frame:
@@ -222,7 +220,7 @@ func (s *Spoke) keep(ctx context.Context, l *link) {
 	for {
 		since := time.Now()
 		err := s.watch(l)
-		if s.inbox.isClosing() {
+		if isClosed(s.inbox.closing) {
 			return
 		}
 		final := s.opts.NoReconnect || turnedAway(err)

@@ -63,21 +63,10 @@ var errSpokeClosed = &CloseError{Reason: "spoke closed"}
 
 // ended is what a Spoke answers with from its Close on.
 func (in *spokeInbox) ended() error {
-	select {
-	case <-in.done:
+	if isClosed(in.done) {
 		return in.err
-	default:
-		return errSpokeClosed
 	}
-}
-
-func (in *spokeInbox) isClosing() bool {
-	select {
-	case <-in.closing:
-		return true
-	default:
-		return false
-	}
+	return errSpokeClosed
 }
 
 // arrivals are what a reader has made of the frames that it found waiting. It has two
@@ -129,15 +118,6 @@ type flushing struct {
 	reply  chan<- error
 	gone   <-chan struct{} // closed when nobody waits any more
 	behind uint64          // how much had been published
-}
-
-func (f *flushing) isGone() bool {
-	select {
-	case <-f.gone:
-		return true
-	default:
-		return false
-	}
 }
 
 // An interest is a topic that some Subscription has. One that waits for the hub's
@@ -251,7 +231,7 @@ func (r *spokeRouter) flushing(f flushing) {
 		f.reply <- errSpokeClosed
 		return
 	}
-	maps.DeleteFunc(r.flushes, func(_ string, f flushing) bool { return f.isGone() })
+	maps.DeleteFunc(r.flushes, func(_ string, f flushing) bool { return isClosed(f.gone) })
 	id := r.newID()
 	f.behind = r.count.Load()
 	r.flushes[id] = f
@@ -282,7 +262,7 @@ func (r *spokeRouter) answered(id string, refusal error) {
 		}
 	} else if f, ok := r.flushes[id]; ok {
 		delete(r.flushes, id)
-		if !f.isGone() { // else the next Flush is to hear of it
+		if !isClosed(f.gone) { // else the next Flush is to hear of it
 			f.reply <- cmp.Or(refusal, r.refusal)
 			r.refusal, r.flushed = nil, f.behind
 		}

@@ -277,14 +277,7 @@ func (s *Subscription) collect() bool {
 }
 
 // closed says whether Close ended the subscription.
-func (s *Subscription) closed() bool {
-	select {
-	case <-s.done:
-		return s.err == nil
-	default:
-		return false
-	}
-}
+func (s *Subscription) closed() bool { return isClosed(s.done) && s.err == nil }
 
 // end is the router's: it makes Events end.
 func (s *Subscription) end(err error) {
@@ -309,10 +302,8 @@ func (s *Subscription) Close() {
 // error that wraps [ErrForbidden] or [ErrTooMany] if the hub refused one of its
 // topics after a reconnect.
 func (s *Subscription) Err() error {
-	select {
-	case <-s.done:
+	if isClosed(s.done) {
 		return s.err
-	default:
-		return nil
 	}
+	return nil
 }
