@@ -33,6 +33,12 @@ func (b *batch[T]) recycle() {
 	}
 }
 
+// frames are encoded events, one behind the other. All who are to write them share them.
+type frames struct {
+	bytes []byte
+	count int
+}
+
 // An outbox is the bounded queue from a router to one receiver: a spoke's writer,
 // or a Subscription. The router gathers a round's items in next and puts them into
 // box, from which it first takes back what the receiver has not collected. So it
@@ -44,15 +50,15 @@ type outbox[T any] struct {
 	box chan *batch[T]
 
 	// Owned by the router.
-	limit    int64
-	next     *batch[T]
-	putBytes int64 // ever put
-	putItems int64
-	known    int64 // doneBytes when the router looked last
+	limit     int64
+	next      *batch[T]
+	putBytes  int64 // ever put
+	putEvents int64
+	known     int64 // doneBytes when the router looked last
 
 	// Written by the receiver: what it is done with, of all that was ever put.
-	doneBytes atomic.Int64
-	doneItems atomic.Int64
+	doneBytes  atomic.Int64
+	doneEvents atomic.Int64
 
 	pool *sync.Pool
 }
@@ -61,9 +67,9 @@ func newOutbox[T any](limit int, pool *sync.Pool) outbox[T] {
 	return outbox[T]{box: make(chan *batch[T], 1), limit: int64(limit), pool: pool}
 }
 
-// push adds an item to what the next flush will hand over, unless more than the
-// limit would be waiting then. An item by itself has no limit.
-func (o *outbox[T]) push(item T, size int) bool {
+// push adds an item, of so many events, to what the next flush will hand over, unless more
+// than the limit would be waiting then. An item by itself has no limit.
+func (o *outbox[T]) push(item T, size, events int) bool {
 	if o.putBytes-o.known+int64(size) > o.limit {
 		o.known = o.doneBytes.Load()
 		if waiting := o.putBytes - o.known; waiting > 0 && waiting+int64(size) > o.limit {
@@ -73,7 +79,7 @@ func (o *outbox[T]) push(item T, size int) bool {
 	b := o.open()
 	b.items = append(b.items, item)
 	o.putBytes += int64(size)
-	o.putItems++
+	o.putEvents += int64(events)
 	return true
 }
 
@@ -111,14 +117,14 @@ func (o *outbox[T]) finish(last *CloseError) {
 }
 
 // done is the receiver's: it has dealt with so much of what it got.
-func (o *outbox[T]) done(items, bytes int) {
-	o.doneItems.Add(int64(items))
+func (o *outbox[T]) done(events, bytes int) {
+	o.doneEvents.Add(int64(events))
 	o.doneBytes.Add(int64(bytes))
 }
 
 // waiting is the router's: what was put and is not done.
-func (o *outbox[T]) waiting() (bytes, items int) {
-	return int(o.putBytes - o.doneBytes.Load()), int(o.putItems - o.doneItems.Load())
+func (o *outbox[T]) waiting() (bytes, events int) {
+	return int(o.putBytes - o.doneBytes.Load()), int(o.putEvents - o.doneEvents.Load())
 }
 
 // isClosed says whether a channel that carries nothing is closed.
@@ -141,10 +147,10 @@ type link struct {
 	cancel    context.CancelCauseFunc
 	shut      func(*CloseError) // closes the stream, or its connection
 	timeout   time.Duration     // without progress in writing
-	published <-chan string     // frames from Spoke.Publish; nil in a hub
+	published <-chan []byte     // frames from Spoke.Publish; nil in a hub
 	ready     chan struct{}     // closed by a spoke's router once published may be written; nil in a hub
 
-	out outbox[string] // frames from the router
+	out outbox[frames] // from the router
 
 	ended atomic.Bool // the peer has closed its half, behind all that it had to say
 
@@ -156,7 +162,7 @@ func newLink(ctx context.Context, stream Stream, maxQueue int, timeout time.Dura
 	l := &link{
 		stream:  stream,
 		timeout: timeout,
-		out:     newOutbox[string](maxQueue, &frameBatches),
+		out:     newOutbox[frames](maxQueue, &frameBatches),
 		closed:  make(chan struct{}),
 	}
 	l.ctx, l.cancel = context.WithCancelCause(ctx)
@@ -222,7 +228,7 @@ func (l *link) writeLoop() error {
 		case b := <-l.out.box:
 			w.batch(b)
 		case frame := <-w.published:
-			w.frame(frame)
+			w.add(frames{frame, 1})
 		case <-ready:
 			w.published, ready = l.published, nil
 		case <-l.ctx.Done():
@@ -241,19 +247,20 @@ func (l *link) writeLoop() error {
 	return w.finish()
 }
 
-// A writer gathers frames in a buffer, which it holds only while it has some.
+// A writer gathers what there is to write, in a buffer if that is more than one piece.
 //
 // A write that fails does not end the link: what the peer sent before it closed is
 // there to be read, and the reader ends the link behind that. Until then the writer
 // drops what it gets.
 type writer struct {
 	*link
-	published <-chan string // the link's, once that is ready, and until a write fails
+	published <-chan []byte // the link's, once that is ready, and until a write fails
 	stalled   *time.Timer   // cuts the link off; runs while a write does
 	failed    error
 	lame      *time.Timer // ends the link where the reader does not; set with failed
-	buf       *[]byte
-	frames    int         // that end in buf
+	only      frames      // all that waits, while buf is nil
+	buf       *[]byte     // has it otherwise; held only then
+	events    int         // that wait
 	last      *CloseError // the batch's
 }
 
@@ -263,54 +270,73 @@ var writeBuffers = sync.Pool{New: func() any {
 }}
 
 // batch gathers a batch.
-func (w *writer) batch(b *batch[string]) {
-	for _, frame := range b.items {
-		w.frame(frame)
+func (w *writer) batch(b *batch[frames]) {
+	for _, f := range b.items {
+		w.add(f)
 	}
 	w.last = b.last
 	b.recycle()
 }
 
-// frame adds a frame to the buffer, which it writes as often as it is full.
-func (w *writer) frame(frame string) {
-	for {
-		if w.buf == nil {
-			w.buf = writeBuffers.Get().(*[]byte)
-		}
-		n := min(len(frame), writeSize-len(*w.buf))
-		*w.buf = append(*w.buf, frame[:n]...)
-		if frame = frame[n:]; frame == "" {
-			w.frames++
-			return
-		}
-		w.flush()
-	}
-}
-
 // others gathers what Publish has left besides.
 func (w *writer) others() {
 	for n := len(w.published); n > 0 && w.failed == nil; n-- {
-		w.frame(<-w.published)
+		w.add(frames{<-w.published, 1})
 	}
 }
 
-// flush writes the buffer and gives it back.
-func (w *writer) flush() {
-	if w.buf == nil {
+// waiting is all that is gathered.
+func (w *writer) waiting() []byte {
+	if w.buf != nil {
+		return *w.buf
+	}
+	return w.only.bytes
+}
+
+// add gathers frames; it writes the others before where they do not fit into one write.
+func (w *writer) add(f frames) {
+	if n := len(w.waiting()); n > 0 && n+len(f.bytes) > writeSize {
+		w.flush()
+	}
+	w.events += f.count
+	if len(w.waiting()) == 0 {
+		w.only = f
 		return
 	}
-	if w.failed == nil {
-		w.stalled.Reset(w.timeout)
-		_, err := w.stream.Write(w.ctx, *w.buf)
-		w.stalled.Stop()
-		if err != nil {
-			w.fail(err)
-		}
+	if w.buf == nil {
+		w.buf = writeBuffers.Get().(*[]byte)
+		*w.buf = append(*w.buf, w.only.bytes...)
 	}
-	w.out.done(w.frames, len(*w.buf))
-	*w.buf = (*w.buf)[:0]
-	writeBuffers.Put(w.buf)
-	w.buf, w.frames = nil, 0
+	*w.buf = append(*w.buf, f.bytes...)
+}
+
+// flush writes what waits.
+func (w *writer) flush() {
+	for rest := w.waiting(); len(rest) > 0; {
+		n := min(len(rest), writeSize)
+		w.write(rest[:n])
+		w.out.done(0, n)
+		rest = rest[n:]
+	}
+	w.out.done(w.events, 0)
+	w.only, w.events = frames{}, 0
+	if w.buf != nil {
+		*w.buf = (*w.buf)[:0]
+		writeBuffers.Put(w.buf)
+		w.buf = nil
+	}
+}
+
+func (w *writer) write(p []byte) {
+	if w.failed != nil {
+		return
+	}
+	w.stalled.Reset(w.timeout)
+	_, err := w.stream.Write(w.ctx, p)
+	w.stalled.Stop()
+	if err != nil {
+		w.fail(err)
+	}
 }
 
 // fail leaves the link to the reader, for a while.

@@ -22,10 +22,10 @@ func TestWriter_WritesWhatWasPublishedBeforeTheLast(t *testing.T) {
 	for range 100 {
 		stream := &sink{}
 		l := newLink(context.Background(), stream, 1<<20, time.Second)
-		published := make(chan string, 1)
+		published := make(chan []byte, 1)
 		l.published, l.ready = published, make(chan struct{})
 		close(l.ready)
-		published <- "event"
+		published <- []byte("event")
 		l.out.finish(&CloseError{})
 		l.writeLoop()
 		if stream.n == 0 {

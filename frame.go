@@ -1,6 +1,7 @@
 package irohub
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
@@ -24,7 +25,8 @@ type Event struct {
 	From NodeID `json:"from,omitzero"`
 
 	// Payload is any JSON text; nil: none. Listeners of one process share the
-	// bytes of a delivered one: they must not be changed.
+	// bytes of a delivered one: they must not be changed. Small ones lie side by
+	// side in pieces of memory of 4 KiB: who keeps a few of many should clone them.
 	Payload json.RawMessage `json:"payload,omitempty"`
 }
 
@@ -82,57 +84,76 @@ func validTopic(topic string) error {
 	return nil
 }
 
-// A message is an event on its way through a hub. Topic and frame are one string:
-// one allocation, and nobody can change what all subscribers share.
+// A message is an event on its way through a hub.
 type message struct {
-	text    string // the topic, then the frame
-	topic   int    // the topic's length
-	typ     int    // the type's length in it
-	payload int    // where in text the payload begins, up to the last byte but one; 0: none
+	topic   topicName
+	frame   []byte // nobody changes it
+	payload int    // where in frame the payload begins, up to the last byte but one; 0: none
 	from    NodeID
 	sender  *subscriber // does not get its own event back; nil: the hub
 	forward bool        // goes to spokes, not to listeners alone
 }
 
-// newMessage encodes an event. buf holds its topic, of which the first typ bytes are
-// the type; it is returned for another use.
-func newMessage(buf []byte, typ int, payload []byte, from NodeID) (message, []byte) {
-	m := message{topic: len(buf), typ: typ, from: from}
-	var id []byte
-	if m.topic > typ {
-		id = buf[typ+1:]
+// A topicName is a topic, and how much of it is the type.
+type topicName struct {
+	text string
+	typ  int
+}
+
+func (t topicName) split() (typ, id string) {
+	if len(t.text) == t.typ {
+		return t.text, ""
 	}
-	buf = appendFrame(buf, buf[:typ], id, payload, from)
+	return t.text[:t.typ], t.text[t.typ+1:]
+}
+
+// newMessage encodes an event, in buf, which it returns for another use.
+func newMessage(buf []byte, topic topicName, payload []byte, from NodeID) (message, []byte) {
+	typ, id := topic.split()
+	buf = appendFrame(buf[:0], typ, id, payload, from)
+	m := message{topic: topic, frame: bytes.Clone(buf), from: from}
 	if len(payload) > 0 {
 		m.payload = len(buf) - 1 - len(payload)
 	}
-	m.text = string(buf)
 	return m, buf
 }
 
-// appendTopic appends the topic of a type and an id.
-func appendTopic[S string | []byte](buf []byte, typ, id S) []byte {
-	buf = append(buf, typ...)
-	if len(id) > 0 {
-		buf = append(buf, ':')
-		buf = append(buf, id...)
-	}
-	return buf
-}
-
-func (m *message) name() string  { return m.text[:m.topic] }
-func (m *message) frame() string { return m.text[m.topic:] }
-
-// event is the message as listeners get it.
+// event is the message as listeners get it. Its payload is the frame's where that is not
+// for others too, whom a listener that changes it could harm.
 func (m *message) event() Event {
-	ev := Event{Type: m.text[:m.typ], From: m.from}
-	if m.topic > m.typ {
-		ev.ID = m.text[m.typ+1 : m.topic]
-	}
+	ev := Event{From: m.from}
+	ev.Type, ev.ID = m.topic.split()
 	if m.payload > 0 {
-		ev.Payload = json.RawMessage(m.text[m.payload : len(m.text)-1])
+		ev.Payload = m.frame[m.payload : len(m.frame)-1 : len(m.frame)-1]
+		if m.forward {
+			ev.Payload = bytes.Clone(ev.Payload)
+		}
 	}
 	return ev
+}
+
+// A namer makes topics of what comes. As events tend to come in rows of one topic, it
+// remembers the last.
+type namer struct {
+	last topicName
+	buf  []byte
+}
+
+func (n *namer) name(typ, id []byte) topicName {
+	if lastType, lastID := n.last.split(); lastType == string(typ) && lastID == string(id) {
+		return n.last
+	}
+	n.buf = append(n.buf[:0], typ...)
+	if len(id) > 0 {
+		n.buf = append(append(n.buf, ':'), id...)
+	}
+	name := topicName{string(n.buf), len(typ)}
+	if len(n.buf) > maxTopic { // invalid, and perhaps large
+		n.buf = nil
+	} else {
+		n.last = name
+	}
+	return name
 }
 
 // encode checks an event that this process publishes and makes a message of it,
@@ -141,22 +162,20 @@ func (e *Event) encode(limit int) (message, error) {
 	switch {
 	case e.Type == "":
 		return message{}, fmt.Errorf("%w event: no type", ErrInvalid)
-	case len(e.Type)+len(e.ID) > maxTopic:
-		return message{}, validTopic(e.Topic())
 	case len(e.Payload) > limit:
 		return message{}, fmt.Errorf("%w event %q: a payload of %d bytes, the limit is %d with the rest of the frame", ErrInvalid, e.Topic(), len(e.Payload), limit)
 	case e.Payload != nil && !validPayload(e.Payload):
 		return message{}, fmt.Errorf("%w payload of %q: not JSON of at most %d levels in UTF-8", ErrInvalid, e.Topic(), maxDepth-1)
 	}
-	buf := encodeBuffers.Get().(*[]byte)
-	defer encodeBuffers.Put(buf)
-	*buf = appendTopic((*buf)[:0], e.Type, e.ID)
-	var m message
-	m, *buf = newMessage(*buf, len(e.Type), e.Payload, NodeID{})
-	if err := validTopic(m.name()); err != nil {
+	topic := topicName{e.Topic(), len(e.Type)}
+	if err := validTopic(topic.text); err != nil {
 		return message{}, err
 	}
-	if size := len(m.frame()) - headerSize; size > limit {
+	buf := encodeBuffers.Get().(*[]byte)
+	defer encodeBuffers.Put(buf)
+	var m message
+	m, *buf = newMessage(*buf, topic, e.Payload, NodeID{})
+	if size := len(m.frame) - headerSize; size > limit {
 		return message{}, fmt.Errorf("%w event %q: a frame of %d bytes, the limit is %d", ErrInvalid, e.Topic(), size, limit)
 	}
 	return m, nil
@@ -172,7 +191,7 @@ func validPayload(payload []byte) bool {
 
 // appendFrame encodes one envelope with its length before it. The payload's bytes
 // stay as they are.
-func appendFrame(buf, typ, id, payload []byte, from NodeID) []byte {
+func appendFrame(buf []byte, typ, id string, payload []byte, from NodeID) []byte {
 	start := len(buf)
 	buf = append(buf, 0, 0, 0, 0)
 	buf = append(buf, `{"type":`...)
@@ -199,23 +218,24 @@ func appendFrame(buf, typ, id, payload []byte, from NodeID) []byte {
 }
 
 // appendQuoted appends s as a JSON string. s is valid UTF-8.
-func appendQuoted(buf, s []byte) []byte {
+func appendQuoted(buf []byte, s string) []byte {
 	const digits = "0123456789abcdef"
 	buf = append(buf, '"')
-	for {
-		n := plainPrefix(s)
-		buf = append(buf, s[:n]...)
-		if n == len(s) {
-			return append(buf, '"')
+	first := 0
+	for i := range len(s) {
+		c := s[i]
+		if c >= ' ' && c != '"' && c != '\\' {
+			continue
 		}
-		switch c := s[n]; c {
-		case '"', '\\':
+		buf = append(buf, s[first:i]...)
+		first = i + 1
+		if c >= ' ' {
 			buf = append(buf, '\\', c)
-		default:
+		} else {
 			buf = append(buf, '\\', 'u', '0', '0', digits[c>>4], digits[c&15])
 		}
-		s = s[n+1:]
 	}
+	return append(append(buf, s[first:]...), '"')
 }
 
 // An envelope is a frame's content as the reader sees it. Its slices lie in the
@@ -288,32 +308,43 @@ func (e *envelope) isControl() bool {
 	return len(e.typ) >= 2 && e.typ[0] == '_' && e.typ[1] == '_'
 }
 
-// event makes an Event of what a hub sent, and its topic. They keep nothing of the
-// frame.
-func (e *envelope) event() (ev Event, topic string, err error) {
-	if len(e.id) == 0 {
-		topic = string(e.typ)
-		ev.Type = topic
-	} else {
-		topic = string(e.typ) + ":" + string(e.id)
-		ev.Type, ev.ID = topic[:len(e.typ)], topic[len(e.typ)+1:]
-	}
+// event makes an Event of what a hub sent. It keeps nothing of the frame.
+func (e *envelope) event(topic topicName, memory *arena) (ev Event, err error) {
+	ev.Type, ev.ID = topic.split()
 	if e.from != nil {
 		if e.from[0] != '"' {
-			return ev, topic, errFrom
+			return ev, errFrom
 		}
 		digits, _ := unquote(e.from)
 		if len(digits) != hex.EncodedLen(len(ev.From)) {
-			return ev, topic, errFrom
+			return ev, errFrom
 		}
 		if _, err := hex.Decode(ev.From[:], digits); err != nil {
-			return ev, topic, errFrom
+			return ev, errFrom
 		}
 	}
 	if e.payload != nil {
-		ev.Payload = append(json.RawMessage(nil), e.payload...)
+		ev.Payload = memory.clone(e.payload)
 	}
-	return ev, topic, nil
+	return ev, nil
+}
+
+// An arena is memory that small payloads share, so that not each is allocated by itself.
+type arena struct{ free []byte }
+
+const arenaSize = 4 << 10
+
+func (a *arena) clone(p []byte) []byte {
+	if len(p) > arenaSize/4 {
+		return bytes.Clone(p)
+	}
+	if len(p) > len(a.free) {
+		a.free = make([]byte, arenaSize)
+	}
+	n := copy(a.free, p)
+	mine := a.free[:n:n]
+	a.free = a.free[n:]
+	return mine
 }
 
 // The types of control events.
@@ -373,29 +404,29 @@ func controlTopics(payload []byte) (topics []string, ok bool, err error) {
 }
 
 // ackFrame answers a control event that succeeded.
-func ackFrame(id string) string {
-	return string(appendFrame(nil, []byte(typeAck), []byte(id), nil, NodeID{}))
+func ackFrame(id string) []byte {
+	return appendFrame(nil, typeAck, id, nil, NodeID{})
 }
 
 // errorFrame answers a control event that was refused.
-func errorFrame(id, code, topic, text string) string {
+func errorFrame(id, code, topic, text string) []byte {
 	payload := append([]byte(`{"code":`), '"')
 	payload = append(append(payload, code...), `","topic":`...)
-	payload = appendQuoted(payload, []byte(strings.ToValidUTF8(topic, "\uFFFD")))
+	payload = appendQuoted(payload, strings.ToValidUTF8(topic, "\uFFFD"))
 	payload = append(payload, `,"message":`...)
-	payload = appendQuoted(payload, []byte(strings.ToValidUTF8(text, "\uFFFD")))
+	payload = appendQuoted(payload, strings.ToValidUTF8(text, "\uFFFD"))
 	payload = append(payload, '}')
-	return string(appendFrame(nil, []byte(typeError), []byte(id), payload, NodeID{}))
+	return appendFrame(nil, typeError, id, payload, NodeID{})
 }
 
 // subscribeFrame is what a spoke sends to add or remove one topic, or none.
-func subscribeFrame(typ, id, topic string) string {
+func subscribeFrame(typ, id, topic string) []byte {
 	payload := []byte(`{"topics":[`)
 	if topic != "" {
-		payload = appendQuoted(payload, []byte(topic))
+		payload = appendQuoted(payload, topic)
 	}
 	payload = append(payload, "]}"...)
-	return string(appendFrame(nil, []byte(typ), []byte(id), payload, NodeID{}))
+	return appendFrame(nil, typ, id, payload, NodeID{})
 }
 
 const (

@@ -155,7 +155,7 @@ func FuzzEnvelope(f *testing.F) {
 			t.Errorf("a hub could not publish the payload %q", payload)
 		}
 		if env.from == nil {
-			if ev, topic, err := env.event(); err != nil || ev.Topic() != topic || ev.Type != typ || ev.ID != id {
+			if ev, topic, err := eventOf(&env); err != nil || ev.Topic() != topic || ev.Type != typ || ev.ID != id {
 				t.Errorf("event %+v with topic %q, %v", ev, topic, err)
 			}
 		}
@@ -367,28 +367,27 @@ func FuzzRoundTrip(f *testing.F) {
 		if ev.Payload != nil {
 			ev.Payload = bytes.TrimSpace(ev.Payload) // the spaces around it are the envelope's
 		}
-		env := wantFrame(t, m.frame())
+		env := wantFrame(t, m.frame)
 		if env.isControl() || env.from != nil {
-			t.Fatalf("the frame is %q", m.frame())
+			t.Fatalf("the frame is %q", m.frame)
 		}
-		buf := appendTopic([]byte(nil), env.typ, env.id)
-		forwarded, _ := newMessage(buf, len(env.typ), env.payload, ev.From)
+		forwarded, _ := newMessage(nil, new(namer).name(env.typ, env.id), env.payload, ev.From)
 		if got := forwarded.event(); !reflect.DeepEqual(got, ev) {
 			t.Fatalf("the hub's listener gets %+v, want %+v", got, ev)
 		}
-		if forwarded.name() != ev.Topic() {
-			t.Fatalf("the topic is %q, want %q", forwarded.name(), ev.Topic())
+		if forwarded.topic.text != ev.Topic() {
+			t.Fatalf("the topic is %q, want %q", forwarded.topic.text, ev.Topic())
 		}
 
-		env = wantFrame(t, forwarded.frame())
-		got, topic, err := env.event()
+		env = wantFrame(t, forwarded.frame)
+		got, topic, err := eventOf(&env)
 		if err != nil || topic != ev.Topic() || !reflect.DeepEqual(got, ev) {
 			t.Fatalf("the spoke's listener gets %+v by %q, %v; want %+v", got, topic, err, ev)
 		}
 
 		// What encoding/json makes of the frame is the same event.
 		var std Event
-		if err := json.Unmarshal([]byte(forwarded.frame()[headerSize:]), &std); err != nil {
+		if err := json.Unmarshal(forwarded.frame[headerSize:], &std); err != nil {
 			t.Fatal(err)
 		}
 		if !reflect.DeepEqual(std, ev) {

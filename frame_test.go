@@ -276,7 +276,7 @@ func TestEnvelope_Event(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			ev, topic, err := env.event()
+			ev, topic, err := eventOf(&env)
 			if !tc.ok {
 				wantProtocolError(t, err, "from is not a NodeID")
 				return
@@ -363,7 +363,7 @@ func TestAppendFrame(t *testing.T) {
 		{"UTF-8 as it is", "тип", "😀<&>", `"é"`, NodeID{}, `{"type":"тип","id":"😀<&>","payload":"é"}`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			got := appendFrame([]byte("before"), []byte(tc.typ), []byte(tc.id), []byte(tc.payload), tc.from)
+			got := appendFrame([]byte("before"), tc.typ, tc.id, []byte(tc.payload), tc.from)
 			header := binary.BigEndian.AppendUint32([]byte("before"), uint32(len(tc.want)))
 			if want := string(header) + tc.want; string(got) != want {
 				t.Errorf("got  %q\nwant %q", got, want)
@@ -374,7 +374,7 @@ func TestAppendFrame(t *testing.T) {
 
 // The bytes that docs/protocol.md shows.
 func TestAppendFrame_Bytes(t *testing.T) {
-	got := fmt.Sprintf("% x", appendFrame(nil, []byte("a"), nil, []byte("1"), NodeID{}))
+	got := fmt.Sprintf("% x", appendFrame(nil, "a", "", []byte("1"), NodeID{}))
 	const want = "00 00 00 18 7b 22 74 79 70 65 22 3a 22 61 22 2c 22 70 61 79 6c 6f 61 64 22 3a 31 7d"
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
@@ -397,33 +397,39 @@ func TestMessage(t *testing.T) {
 		if tc.payload != "" {
 			want.Payload = json.RawMessage(tc.payload)
 		}
-		buf := appendTopic([]byte(nil), []byte(tc.typ), []byte(tc.id))
-		m, buf := newMessage(buf, len(tc.typ), []byte(tc.payload), tc.from)
+		topic := new(namer).name([]byte(tc.typ), []byte(tc.id))
+		m, buf := newMessage(nil, topic, []byte(tc.payload), tc.from)
 		for i := range buf {
 			buf[i] = '?' // the buffer is used again
 		}
-		if m.name() != want.Topic() {
-			t.Errorf("name %q, want %q", m.name(), want.Topic())
+		if m.topic.text != want.Topic() {
+			t.Errorf("topic %q, want %q", m.topic.text, want.Topic())
 		}
-		if frame := string(appendFrame(nil, []byte(tc.typ), []byte(tc.id), []byte(tc.payload), tc.from)); m.frame() != frame {
-			t.Errorf("frame %q, want %q", m.frame(), frame)
+		if frame := string(appendFrame(nil, tc.typ, tc.id, []byte(tc.payload), tc.from)); string(m.frame) != frame {
+			t.Errorf("frame %q, want %q", m.frame, frame)
 		}
-		if got := m.event(); !reflect.DeepEqual(got, want) {
-			t.Errorf("event %+v, want %+v", got, want)
+		for _, m.forward = range []bool{false, true} {
+			got := m.event()
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("event %+v, want %+v", got, want)
+			}
+			if n := len(got.Payload); n > 0 && m.forward && &got.Payload[0] == &m.frame[m.payload] {
+				t.Error("a listener could change what is forwarded")
+			}
 		}
 		// Frames are written as they are: a longer one has the parts that
 		// the queue of a listener counts.
-		if size := want.size(); size < len(m.frame()) && !strings.ContainsAny(tc.typ+tc.id, `"\`) {
-			t.Errorf("size %d is less than the frame's %d bytes", size, len(m.frame()))
+		if size := want.size(); size < len(m.frame) && !strings.ContainsAny(tc.typ+tc.id, `"\`) {
+			t.Errorf("size %d is less than the frame's %d bytes", size, len(m.frame))
 		}
 	}
 	full := Event{Type: "t", ID: "i", From: someNode, Payload: json.RawMessage("1")}
-	m, _ := newMessage([]byte("t:i"), 1, full.Payload, someNode)
-	if full.size() != len(m.frame()) {
-		t.Errorf("an event with all members counts %d, its frame has %d bytes", full.size(), len(m.frame()))
+	m, _ := newMessage(nil, topicName{"t:i", 1}, full.Payload, someNode)
+	if full.size() != len(m.frame) {
+		t.Errorf("an event with all members counts %d, its frame has %d bytes", full.size(), len(m.frame))
 	}
-	plain, _ := newMessage([]byte("t:i"), 1, full.Payload, NodeID{})
-	if got := len(m.frame()) - len(plain.frame()); got != fromOverhead {
+	plain, _ := newMessage(nil, topicName{"t:i", 1}, full.Payload, NodeID{})
+	if got := len(m.frame) - len(plain.frame); got != fromOverhead {
 		t.Errorf("from adds %d bytes, fromOverhead is %d", got, fromOverhead)
 	}
 }
@@ -459,7 +465,7 @@ func TestEvent_JSON(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s is no envelope: %v", text, err)
 		}
-		if ev, _, err := env.event(); err != nil || !reflect.DeepEqual(ev, tc.ev) {
+		if ev, _, err := eventOf(&env); err != nil || !reflect.DeepEqual(ev, tc.ev) {
 			t.Errorf("as an envelope: %+v, %v, want %+v", ev, err, tc.ev)
 		}
 	}
@@ -511,8 +517,8 @@ func TestEvent_Encode(t *testing.T) {
 			if got := m.event(); !reflect.DeepEqual(got, want) {
 				t.Errorf("got %+v, want %+v", got, want)
 			}
-			if env, err := parseEnvelope([]byte(m.frame()[headerSize:])); err != nil || len(env.from) != 0 {
-				t.Errorf("the frame is %q: %v", m.frame(), err)
+			if env, err := parseEnvelope(m.frame[headerSize:]); err != nil || len(env.from) != 0 {
+				t.Errorf("the frame is %q: %v", m.frame, err)
 			}
 		})
 	}
@@ -527,7 +533,7 @@ func TestEvent_EncodeLimit(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		size := len(m.frame()) - headerSize
+		size := len(m.frame) - headerSize
 		if _, err := ev.encode(size); err != nil {
 			t.Errorf("a frame of just the limit: %v", err)
 		}
@@ -573,12 +579,19 @@ func TestControlFrames(t *testing.T) {
 	}
 }
 
-func wantFrame(t *testing.T, frame string) envelope {
+// eventOf is the event as a spoke's reader makes it, and its topic.
+func eventOf(env *envelope) (Event, string, error) {
+	topic := new(namer).name(env.typ, env.id)
+	ev, err := env.event(topic, new(arena))
+	return ev, topic.text, err
+}
+
+func wantFrame(t *testing.T, frame []byte) envelope {
 	t.Helper()
-	if len(frame) < headerSize || int(binary.BigEndian.Uint32([]byte(frame))) != len(frame)-headerSize {
+	if len(frame) < headerSize || int(binary.BigEndian.Uint32(frame)) != len(frame)-headerSize {
 		t.Fatalf("%q does not begin with its length", frame)
 	}
-	env, err := parseEnvelope([]byte(frame[headerSize:]))
+	env, err := parseEnvelope(frame[headerSize:])
 	if err != nil {
 		t.Fatalf("%q: %v", frame, err)
 	}
@@ -912,9 +925,14 @@ func TestAllocs(t *testing.T) {
 	})
 	t.Run("message", func(t *testing.T) {
 		typ, id := []byte("message.sent"), []byte("conv-123")
+		var topics namer
 		var buf []byte
 		wantAllocs(t, 1, func() {
-			_, buf = newMessage(appendTopic(buf[:0], typ, id), len(typ), payload, someNode)
+			_, buf = newMessage(buf, topics.name(typ, id), payload, someNode)
+		})
+		wantAllocs(t, 2, func() {
+			id[0]++
+			_, buf = newMessage(buf, topics.name(typ, id), payload, someNode)
 		})
 	})
 	t.Run("event", func(t *testing.T) {
@@ -922,10 +940,18 @@ func TestAllocs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		wantAllocs(t, 2, func() {
-			if _, _, err := env.event(); err != nil {
+		var topics namer
+		var memory arena
+		event := func() {
+			if _, err := env.event(topics.name(env.typ, env.id), &memory); err != nil {
 				t.Fatal(err)
 			}
+		}
+		wantAllocs(t, 0, event)
+		env.payload = bytes.Repeat([]byte("1"), arenaSize)
+		wantAllocs(t, 2, func() {
+			env.id[0] = 'a' + (env.id[0]+1)%26
+			event()
 		})
 	})
 	t.Run("topic", func(t *testing.T) {

@@ -146,7 +146,7 @@ func NewHub(endpoint Endpoint, opts HubOptions) *Hub {
 	}
 	// The router's goroutine: ended by Close, Shutdown or Serve, which wait for
 	// its done.
-	go newRouter(h.inbox, h.opts).run()
+	go newRouter(h.inbox, h.opts).loop()
 	return h
 }
 

@@ -168,13 +168,13 @@ func TestUnquote(t *testing.T) {
 
 func TestAppendQuoted(t *testing.T) {
 	for _, s := range []string{"", "plain", `"`, `\`, "a\"b\\c", "\x00\x01\x1f", "\n\t", "\x7f", "é😀", "<&>", "1234567\"", "12345678\"9", strings.Repeat(`\"`, 20)} {
-		quoted := appendQuoted([]byte("before"), []byte(s))
+		quoted := appendQuoted([]byte("before"), s)
 		var back string
 		if err := json.Unmarshal(quoted[len("before"):], &back); err != nil || back != s {
 			t.Errorf("appendQuoted(%q) is %s, which is %q, %v", s, quoted, back, err)
 		}
 	}
-	if got := string(appendQuoted(nil, []byte("a\x1fé\"\\<"))); got != `"a\u001fé\"\\<"` {
+	if got := string(appendQuoted(nil, "a\x1fé\"\\<")); got != `"a\u001fé\"\\<"` {
 		t.Errorf("got %s", got)
 	}
 }

@@ -33,7 +33,8 @@ type member struct {
 	silent *time.Timer // ends the stream unless a whole frame comes
 	joined bool
 	ops    *inbound // being filled
-	buf    []byte   // to encode in
+	topics namer
+	buf    []byte // to encode in
 }
 
 // maxOps is how many frames a reader hands to the router at once: enough for the
@@ -175,26 +176,25 @@ func (m *member) flush() error {
 // event makes an op of an event that the spoke publishes.
 func (m *member) event(env *envelope) op {
 	opts := &m.hub.opts
+	topic := m.topics.name(env.typ, env.id)
+	if err := validTopic(topic.text); err != nil {
+		return refuse("", refusedTopic, topic.text, err)
+	}
+	if err := m.allow("AllowPublish", opts.AllowPublish, topic.text); err != nil {
+		return refuse("", refusedForbidden, topic.text, err)
+	}
 	var msg message
-	m.buf = appendTopic(m.buf[:0], env.typ, env.id)
-	msg, m.buf = newMessage(m.buf, len(env.typ), env.payload, m.id)
+	msg, m.buf = newMessage(m.buf, topic, env.payload, m.id)
 	if cap(m.buf) > maxBuffer {
 		m.buf = nil // a large event is rare, and many idle spokes are not
 	}
-	msg.sender = &m.subscriber
-	topic := msg.name()
-	if err := validTopic(topic); err != nil {
-		return refuse("", refusedTopic, topic, err)
-	}
-	if err := m.allow("AllowPublish", opts.AllowPublish, topic); err != nil {
-		return refuse("", refusedForbidden, topic, err)
-	}
-	if size := len(msg.frame()) - headerSize; size > opts.MaxFrame {
+	if size := len(msg.frame) - headerSize; size > opts.MaxFrame {
 		// A spoke with the same limit could not take it.
-		return refuse("", refusedPayload, topic, fmt.Errorf("with its from, the frame has %d bytes, the limit is %d", size, opts.MaxFrame))
+		return refuse("", refusedPayload, topic.text, fmt.Errorf("with its from, the frame has %d bytes, the limit is %d", size, opts.MaxFrame))
 	}
+	msg.sender = &m.subscriber
 	if opts.Forward != nil {
-		m.call("Forward", func() { msg.forward = opts.Forward(m.id, topic) })
+		m.call("Forward", func() { msg.forward = opts.Forward(m.id, topic.text) })
 	}
 	return op{kind: opPublish, event: msg}
 }

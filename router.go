@@ -39,6 +39,9 @@ type router struct {
 	opts HubOptions
 
 	fanout
+	run       []message // of one topic and sender, one behind the other, not spread yet
+	events    []Event   // of the run that is being spread, for listeners
+	bytes     int       // of the events since the last flush
 	members   map[*member]struct{}
 	byNode    map[NodeID][]*member // the oldest first
 	listeners map[*Subscription]struct{}
@@ -69,7 +72,7 @@ type op struct {
 	event  message  // opPublish
 	topics []string // opSubscribe, opUnsubscribe
 	id     string   // of the answer to these; empty: none but to a refusal
-	reply  string   // opRefuse: the frame
+	reply  []byte   // opRefuse: the frame
 }
 
 type opKind uint8
@@ -124,7 +127,7 @@ func newRouter(in *inbox, opts HubOptions) *router {
 	}
 }
 
-func (r *router) run() {
+func (r *router) loop() {
 	for !r.quitting && (!r.draining || len(r.members) > 0) {
 		select {
 		case m := <-r.publish:
@@ -162,53 +165,97 @@ func (r *router) run() {
 	close(r.done)
 }
 
-// route gives one event to all who are to have it.
+// route adds an event to the run in hand, or begins another.
 func (r *router) route(m *message) {
 	if m.sender == nil {
 		r.counts.Published++
 	} else {
 		r.counts.Received++
 	}
+	if r.bytes > 0 && r.bytes+len(m.frame) > min(roundBytes, r.opts.MaxQueue/4) {
+		r.flush()
+	}
+	if len(r.run) > 0 && !r.run[0].goesWith(m) {
+		r.spread()
+	}
+	r.run = append(r.run, *m)
+	r.bytes += len(m.frame)
+}
+
+// goesWith says whether whoever gets one of two events gets the other too.
+func (m *message) goesWith(next *message) bool {
+	return m.topic.text == next.topic.text && m.sender == next.sender && m.forward == next.forward
+}
+
+// spread gives the run to all who are to have it: to spokes in one piece. It comes before
+// everything that could change who they are.
+func (r *router) spread() {
+	if len(r.run) == 0 {
+		return
+	}
+	run := r.run
+	r.run = r.run[:0]
+	first := &run[0]
 	r.event++
-	var ev Event // for listeners; made when there is one
-	for _, subs := range r.table.match(m.name()) {
+	var encoded frames // made when there is somebody for it, as are events
+	for _, subs := range r.table.match(first.topic.text) {
 		for _, sub := range subs {
-			var ok bool
-			switch {
-			case sub.seen == r.event || sub == m.sender:
-				continue
-			case sub.spoke != nil && m.forward:
-				ok = r.give(sub, m.frame())
-			case sub.listener != nil && m.sender != nil:
-				if ev.Type == "" {
-					ev = m.event()
-				}
-				ok = r.tell(sub, ev)
-			default:
+			if sub.seen == r.event || sub == first.sender {
 				continue
 			}
 			sub.seen = r.event
-			if ok {
-				r.counts.Delivered++
+			switch {
+			case sub.spoke != nil && first.forward:
+				if encoded.count == 0 {
+					encoded = join(run)
+				}
+				if r.give(sub, encoded) {
+					r.counts.Delivered += uint64(encoded.count)
+				}
+			case sub.listener != nil && first.sender != nil:
+				if len(r.events) == 0 {
+					for i := range run {
+						r.events = append(r.events, run[i].event())
+					}
+				}
+				r.counts.Delivered += uint64(r.tell(sub, r.events))
 			}
 		}
 	}
+	clear(run) // or it would keep what it carried alive
+	clear(r.events)
+	r.events = r.events[:0]
 	r.cutOff()
-	r.gathered++
-	r.bytes += len(m.frame())
-	r.endRound()
-}
-
-// endRound flushes where so much has been gathered that the first of it should not wait
-// for the rest, nor the rest be counted against those who had no chance to take the first.
-func (r *router) endRound() {
-	if r.gathered >= roundSize || r.bytes >= min(roundBytes, r.opts.MaxQueue/4) {
+	if r.gathered >= roundSize {
 		r.flush()
 	}
 }
 
-// cutOff ends those whom the event in hand brought over their limit. It waits until
-// the event has gone round, since it changes the lists that route walks over.
+// join makes one piece of the frames of a run.
+func join(run []message) frames {
+	if len(run) == 1 {
+		return frames{run[0].frame, 1}
+	}
+	size := 0
+	for i := range run {
+		size += len(run[i].frame)
+	}
+	all := make([]byte, 0, size)
+	for i := range run {
+		all = append(all, run[i].frame...)
+	}
+	return frames{all, len(run)}
+}
+
+// flush ends the round.
+func (r *router) flush() {
+	r.spread()
+	r.fanout.flush()
+	r.bytes = 0
+}
+
+// cutOff ends those whom the run in hand brought over their limit. It waits until
+// that has gone round, since it changes the lists that spread walks over.
 func (r *router) cutOff() {
 	full := r.takeFull()
 	for _, sub := range full {
@@ -233,9 +280,12 @@ func (r *router) work(in *inbound) {
 		if r.draining || !here && (m.expelled || op.kind != opPublish) {
 			break
 		}
-		switch op.kind {
-		case opPublish:
+		if op.kind == opPublish {
 			r.route(&op.event)
+			continue
+		}
+		r.spread()
+		switch op.kind {
 		case opSubscribe:
 			r.subscribe(m, op)
 		case opUnsubscribe:
@@ -245,7 +295,7 @@ func (r *router) work(in *inbound) {
 			r.answer(m, op)
 		case opRefuse:
 			r.counts.Refused++
-			r.give(&m.subscriber, op.reply)
+			r.reply(m, op.reply)
 		case opIgnore:
 			r.counts.Ignored++
 		case opEnd:
@@ -256,7 +306,9 @@ func (r *router) work(in *inbound) {
 		r.cutOff()
 		r.gathered++
 	}
-	r.endRound()
+	if r.gathered >= roundSize {
+		r.flush()
+	}
 	clear(in.ops) // or it would keep what it carried alive
 	in.ops = in.ops[:0]
 	m.free <- in // has room for both
@@ -271,7 +323,7 @@ func (r *router) subscribe(m *member, op *op) {
 		}
 		if room--; room < 0 {
 			r.counts.Refused++
-			r.give(&m.subscriber, errorFrame(op.id, refusedTooMany, topic, "too many subscriptions"))
+			r.reply(m, errorFrame(op.id, refusedTooMany, topic, "too many subscriptions"))
 			return
 		}
 	}
@@ -284,9 +336,11 @@ func (r *router) subscribe(m *member, op *op) {
 // answer acknowledges a request that wants it.
 func (r *router) answer(m *member, op *op) {
 	if op.id != "" {
-		r.give(&m.subscriber, ackFrame(op.id))
+		r.reply(m, ackFrame(op.id))
 	}
 }
+
+func (r *router) reply(m *member, frame []byte) { r.give(&m.subscriber, frames{frame, 1}) }
 
 // admit gives a new connection a place among those that have not sent a frame yet.
 // Where there is none, the oldest loses its own: a good peer needs it for a few
@@ -353,6 +407,7 @@ func (r *router) left(m *member) {
 // the spoke is gone already: that is settled by identity, so that the end of an old
 // connection cannot take what a newer one of the same node has.
 func (r *router) remove(m *member, reason error) {
+	r.spread()
 	if _, ok := r.members[m]; !ok {
 		return
 	}
@@ -374,6 +429,7 @@ func (r *router) listened(sub *Subscription) error {
 	if r.draining {
 		return ErrHubClosed
 	}
+	r.spread()
 	r.listeners[sub] = struct{}{}
 	if len(sub.topics) == 0 {
 		r.table.add(&sub.subscriber, allTopics)
@@ -385,6 +441,7 @@ func (r *router) listened(sub *Subscription) error {
 }
 
 func (r *router) unlistened(sub *Subscription, reason error) {
+	r.spread()
 	if _, ok := r.listeners[sub]; !ok {
 		return
 	}
@@ -440,6 +497,7 @@ func (r *router) endOthers() {
 }
 
 func (r *router) statistics() Stats {
+	r.spread()
 	stats := r.counts
 	stats.Spokes, stats.Listeners, stats.Pending = len(r.members), len(r.listeners), len(r.pending)
 	stats.Topics = r.table.len()
@@ -456,6 +514,7 @@ func (r *router) info(m *member) SpokeInfo {
 }
 
 func (r *router) spokeList() []SpokeInfo {
+	r.spread()
 	list := make([]SpokeInfo, 0, len(r.members))
 	for m := range r.members {
 		list = append(list, r.info(m))

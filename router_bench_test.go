@@ -25,9 +25,10 @@ func newBenchRouter(spokes int) (*router, []*member) {
 func (m *member) collect() int {
 	select {
 	case b := <-m.link.out.box:
-		n, bytes := len(b.items), 0
-		for _, frame := range b.items {
-			bytes += len(frame)
+		n, bytes := 0, 0
+		for _, f := range b.items {
+			n += f.count
+			bytes += len(f.bytes)
 		}
 		m.link.out.done(n, bytes)
 		b.recycle()
@@ -63,9 +64,6 @@ func BenchmarkRouter(b *testing.B) {
 			for b.Loop() {
 				for range round {
 					r.route(&m)
-					if r.gathered >= roundSize {
-						r.flush()
-					}
 				}
 				r.flush()
 				for _, m := range members {
@@ -75,16 +73,16 @@ func BenchmarkRouter(b *testing.B) {
 			reportDeliveries(b, round*spokes)
 		})
 		b.Run(fmt.Sprintf("channels/spokes=%d", spokes), func(b *testing.B) {
-			channels := make([]chan string, spokes)
+			channels := make([]chan []byte, spokes)
 			for i := range channels {
-				channels[i] = make(chan string, round)
+				channels[i] = make(chan []byte, round)
 			}
 			m := benchMessage(b, "n")
 			b.ReportAllocs()
 			for b.Loop() {
 				for range round {
 					for _, c := range channels {
-						c <- m.frame()
+						c <- m.frame
 					}
 				}
 				for _, c := range channels {

@@ -77,7 +77,7 @@ type Spoke struct {
 
 	// published: frames from Publish to the writer of whichever link there is.
 	// Buffered, so that a write carries several; never closed.
-	published chan string
+	published chan []byte
 }
 
 // publishBuffer is how many events Publish may be ahead of the network.
@@ -93,11 +93,11 @@ func Dial(ctx context.Context, endpoint Endpoint, addr Addr, opts SpokeOptions) 
 		addr:      addr,
 		opts:      opts.withDefaults(),
 		inbox:     newSpokeInbox(),
-		published: make(chan string, publishBuffer),
+		published: make(chan []byte, publishBuffer),
 	}
 	// The router's goroutine: ended by Close or by the keeper, and waited for by
 	// whoever waits for its done.
-	go newSpokeRouter(s.inbox, s.published, cancel).run()
+	go newSpokeRouter(s.inbox, s.published, cancel).loop()
 	l, err := s.connect(ctx, base)
 	if err != nil {
 		send(s.inbox, s.inbox.failed, err)
@@ -120,7 +120,7 @@ func (s *Spoke) Publish(ctx context.Context, ev Event) error {
 	if err != nil {
 		return err
 	}
-	err = s.write(ctx, m.frame())
+	err = s.write(ctx, m.frame)
 	if err == nil {
 		s.inbox.count.Add(1)
 	}
@@ -128,7 +128,7 @@ func (s *Spoke) Publish(ctx context.Context, ev Event) error {
 }
 
 // write queues a frame behind those that were published before.
-func (s *Spoke) write(ctx context.Context, frame string) error {
+func (s *Spoke) write(ctx context.Context, frame []byte) error {
 	if isClosed(s.inbox.closing) { // or select would choose by chance
 		return s.inbox.ended()
 	}
@@ -147,7 +147,7 @@ func (s *Spoke) write(ctx context.Context, frame string) error {
 // [ErrForbidden] or [ErrInvalid], or an error that says that a connection was lost: then it
 // is not known what the hub got.
 func (s *Spoke) Flush(ctx context.Context) error {
-	frame, reply, gone := make(chan string, 1), make(chan error, 1), make(chan struct{})
+	frame, reply, gone := make(chan []byte, 1), make(chan error, 1), make(chan struct{})
 	defer close(gone)
 	if !send(s.inbox, s.inbox.flush, flushing{frame: frame, reply: reply, gone: gone}) {
 		return s.inbox.ended()
@@ -380,30 +380,19 @@ func (s *Spoke) read(l *link, conn Conn) {
 
 // A spokeReader makes arrivals of frames.
 type spokeReader struct {
-	link  *link
-	inbox *spokeInbox
-	free  chan *arrivals // from the router, which is done with them; capacity 2: all there are
-	next  *arrivals      // being filled
+	link   *link
+	inbox  *spokeInbox
+	free   chan *arrivals // from the router, which is done with them; capacity 2: all there are
+	next   *arrivals      // being filled
+	topics namer
+	memory arena
 }
 
-// take makes an arrival of one frame. What it keeps of the frame, it copies.
+// take adds one frame to the arrivals. What it keeps of the frame, it copies.
 func (r *spokeReader) take(body []byte) error {
 	env, err := parseEnvelope(body)
 	if err != nil {
 		return err
-	}
-	var a arrival
-	switch {
-	case !env.isControl():
-		if a.event, a.topic, err = env.event(); err != nil {
-			return err
-		}
-	case string(env.typ) == typeAck:
-		a.answer, a.id = true, string(env.id)
-	case string(env.typ) == typeError:
-		a.answer, a.id, a.refusal = true, string(env.id), refusalError(env.payload)
-	default:
-		return nil // of a later version of the protocol
 	}
 	if r.next == nil {
 		select {
@@ -412,8 +401,28 @@ func (r *spokeReader) take(body []byte) error {
 			return r.link.err()
 		}
 	}
-	r.next.items = append(r.next.items, a)
-	if len(r.next.items) == maxOps {
+	next := r.next
+	switch {
+	case !env.isControl():
+		topic := r.topics.name(env.typ, env.id)
+		ev, err := env.event(topic, &r.memory)
+		if err != nil {
+			return err
+		}
+		next.events = append(next.events, ev)
+		if n := len(next.items); n > 0 && next.items[n-1].topic == topic.text {
+			next.items[n-1].events++
+		} else {
+			next.items = append(next.items, arrival{topic: topic.text, events: 1})
+		}
+	case string(env.typ) == typeAck:
+		next.items = append(next.items, arrival{id: string(env.id)})
+	case string(env.typ) == typeError:
+		next.items = append(next.items, arrival{id: string(env.id), refusal: refusalError(env.payload)})
+	default:
+		return nil // of a later version of the protocol
+	}
+	if len(next.events)+len(next.items) >= maxOps {
 		return r.flush()
 	}
 	return nil

@@ -72,15 +72,15 @@ func (in *spokeInbox) ended() error {
 // arrivals are what a reader has made of the frames that it found waiting. It has two
 // of them and fills one while the router works through the other.
 type arrivals struct {
-	items []arrival
-	free  chan<- *arrivals
+	items  []arrival
+	events []Event // of all items
+	free   chan<- *arrivals
 }
 
-// An arrival is an event, or the hub's answer to a request.
+// An arrival is a run of events of one topic, or the hub's answer to a request.
 type arrival struct {
-	event   Event
-	topic   string
-	answer  bool
+	topic   string // of the events; empty: it is an answer
+	events  int
 	id      string // of the answer
 	refusal error  // nil: an acknowledgement
 }
@@ -89,7 +89,7 @@ type arrival struct {
 // the hub has been asked for on their behalf.
 type spokeRouter struct {
 	*spokeInbox
-	published <-chan string
+	published <-chan []byte
 	cancel    func(error) // ends dialling
 
 	fanout
@@ -114,7 +114,7 @@ type call struct {
 
 // A flushing is one Spoke.Flush. Its channels have room for what they carry.
 type flushing struct {
-	frame  chan<- string // the request to write behind what was published
+	frame  chan<- []byte // the request to write behind what was published
 	reply  chan<- error
 	gone   <-chan struct{} // closed when nobody waits any more
 	behind uint64          // how much had been published
@@ -135,7 +135,7 @@ type pending struct {
 	resume bool   // the link's ready waits for it
 }
 
-func newSpokeRouter(in *spokeInbox, published <-chan string, cancel func(error)) *spokeRouter {
+func newSpokeRouter(in *spokeInbox, published <-chan []byte, cancel func(error)) *spokeRouter {
 	return &spokeRouter{
 		spokeInbox: in,
 		published:  published,
@@ -147,7 +147,7 @@ func newSpokeRouter(in *spokeInbox, published <-chan string, cancel func(error))
 	}
 }
 
-func (r *spokeRouter) run() {
+func (r *spokeRouter) loop() {
 	for !r.ended {
 		select {
 		case a := <-r.inbound:
@@ -177,25 +177,28 @@ func (r *spokeRouter) run() {
 
 // work passes events on to the listeners, and answers to those who wait for them.
 func (r *spokeRouter) work(in *arrivals) {
+	events := in.events
 	for i := range in.items {
-		if a := &in.items[i]; a.answer {
+		if a := &in.items[i]; a.topic == "" {
 			r.answered(a.id, a.refusal)
 		} else {
-			r.route(a.topic, a.event)
+			r.route(a.topic, events[:a.events])
+			events = events[a.events:]
 		}
 	}
 	clear(in.items) // or it would keep what it carried alive
-	in.items = in.items[:0]
+	clear(in.events)
+	in.items, in.events = in.items[:0], in.events[:0]
 	in.free <- in // has room for both
 }
 
-func (r *spokeRouter) route(topic string, ev Event) {
+func (r *spokeRouter) route(topic string, events []Event) {
 	r.event++
 	for _, subs := range r.table.match(topic) {
 		for _, sub := range subs {
 			if sub.seen != r.event {
 				sub.seen = r.event
-				r.tell(sub, ev)
+				r.tell(sub, events)
 			}
 		}
 	}
@@ -248,7 +251,7 @@ func (r *spokeRouter) endFlushes(err error) {
 
 // put queues a frame for the hub. The queue has no limit: the application's own
 // Subscriptions are one.
-func (r *spokeRouter) put(frame string) { r.link.out.push(frame, len(frame)) }
+func (r *spokeRouter) put(frame []byte) { r.link.out.push(frames{frame, 1}, len(frame), 1) }
 
 // answered deals with the hub's answer to a request, or with its refusal of an event.
 func (r *spokeRouter) answered(id string, refusal error) {

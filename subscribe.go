@@ -29,7 +29,7 @@ type subscriber struct {
 	listener *Subscription //
 
 	at   map[*topic]int // where it stands in each of its topics' subs
-	seen uint64         // number of the last event it was given, so that two topics give it once
+	seen uint64         // number of the last events it was given, so that two topics give them once
 }
 
 func newTable() table {
@@ -150,25 +150,30 @@ func (t *table) match(name string) [3][]*subscriber {
 // flushed their outboxes.
 type fanout struct {
 	table    table
-	event    uint64        // number of the event in hand
+	event    uint64        // number of the events in hand
 	dirty    []*subscriber // have something to flush
 	full     []*subscriber // are over their limit
 	gathered int           // items, and what else was done, since the last flush
-	bytes    int           // of the events that were routed since
 }
 
-// give puts a frame into a spoke's outbox; false: that is over its limit.
-func (f *fanout) give(sub *subscriber, frame string) bool {
+// give puts frames into a spoke's outbox; false: that is over its limit.
+func (f *fanout) give(sub *subscriber, what frames) bool {
 	out := &sub.spoke.link.out
 	fresh := out.next == nil
-	return f.mark(sub, fresh, out.push(frame, len(frame)))
+	return f.mark(sub, fresh, out.push(what, len(what.bytes), what.count))
 }
 
-// tell puts an event into a listener's queue; false: that is over its limit.
-func (f *fanout) tell(sub *subscriber, ev Event) bool {
+// tell puts events into a listener's queue, and returns how many: fewer than all, if that
+// is over its limit then.
+func (f *fanout) tell(sub *subscriber, events []Event) int {
 	queue := &sub.listener.queue
-	fresh := queue.next == nil
-	return f.mark(sub, fresh, queue.push(ev, ev.size()))
+	for i := range events {
+		fresh := queue.next == nil
+		if !f.mark(sub, fresh, queue.push(events[i], events[i].size(), 1)) {
+			return i
+		}
+	}
+	return len(events)
 }
 
 // mark notes who has something to flush, and who was over its limit.
@@ -201,7 +206,7 @@ func (f *fanout) flush() {
 		}
 	}
 	clear(f.dirty)
-	f.dirty, f.gathered, f.bytes = f.dirty[:0], 0, 0
+	f.dirty, f.gathered = f.dirty[:0], 0
 }
 
 // A Subscription is a listener in this process: a subscriber like any other, with

@@ -377,7 +377,7 @@ func TestOutbox_Limit(t *testing.T) {
 				bytes, items := 0, 0
 				for i, size := range tc.sizes {
 					last := i == len(tc.sizes)-1
-					ok := o.push(i, size)
+					ok := o.push(i, size, 1)
 					if want := !last || tc.ok; ok != want {
 						t.Fatalf("push %d of %d bytes is %v, want %v", i, size, ok, want)
 					}
@@ -398,20 +398,20 @@ func TestOutbox_Limit(t *testing.T) {
 func TestOutbox_RoomComesWithDone(t *testing.T) {
 	o := newOutbox[string](100, new(sync.Pool))
 	for range 3 {
-		o.push("a", 60)
-		o.push("b", 40)
+		o.push("a", 60, 1)
+		o.push("b", 40, 1)
 		o.flush()
 		takes(t, &o, "a", "b")
-		if o.push("c", 1) {
+		if o.push("c", 1, 1) {
 			t.Fatal("there is room, though the receiver still holds all it took")
 		}
 		wantWaiting(t, &o, 100, 2)
 		o.done(1, 60)
 		wantWaiting(t, &o, 40, 1)
-		if o.push("c", 61) {
+		if o.push("c", 61, 1) {
 			t.Fatal("there is room for one byte too many")
 		}
-		if !o.push("c", 60) {
+		if !o.push("c", 60, 1) {
 			t.Fatal("there is no room for just what was done")
 		}
 		o.done(1, 40)
@@ -419,7 +419,7 @@ func TestOutbox_RoomComesWithDone(t *testing.T) {
 		takes(t, &o, "c")
 		o.done(1, 60)
 		wantWaiting(t, &o, 0, 0)
-		if !o.push("large", 101) {
+		if !o.push("large", 101, 1) {
 			t.Fatal("a large one does not go, though nothing waits")
 		}
 		o.flush()
@@ -434,8 +434,8 @@ func TestOutbox_TakesBackInOrder(t *testing.T) {
 	takes(t, &o)
 	for round := range 3 {
 		for i := range 4 {
-			o.push(2*i, 1)
-			o.push(2*i+1, 1)
+			o.push(2*i, 1, 1)
+			o.push(2*i+1, 1, 1)
 			o.flush()
 			o.flush() // changes nothing
 		}
@@ -460,9 +460,9 @@ func TestOutbox_LastSurvivesTheMerge(t *testing.T) {
 	})
 	t.Run("behind items", func(t *testing.T) {
 		o := newOutbox[int](10, new(sync.Pool))
-		o.push(1, 1)
+		o.push(1, 1, 1)
 		o.flush()
-		o.push(2, 1)
+		o.push(2, 1, 1)
 		o.finish(first)
 		if b := takes(t, &o, 1, 2); b.last != first {
 			t.Errorf("last is %v", b.last)
@@ -470,9 +470,9 @@ func TestOutbox_LastSurvivesTheMerge(t *testing.T) {
 	})
 	t.Run("the first of two", func(t *testing.T) {
 		o := newOutbox[int](10, new(sync.Pool))
-		o.push(1, 1)
+		o.push(1, 1, 1)
 		o.finish(first)
-		o.push(2, 1)
+		o.push(2, 1, 1)
 		o.flush()
 		o.finish(second)
 		if b := takes(t, &o, 1, 2); b.last != first {
@@ -521,7 +521,7 @@ func TestOutbox_BatchesAreUsedAgain(t *testing.T) {
 		case 1:
 			o.flush()
 		default:
-			o.push(i, 1)
+			o.push(i, 1, 1)
 			want[k] = append(want[k], i)
 		}
 	}
@@ -547,7 +547,7 @@ func TestOutbox_RandomOperations(t *testing.T) {
 				it := item{n, 1 + rnd.IntN(1<<rnd.IntN(8))}
 				before := waiting()
 				want := before == 0 || before+it.size <= limit
-				if got := o.push(it, it.size); got != want {
+				if got := o.push(it, it.size, 1); got != want {
 					t.Fatalf("push of %d bytes with %d waiting is %v, want %v", it.size, before, got, want)
 				}
 				if want {
@@ -579,12 +579,13 @@ func TestOutbox_RandomOperations(t *testing.T) {
 // A fanout notes once who has something to flush, and hands over all of it.
 func TestFanout(t *testing.T) {
 	f := fanout{table: newTable()}
-	spoke := &subscriber{spoke: &member{link: &link{out: newOutbox[string](10, &frameBatches)}}}
+	spoke := &subscriber{spoke: &member{link: &link{out: newOutbox[frames](10, &frameBatches)}}}
 	listener := &subscriber{listener: &Subscription{queue: newOutbox[Event](1000, &eventBatches)}}
-	f.give(spoke, "one")
-	f.tell(listener, Event{Type: "t"})
-	f.give(spoke, "two")
-	f.give(spoke, "much too much")
+	one, two, much := frames{[]byte("one"), 1}, frames{[]byte("two"), 2}, frames{[]byte("much too much"), 1}
+	f.give(spoke, one)
+	f.tell(listener, []Event{{Type: "t"}})
+	f.give(spoke, two)
+	f.give(spoke, much)
 	if f.gathered != 4 || !slices.Equal(f.dirty, []*subscriber{spoke, listener}) {
 		t.Errorf("%d gathered, %d to flush", f.gathered, len(f.dirty))
 	}
@@ -595,7 +596,7 @@ func TestFanout(t *testing.T) {
 		t.Errorf("%d are over their limit again", len(full))
 	}
 	f.flush()
-	takes(t, &spoke.spoke.link.out, "one", "two")
+	takes(t, &spoke.spoke.link.out, one, two)
 	takes(t, &listener.listener.queue, Event{Type: "t"})
 	if f.gathered != 0 || len(f.dirty) != 0 {
 		t.Errorf("after the flush %d gathered, %d to flush", f.gathered, len(f.dirty))
@@ -603,7 +604,7 @@ func TestFanout(t *testing.T) {
 	f.flush()
 	takes(t, &spoke.spoke.link.out)
 
-	f.tell(listener, Event{Type: "u"})
+	f.tell(listener, []Event{{Type: "u"}})
 	f.flush()
 	takes(t, &listener.listener.queue, Event{Type: "u"})
 }

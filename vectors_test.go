@@ -127,7 +127,7 @@ func TestVectors_Valid(t *testing.T) {
 				t.Errorf("from is %q, want %v", env.from, v.From)
 			}
 
-			ev, topic, err := env.event()
+			ev, topic, err := eventOf(&env)
 			if err != nil || topic != v.Topic || ev.Topic() != v.Topic {
 				t.Errorf("topic %q or %q, %v; want %q", topic, ev.Topic(), err, v.Topic)
 			}
