@@ -240,7 +240,10 @@ func skipNumber(b []byte, i int) (int, bool) {
 	if i = skipDigits(b, i); i == first || b[first] == '0' && i > first+1 {
 		return i, false
 	}
-	if isAt(b, i, '.') {
+	if uint(i) >= uint(len(b)) || b[i] < '.' { // most often a comma
+		return i, true
+	}
+	if b[i] == '.' {
 		first = i + 1
 		if i = skipDigits(b, first); i == first {
 			return i, false
@@ -267,24 +270,41 @@ func skipDigits(b []byte, i int) int {
 }
 
 // skipString returns what follows the string whose first byte, behind the quote,
-// is b[i]. Most strings are plain ASCII up to the quote that ends them: this looks
-// at them once, eight bytes at a time, and leaves the rest of others to skipAny.
+// is b[i].
 func skipString(b []byte, i int) (end int, ok bool) {
-	for ; i >= 0 && i <= len(b)-8; i += 8 { // i >= 0 for the compiler, which then checks no bounds
-		if hit := marks(binary.LittleEndian.Uint64(b[i:])) & tops; hit != 0 {
-			i += bits.TrailingZeros64(hit) / 8
-			if isAt(b, i, '"') {
-				return i + 1, true
-			}
-			break
+	for {
+		if i = skipPlain(b, i); isAt(b, i, '"') {
+			return i + 1, true
 		}
+		if !isAt(b, i, '\\') {
+			return skipWide(b, i)
+		}
+		n := escapeLen(b[i:])
+		if n == 0 {
+			return i, false
+		}
+		i += n
 	}
-	return skipAny(b, i)
 }
 
-// skipAny returns what follows the string of which b[i] begins a character. It
+// skipPlain returns where, from b[i] on, the first byte is that is not plain ASCII: a
+// quote, a backslash, a control character, or one beyond ASCII. Most strings have but the
+// quote that ends them, and are looked at once, eight bytes at a time.
+func skipPlain(b []byte, i int) int {
+	for ; i >= 0 && i <= len(b)-8; i += 8 { // i >= 0 for the compiler, which then checks no bounds
+		if hit := marks(binary.LittleEndian.Uint64(b[i:])) & tops; hit != 0 {
+			return i + bits.TrailingZeros64(hit)/8
+		}
+	}
+	for uint(i) < uint(len(b)) && b[i] >= ' ' && b[i] < utf8.RuneSelf && b[i] != '"' && b[i] != '\\' {
+		i++
+	}
+	return i
+}
+
+// skipWide returns what follows the string of which b[i] begins a character. It
 // checks the UTF-8 from there on.
-func skipAny(b []byte, i int) (end int, ok bool) {
+func skipWide(b []byte, i int) (end int, ok bool) {
 	first := i
 	for {
 		i += plainPrefix(b[i:])
@@ -352,12 +372,14 @@ func escapeLen(b []byte) int {
 	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
 		return 2
 	case 'u':
-		if hex4(b) >= 0 {
+		if len(b) >= 6 && isHex(b[2]) && isHex(b[3]) && isHex(b[4]) && isHex(b[5]) {
 			return 6
 		}
 	}
 	return 0
 }
+
+func isHex(c byte) bool { return c-'0' < 10 || c|0x20-'a' < 6 }
 
 // hex4 reads the escape \uXXXX at b's start; -1: there is none.
 func hex4(b []byte) rune {
