@@ -172,13 +172,10 @@ func newLink(ctx context.Context, stream Stream, maxQueue int, timeout time.Dura
 // err says why the link has ended.
 func (l *link) err() error { return context.Cause(l.ctx) }
 
-// readLoop reads frames until the stream ends, and gives each to take, for the time
-// of the call. Before it waits for more bytes, it calls flush.
-func (l *link) readLoop(max int, take func(body []byte) error, flush func() error) error {
-	frames := frameReader{
-		max:  max,
-		read: func(p []byte) (int, error) { return l.stream.Read(l.ctx, p) },
-	}
+// readLoop reads frames until the stream ends, and gives each to take. Before it waits
+// for more bytes, it calls flush.
+func (l *link) readLoop(frames frameReader, take func(body []byte) error, flush func() error) error {
+	frames.read = func(p []byte) (int, error) { return l.stream.Read(l.ctx, p) }
 	for {
 		if frames.waits() {
 			if err := flush(); err != nil {

@@ -25,8 +25,8 @@ type Event struct {
 	From NodeID `json:"from,omitzero"`
 
 	// Payload is any JSON text; nil: none. Listeners of one process share the
-	// bytes of a delivered one: they must not be changed. Small ones lie side by
-	// side in pieces of memory of 4 KiB: who keeps a few of many should clone them.
+	// bytes of a delivered one: they must not be changed. A Spoke's lie side by side
+	// in pieces of memory of up to 8 KiB: who keeps few of many should clone them.
 	Payload json.RawMessage `json:"payload,omitempty"`
 }
 
@@ -365,8 +365,8 @@ func (e *envelope) isControl() bool {
 	return len(e.typ) >= 2 && e.typ[0] == '_' && e.typ[1] == '_'
 }
 
-// event makes an Event of what a hub sent. It keeps nothing of the frame.
-func (e *envelope) event(topic topicName, memory *arena) (ev Event, err error) {
+// event makes an Event of what a hub sent. Its payload is the frame's.
+func (e *envelope) event(topic topicName) (ev Event, err error) {
 	ev.Type, ev.ID = topic.split()
 	if e.from != nil {
 		if e.from[0] != '"' {
@@ -380,28 +380,8 @@ func (e *envelope) event(topic topicName, memory *arena) (ev Event, err error) {
 			return ev, errFrom
 		}
 	}
-	if e.payload != nil {
-		ev.Payload = memory.clone(e.payload)
-	}
+	ev.Payload = e.payload
 	return ev, nil
-}
-
-// An arena is memory that small payloads share, so that not each is allocated by itself.
-type arena struct{ free []byte }
-
-const arenaSize = 4 << 10
-
-func (a *arena) clone(p []byte) []byte {
-	if len(p) > arenaSize/4 {
-		return bytes.Clone(p)
-	}
-	if len(p) > len(a.free) {
-		a.free = make([]byte, arenaSize)
-	}
-	n := copy(a.free, p)
-	mine := a.free[:n:n]
-	a.free = a.free[n:]
-	return mine
 }
 
 // The types of control events.
@@ -489,21 +469,24 @@ func subscribeFrame(typ, id, topic string) []byte {
 const (
 	minBuffer = 4 << 10  // what a reader holds that is quiet, and twice maxBuffer at most between frames
 	maxBuffer = 64 << 10 // what one read asks for at most
+	keepSize  = 8 << 10
 )
 
 // A frameReader cuts the bytes of a stream into frames. Its buffer grows as bytes
 // arrive, never because a peer said how many it would send.
 type frameReader struct {
 	read func([]byte) (int, error)
-	max  int // bytes a frame may have
+	max  int  // bytes a frame may have
+	keep bool // bodies stay valid: they lie in copies of up to keepSize, or of one frame
 
 	buf   []byte
 	start int // what is read but not returned yet: buf[start:end]
 	end   int
-	quiet int // reads in a row that a small buffer would have served
+	quiet int    // reads in a row that a small buffer would have served
+	kept  []byte // a copy of what buf begins with at start
 }
 
-// next returns the next frame's body, which is valid until the next call. At the
+// next returns the next frame's body, which without keep is valid until the next call. At the
 // end of the stream it returns io.EOF, or io.ErrUnexpectedEOF inside a frame.
 func (f *frameReader) next() ([]byte, error) {
 	for {
@@ -541,7 +524,15 @@ func (f *frameReader) take() ([]byte, error) {
 		return nil, nil
 	}
 	f.start += size
-	return have[headerSize:size:size], nil
+	if !f.keep {
+		return have[headerSize:size:size], nil
+	}
+	if len(f.kept) < size {
+		f.kept = bytes.Clone(have[:min(len(have), max(size, keepSize))])
+	}
+	body := f.kept[headerSize:size:size]
+	f.kept = f.kept[size:]
+	return body, nil
 }
 
 // fill reads once, behind what is there. It makes the buffer as large as the

@@ -47,7 +47,7 @@ func (m *member) read() {
 	m.silent = time.AfterFunc(opts.HandshakeTimeout, func() {
 		m.link.cancel(&CloseError{Code: CodeTimeout, Reason: "no whole frame in time"})
 	})
-	err := m.link.readLoop(opts.MaxFrame, m.take, m.flush)
+	err := m.link.readLoop(frameReader{max: opts.MaxFrame}, m.take, m.flush)
 	m.silent.Stop()
 	switch {
 	case err == io.EOF && m.joined:

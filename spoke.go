@@ -365,7 +365,7 @@ func (s *Spoke) read(l *link, conn Conn) {
 	r := spokeReader{link: l, inbox: s.inbox, free: make(chan *arrivals, 2)}
 	r.free <- &arrivals{free: r.free}
 	r.free <- &arrivals{free: r.free}
-	err := l.readLoop(s.opts.MaxFrame, r.take, r.flush)
+	err := l.readLoop(frameReader{max: s.opts.MaxFrame, keep: true}, r.take, r.flush)
 	if err == io.EOF {
 		l.ended.Store(true)
 		// The hub has ended the stream; why, it says in closing the connection.
@@ -385,10 +385,9 @@ type spokeReader struct {
 	free   chan *arrivals // from the router, which is done with them; capacity 2: all there are
 	next   *arrivals      // being filled
 	topics namer
-	memory arena
 }
 
-// take adds one frame to the arrivals. What it keeps of the frame, it copies.
+// take adds one frame to the arrivals.
 func (r *spokeReader) take(body []byte) error {
 	env, err := parseEnvelope(body)
 	if err != nil {
@@ -405,7 +404,7 @@ func (r *spokeReader) take(body []byte) error {
 	switch {
 	case !env.isControl():
 		topic := r.topics.name(env.typ, env.id)
-		ev, err := env.event(topic, &r.memory)
+		ev, err := env.event(topic)
 		if err != nil {
 			return err
 		}
