@@ -12,7 +12,29 @@ import (
 
 // Bench runs the benchmarks of a hub and its spokes over a transport. Each reports
 // deliveries/s: events that a subscriber has taken out of its Subscription, decoded.
+//
+// Bare is the same frames written to as many streams, 64 at a time, and read again, without
+// a hub: what the transport can do. Ratio runs both in turns, and reports what the hub
+// delivers of that, and what a delivery costs in CPU time, both sides together, against it.
 func Bench(b *testing.B, transport Transport) {
+	for _, spokes := range []int{8, 64, 512} {
+		b.Run(fmt.Sprintf("Ratio/Fanout/spokes=%d", spokes), func(b *testing.B) {
+			benchRatio(b, transport, spokes, burst)
+		})
+	}
+	b.Run("Ratio/Rare/spokes=512", func(b *testing.B) { benchRatio(b, transport, 512, 1) })
+	for _, size := range []int{256, 4096} {
+		for _, spokes := range []int{1, 8, 64, 512} {
+			b.Run(fmt.Sprintf("Bare/spokes=%d/size=%d", spokes, size), func(b *testing.B) {
+				x := newBare(b, transport, spokes, size)
+				b.ReportAllocs()
+				for b.Loop() {
+					x.cycle(burst)
+				}
+				x.report(burst, spokes, size)
+			})
+		}
+	}
 	for _, size := range []int{256, 4096} {
 		for _, spokes := range []int{1, 8, 64, 512} {
 			b.Run(fmt.Sprintf("Fanout/spokes=%d/size=%d", spokes, size), func(b *testing.B) {
