@@ -285,3 +285,33 @@ func TestHub_RequestForTooManyTopicsAsksNobody(t *testing.T) {
 		}
 	})
 }
+
+// Who finds the Spoke ending, and not ended yet, hears the reason all the same.
+func TestSpoke_SaysWhatEndedItWhileItEnds(t *testing.T) {
+	for range 30 {
+		inWorld(t, irohub.HubOptions{}, func(w *world) {
+			s, err := w.dial(irohub.SpokeOptions{NoReconnect: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range 300 { // what takes a while to end
+				if _, err := s.Subscribe(t.Context(), fmt.Sprintf("t:%d", i)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			failed := make(chan error)
+			go func() {
+				var err error
+				for err == nil {
+					err = s.Publish(w.Context(), irohub.Event{Type: "n"})
+				}
+				failed <- err
+			}()
+			w.hub.Close()
+			var end *irohub.CloseError
+			if err := <-failed; !errors.As(err, &end) || end.Code != irohub.CodeShutdown {
+				t.Errorf("Publish says %v, not that the hub is shutting down", err)
+			}
+		})
+	}
+}

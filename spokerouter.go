@@ -29,6 +29,7 @@ type spokeInbox struct {
 	count atomic.Uint64 // events that Publish has queued
 
 	closing chan struct{} // closed by the router once it takes nothing new
+	cause   error         // why it was; written before
 	done    chan struct{} // closed by the router at its end
 	err     error         // why; written before done is closed
 }
@@ -66,7 +67,7 @@ func (in *spokeInbox) ended() error {
 	if isClosed(in.done) {
 		return in.err
 	}
-	return errSpokeClosed
+	return in.cause
 }
 
 // arrivals are what a reader has made of the frames that it found waiting. It has two
@@ -422,7 +423,7 @@ func (r *spokeRouter) finish() {
 	if r.closed {
 		return
 	}
-	r.closed = true
+	r.closed, r.cause = true, errSpokeClosed
 	close(r.closing)
 	switch {
 	case r.link != nil && r.resuming == 0:
@@ -437,6 +438,7 @@ func (r *spokeRouter) finish() {
 // end ends the Spoke for a reason.
 func (r *spokeRouter) end(err error) {
 	if !r.closed {
+		r.cause = err
 		close(r.closing)
 	}
 	r.closed, r.ended, r.err = true, true, err
