@@ -292,11 +292,11 @@ func TestSpoke_SaysWhatEndedItWhileItEnds(t *testing.T) {
 		inWorld(t, irohub.HubOptions{}, func(w *world) {
 			s, err := w.dial(irohub.SpokeOptions{NoReconnect: true})
 			if err != nil {
-				t.Fatal(err)
+				w.Fatal(err)
 			}
 			for i := range 300 { // what takes a while to end
-				if _, err := s.Subscribe(t.Context(), fmt.Sprintf("t:%d", i)); err != nil {
-					t.Fatal(err)
+				if _, err := s.Subscribe(w.Context(), fmt.Sprintf("t:%d", i)); err != nil {
+					w.Fatal(err)
 				}
 			}
 			failed := make(chan error)
@@ -310,7 +310,7 @@ func TestSpoke_SaysWhatEndedItWhileItEnds(t *testing.T) {
 			w.hub.Close()
 			var end *irohub.CloseError
 			if err := <-failed; !errors.As(err, &end) || end.Code != irohub.CodeShutdown {
-				t.Errorf("Publish says %v, not that the hub is shutting down", err)
+				w.Errorf("Publish says %v, not that the hub is shutting down", err)
 			}
 		})
 	}
