@@ -38,6 +38,11 @@ type network struct {
 }
 
 func (n *network) declare(flags *flag.FlagSet) {
+	n.declareTransport(flags)
+	flags.StringVar(&n.key, "key", "", "the `FILE` with the secret key, made if it is missing; none: a key for this run alone")
+}
+
+func (n *network) declareTransport(flags *flag.FlagSet) {
 	n.transport = overIroh
 	flags.Func("transport", "how to connect, `iroh|tls`, the same as the other side; tls: TLS 1.3 over TCP (default iroh)", func(s string) error {
 		if s != overIroh && s != overTLS {
@@ -46,7 +51,6 @@ func (n *network) declare(flags *flag.FlagSet) {
 		n.transport = s
 		return nil
 	})
-	flags.StringVar(&n.key, "key", "", "the `FILE` with the secret key, made if it is missing; none: a key for this run alone")
 	flags.StringVar(&n.relays, "relays", "none", "the relay servers, `none|n0|URL`; n0: those of iroh's authors; with -transport iroh only")
 }
 

@@ -18,7 +18,8 @@ var hubCommand = command{
 	synopsis: "[flags]",
 	text: `Runs a hub. When it is ready it prints one line of JSON on standard output, with its
 NodeID, its addresses and, over iroh, its ticket, and then each event that a spoke
-publishes, whose "from" is the NodeID of that spoke.
+publishes, whose "from" is the NodeID of that spoke. With -quiet it prints no events: a hub
+that is there to -forward alone has then no reader that may be too slow.
 
 With -stdin it publishes each line of standard input, an event as JSON, to the spokes. A
 line that is not an event is reported on standard error and skipped; the end of the
@@ -38,6 +39,7 @@ type hubConfig struct {
 	network
 	forward  bool
 	stdin    bool
+	quiet    bool
 	allow    map[irohub.NodeID]bool // nil: everybody
 	maxQueue int
 	maxFrame int
@@ -48,6 +50,7 @@ func (c *hubConfig) declare(flags *flag.FlagSet) {
 	c.declareAddr(flags)
 	flags.BoolVar(&c.forward, "forward", false, "pass the events of each spoke on to the other spokes")
 	flags.BoolVar(&c.stdin, "stdin", false, "publish the lines of standard input")
+	flags.BoolVar(&c.quiet, "quiet", false, "print no events")
 	flags.Func("allow", "admit the node `NODEID`, and none but those so named; may be repeated", func(s string) error {
 		id, err := irohub.ParseNodeID(s)
 		if err != nil {
@@ -98,9 +101,11 @@ func (c *hubConfig) run(ctx context.Context, args []string, std stdio) error {
 	opts.Logger = std.log
 	hub := irohub.NewHub(ep, opts)
 	defer hub.Close()
-	sub, err := hub.Subscribe(ctx)
-	if err != nil {
-		return err
+	var sub *irohub.Subscription // nil: quiet
+	if !c.quiet {
+		if sub, err = hub.Subscribe(ctx); err != nil {
+			return err
+		}
 	}
 	if err := c.printReady(std.out, ep.Addr()); err != nil {
 		return err
@@ -109,10 +114,12 @@ func (c *hubConfig) run(ctx context.Context, args []string, std stdio) error {
 	served := make(chan error, 1)
 	go func() { served <- hub.Serve(context.WithoutCancel(ctx)) }() // until hub is closed
 	printed := make(chan error, 1)
-	go func() { // until sub ends, with hub at the latest
-		_, err := printEvents(std.out, sub, 0)
-		printed <- err
-	}()
+	if sub != nil {
+		go func() { // until sub ends, with hub at the latest
+			_, err := printEvents(std.out, sub, 0)
+			printed <- err
+		}()
+	}
 	if c.stdin {
 		// Nobody waits for this goroutine: nothing can end its reading.
 		go c.publish(ctx, hub, std)
@@ -127,6 +134,9 @@ func (c *hubConfig) run(ctx context.Context, args []string, std stdio) error {
 		}
 		printed <- nil // for the end
 	case <-ctx.Done():
+	}
+	if sub == nil {
+		printed <- nil // for the end
 	}
 	std.log.Info("shutting down")
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)

@@ -1,11 +1,12 @@
 // Command irohub runs a hub, or a spoke that subscribes or publishes, from the
-// command line. Events are JSON lines on standard input and output; logs go to
-// standard error.
+// command line, and measures what a hub carries. Events are JSON lines on standard input
+// and output; logs go to standard error.
 //
 //	irohub id -key FILE
 //	irohub hub [flags]
 //	irohub sub [flags] PEER TOPIC…
 //	irohub pub [flags] PEER [TOPIC [PAYLOAD]]
+//	irohub bench [flags]
 //
 // Each of them explains itself with -h.
 package main
@@ -58,7 +59,7 @@ type stdio struct {
 	log *slog.Logger
 }
 
-var commands = []command{idCommand, hubCommand, subCommand, pubCommand}
+var commands = []command{idCommand, hubCommand, subCommand, pubCommand, benchCommand}
 
 // A usageError is a command line that makes no sense; an inputError is input that
 // makes none. Both have status 2.

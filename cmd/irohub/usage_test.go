@@ -57,12 +57,13 @@ func TestRun_WrongUsage(t *testing.T) {
 
 func TestRun_Help(t *testing.T) {
 	for args, says := range map[string]string{
-		"-h":     "irohub sub [flags] PEER TOPIC…",
-		"help":   "Exit status:",
-		"id -h":  "-key FILE",
-		"hub -h": "-allow NODEID",
-		"sub -h": "-n COUNT",
-		"pub -h": "PEER [TOPIC [PAYLOAD]]",
+		"-h":       "irohub sub [flags] PEER TOPIC…",
+		"help":     "Exit status:",
+		"id -h":    "-key FILE",
+		"hub -h":   "-allow NODEID",
+		"sub -h":   "-n COUNT",
+		"pub -h":   "PEER [TOPIC [PAYLOAD]]",
+		"bench -h": "-spokes NUMBER",
 	} {
 		var stdout, stderr bytes.Buffer
 		status := run(t.Context(), strings.Fields(args), strings.NewReader(""), &stdout, &stderr)

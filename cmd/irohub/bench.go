@@ -1,0 +1,397 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"math"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"irohub"
+)
+
+var benchCommand = command{
+	name:     "bench",
+	synopsis: "[flags]",
+	text: `Measures what a hub carries on this machine: it connects spokes, publishes events to
+them, and prints a table of what arrived, how late, and what it took.
+
+The hub is its own, in this process, or with -hub PEER one that runs elsewhere. To that
+one it publishes as a spoke, so that hub must pass the events of spokes on: irohub hub
+-forward -quiet. The spokes are in this process too, or with -processes in others of their
+own.
+
+Event i goes to topic i modulo -topics, and each spoke has -subscriptions of the topics.
+With -rate, events have their times, and their latency counts from then on, even where
+they were published later. Without, they are published as fast as all spokes take them,
+with 1,024 events or 512 KiB undelivered at most, and latency counts from publishing: it
+is then mostly the time in queues. Latency ends when the application has the event in
+hand; percentiles are at most 0.8% too high. CPU and resident memory are those of all
+processes of the bench, and so without a hub elsewhere.
+
+SIGINT and SIGTERM end it early, with what there is so far. It exits 1 then, and where an
+event was lost, a spoke was cut off, or the rate was not reached.`,
+	setup: func(flags *flag.FlagSet) action {
+		var c benchConfig
+		c.declare(flags)
+		return c.run
+	},
+}
+
+type benchConfig struct {
+	network
+	hub       string
+	plan      benchPlan
+	rate      float64
+	duration  time.Duration
+	processes int
+	json      bool
+}
+
+func (c *benchConfig) declare(flags *flag.FlagSet) {
+	c.network.declareTransport(flags)
+	flags.StringVar(&c.hub, "hub", "", "the hub at `PEER`, which must forward; none: one of its own")
+	flags.IntVar(&c.plan.Spokes, "spokes", 64, "the `NUMBER` of spokes, each with a connection of its own")
+	flags.IntVar(&c.plan.Topics, "topics", 1, "the `NUMBER` of topics")
+	flags.IntVar(&c.plan.Subscriptions, "subscriptions", 1, "to how many `TOPICS` each spoke subscribes")
+	flags.IntVar(&c.plan.Size, "size", 256, "the `BYTES` of a payload")
+	flags.Float64Var(&c.rate, "rate", 0, "how many `EVENTS` are published per second; 0: as many as possible")
+	flags.DurationVar(&c.duration, "for", 10*time.Second, "for how long events are published")
+	flags.IntVar(&c.processes, "processes", 0, "the `NUMBER` of processes that the spokes are in; 0: they are in the bench's own")
+	flags.BoolVar(&c.json, "json", false, "print JSON rather than a table")
+}
+
+const (
+	maxBenchPayload = 16 << 20
+	connectAtOnce   = 64 // spokes; fewer than the connections that a hub lets wait
+)
+
+// check completes the plan, if it makes sense.
+func (c *benchConfig) check() error {
+	p := &c.plan
+	switch {
+	case p.Spokes < 1:
+		return usagef("-spokes: at least 1 is needed")
+	case p.Topics < 1:
+		return usagef("-topics: at least 1 is needed")
+	case p.Subscriptions < 1 || p.Subscriptions > p.Topics:
+		return usagef("-subscriptions: a number from 1 to that of -topics is wanted")
+	case p.Topics > p.Spokes*p.Subscriptions:
+		return usagef("-topics: %d spokes with %d subscriptions each leave some of %d topics without any", p.Spokes, p.Subscriptions, p.Topics)
+	case p.Size < minPayload || p.Size > maxBenchPayload:
+		return usagef("-size: a number from %d to %d is wanted", minPayload, maxBenchPayload)
+	case !(c.rate >= 0 && c.rate <= 1e9):
+		return usagef("-rate: a number from 0 to 1e9 is wanted")
+	case c.duration <= 0:
+		return usagef("-for: a time above 0 is wanted")
+	case c.processes < 0 || c.processes > p.Spokes:
+		return usagef("-processes: a number from 0 to that of -spokes is wanted")
+	case c.hub == "" && c.relays != "none":
+		return usagef("-relays: of use with -hub only")
+	}
+	p.Run = fmt.Sprintf("%08x", rand.Uint32())
+	if c.rate == 0 {
+		p.pace()
+	}
+	return nil
+}
+
+func (c *benchConfig) run(ctx context.Context, args []string, std stdio) error {
+	switch {
+	case len(args) == 1 && args[0] == workerArgument:
+		return runWorker(std.in, std.out)
+	case len(args) > 0:
+		return usagef("unexpected argument %q", args[0])
+	}
+	if err := c.check(); err != nil {
+		return err
+	}
+	b := &bench{benchConfig: c, log: std.log, clock: newBenchClock()}
+	failed := b.measure(ctx)
+	if b.results == nil { // there is nothing to print yet
+		return interrupted(ctx, failed)
+	}
+	f := b.figures()
+	printFigures := f.table
+	if c.json {
+		printFigures = f.json
+	}
+	return cmp.Or(printFigures(std.out), failed, f.shortcoming(), b.early(ctx))
+}
+
+// A bench is one run.
+type bench struct {
+	*benchConfig
+	log    *slog.Logger
+	clock  benchClock
+	source source
+	crew   *crew
+
+	published atomic.Int64 // by the publisher, so far
+
+	// What there is to print.
+	start   time.Duration // when publishing began
+	events  int
+	results []*result
+	connect time.Duration // for all spokes
+	cpu     time.Duration // of this process; so are the next two
+	memory  int
+	idle    int
+}
+
+// measure sets up the run, does it, and clears it away.
+func (b *bench) measure(ctx context.Context) (err error) {
+	if b.hub == "" {
+		err = b.serve(ctx)
+	} else {
+		err = b.dialHub(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	defer b.source.close()
+	w := work{Plan: b.plan, Transport: b.transport, Relays: b.relays, Hub: b.source.addr, AtOnce: connectAtOnce}
+	if b.hub == "" && b.transport == overIroh {
+		w.Addr = loopback // by no other interface
+	}
+	if b.crew, err = hire(b.processes, w, b.clock, b.log); err != nil {
+		return err
+	}
+	defer b.crew.stop()
+
+	if err := b.crew.wait(ctx, ready); err != nil {
+		return err
+	}
+	b.log.Info("connecting", "spokes", b.plan.Spokes)
+	before, begin := settledMemory(), time.Now()
+	b.crew.order(order{Connect: true})
+	if err := b.crew.wait(ctx, connected); err != nil {
+		return err
+	}
+	b.connect = time.Since(begin)
+	b.log.Info("connected", "after", b.connect)
+	if err := b.crew.wait(ctx, steady); err != nil {
+		return err
+	}
+	b.idle = settledMemory() - before
+
+	cpu := cpuTime()
+	failed := b.load(ctx)
+	e := end{b.events, stallTimeout}
+	if failed != nil {
+		e.Patience = time.Second
+	}
+	b.results, err = b.crew.end(e)
+	b.cpu, b.memory = cpuTime()-cpu, memory()
+	return cmp.Or(failed, err)
+}
+
+// stallTimeout is for how long nothing may arrive of what was published.
+const stallTimeout = 10 * time.Second
+
+// load publishes, and tells how it goes each second, until time is up, ctx ends or
+// something fails.
+func (b *bench) load(ctx context.Context) (failed error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	b.start = b.clock.now()
+	done := make(chan error, 1)
+	go func() { done <- b.publish(ctx) }() // until ctx ends, or before; it is waited for below
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	stall := stalling{bench: b, since: time.Now()}
+	var events, deliveries int
+	for last := time.Now(); ; {
+		var err error
+		select {
+		case err := <-done:
+			b.events = int(b.published.Load())
+			return cmp.Or(failed, err)
+		case t := <-b.crew.told:
+			err = b.crew.note(t)
+		case err = <-b.source.failed:
+		case now := <-tick.C:
+			e, d, s := int(b.published.Load()), b.crew.deliveries(), now.Sub(last).Seconds()
+			b.log.Info("running", "events_per_s", perSecond(e-events, s), "deliveries_per_s", perSecond(d-deliveries, s))
+			events, deliveries, last = e, d, now
+			err = stall.check(now, e, d)
+		}
+		if err != nil {
+			failed = cmp.Or(failed, err)
+			stop()
+		}
+	}
+}
+
+func perSecond(n int, seconds float64) int { return int(math.Round(float64(n) / seconds)) }
+
+// stalling finds out that nothing arrives any more.
+type stalling struct {
+	*bench
+	deliveries int
+	since      time.Time // when something last arrived, or nothing was missing
+}
+
+func (s *stalling) check(now time.Time, events, deliveries int) error {
+	missing := -deliveries
+	for spoke := range s.plan.Spokes {
+		missing += s.plan.due(spoke, events)
+	}
+	switch {
+	case deliveries != s.deliveries || missing <= 0:
+		s.deliveries, s.since = deliveries, now
+		return nil
+	case now.Sub(s.since) < stallTimeout:
+		return nil
+	case deliveries == 0 && s.hub != "":
+		return errors.New("no event arrives at any spoke; a hub passes on what a spoke publishes only if told so: irohub hub -forward -quiet")
+	}
+	return fmt.Errorf("nothing has arrived for %v, and %d deliveries are missing", stallTimeout, missing)
+}
+
+// late is how long after the end the publisher may still publish what was due before.
+const late = 10 * time.Second
+
+// publish is the publisher's goroutine.
+func (b *bench) publish(ctx context.Context) error {
+	payload, ids := newPayload(b.plan.Size), b.plan.ids()
+	for i := 0; ; i++ {
+		due, err := b.turn(ctx, i)
+		if err == nil {
+			err = b.source.publish(ctx, b.plan.event(i, due, payload, ids))
+		}
+		switch {
+		case err == errTimeUp || err != nil && ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return fmt.Errorf("publishing event %d: %w", i, err)
+		}
+		b.published.Add(1)
+	}
+}
+
+var (
+	errTimeUp = errors.New("time is up")
+	errLate   = errors.New("its time is long past: the rate is too high")
+)
+
+// turn waits until event i may be published, and returns when it was due.
+func (b *bench) turn(ctx context.Context, i int) (due time.Duration, err error) {
+	end := b.start + b.duration
+	if b.rate == 0 {
+		if i%b.plan.Block == 0 && !b.crew.allows(ctx, i/b.plan.Block) {
+			return 0, ctx.Err()
+		}
+		if due = b.clock.now(); due >= end {
+			err = errTimeUp
+		}
+		return due, err
+	}
+	due = b.start + time.Duration(float64(i)/b.rate*float64(time.Second))
+	now := b.clock.now()
+	switch {
+	case i >= b.wanted():
+		return 0, errTimeUp
+	case now > end+late:
+		return 0, errLate
+	case due <= now:
+		return due, nil
+	}
+	select {
+	case <-time.After(due - now):
+		return due, nil
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
+// wanted is how many events the rate asks for.
+func (c *benchConfig) wanted() int {
+	return max(int(math.Round(c.rate*c.duration.Seconds())), 1)
+}
+
+// early says that the run was not as long as it should have been.
+func (b *bench) early(ctx context.Context) error {
+	if ctx.Err() == nil {
+		return nil
+	}
+	return fmt.Errorf("%w after %d events", errInterrupted, b.events)
+}
+
+// A source is what the bench publishes to.
+type source struct {
+	addr    irohub.Addr
+	publish func(context.Context, irohub.Event) error
+	failed  chan error // capacity 1: the first is the one that counts
+	close   func()
+}
+
+const loopback = "127.0.0.1:0"
+
+// serve starts a hub.
+func (b *bench) serve(ctx context.Context) error {
+	n := network{transport: b.transport, relays: b.relays, addr: loopback}
+	ep, err := n.bind(ctx, true)
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.DiscardHandler)
+	if b.log.Enabled(ctx, slog.LevelDebug) {
+		log = b.log // it tells of each spoke
+	}
+	limits := b.plan.limits()
+	hub := irohub.NewHub(ep, irohub.HubOptions{
+		MaxFrame:         limits.frame,
+		MaxQueue:         limits.queue,
+		MaxSpokes:        b.plan.Spokes,
+		MaxSubscriptions: b.plan.Subscriptions,
+		Logger:           log,
+	})
+	failed := make(chan error, 1)
+	go func() { // until hub is closed
+		if err := hub.Serve(context.WithoutCancel(ctx)); !errors.Is(err, irohub.ErrHubClosed) {
+			failed <- err
+		}
+	}()
+	b.source = source{ep.Addr(), hub.Publish, failed, func() {
+		hub.Close()
+		ep.Close()
+	}}
+	return nil
+}
+
+const hubTimeout = 10 * time.Second
+
+// dialHub connects to a hub elsewhere.
+func (b *bench) dialHub(ctx context.Context) error {
+	addr, err := b.parsePeer(b.hub)
+	if err != nil {
+		return err
+	}
+	failed := make(chan error, 1)
+	fail := func(err error) {
+		select {
+		case failed <- err:
+		default:
+		}
+	}
+	c := spokeConfig{network: b.network, timeout: hubTimeout, maxFrame: b.plan.limits().frame}
+	spoke, ep, err := c.dial(ctx, addr, slog.New(slog.DiscardHandler), irohub.SpokeOptions{
+		NoReconnect:  true,
+		OnRefused:    fail,
+		OnDisconnect: fail,
+	})
+	if err != nil {
+		return err
+	}
+	b.source = source{addr, spoke.Publish, failed, func() {
+		spoke.Close()
+		ep.Close()
+	}}
+	return nil
+}
