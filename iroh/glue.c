@@ -228,17 +228,20 @@ static bool ok(const RustCallStatus *st, irohub_result *r) {
 }
 
 // A buffer of the library's with room for n bytes. Its own allocation would
-// set them to zero first.
-static RustBuffer reserve(size_t n) {
-	RustCallStatus st = {0};
-	RustBuffer b = api.rustbuffer_reserve((RustBuffer){0}, n, &st);
-	b.len = n;
+// set them to zero first. It is empty if st says that this, or what came before
+// it, has failed.
+static RustBuffer reserve(size_t n, RustCallStatus *st) {
+	RustBuffer b = {0};
+	if (st->code == 0)
+		b = api.rustbuffer_reserve(b, n, st);
+	if (st->code == 0)
+		b.len = n;
 	return b;
 }
 
-static RustBuffer text(irohub_bytes s) {
-	RustBuffer b = reserve(s.n);
-	if (s.n)
+static RustBuffer text(irohub_bytes s, RustCallStatus *st) {
+	RustBuffer b = reserve(s.n, st);
+	if (b.len)
 		memcpy(b.data, s.p, s.n);
 	return b;
 }
@@ -291,8 +294,20 @@ static bool poll_future(int op, uint64_t future, uint64_t id) {
 
 static void split_stream(uint64_t stream, irohub_result *r) {
 	RustCallStatus st = {0};
-	r->value = api.method_bistream_send(api.clone_bistream(stream, &st), &st);
-	r->value2 = api.method_bistream_recv(stream, &st);
+	uint64_t send = api.method_bistream_send(api.clone_bistream(stream, &st), &st);
+	if (!ok(&st, r)) {
+		st = (RustCallStatus){0};
+		api.free_bistream(stream, &st);
+		return;
+	}
+	uint64_t recv = api.method_bistream_recv(stream, &st);
+	if (!ok(&st, r)) {
+		st = (RustCallStatus){0};
+		api.free_sendstream(send, &st);
+		return;
+	}
+	r->value = send;
+	r->value2 = recv;
 }
 
 static void complete(int op, uint64_t future, uint8_t *p, size_t n, irohub_result *r) {
@@ -375,7 +390,9 @@ void irohub_start(int what, uint64_t self, uint64_t id, irohub_result *r) {
 
 void irohub_write(uint64_t send, const uint8_t *p, size_t n, uint64_t id, irohub_result *r) {
 	RustCallStatus st = {0};
-	RustBuffer b = reserve(4 + n);
+	RustBuffer b = reserve(4 + n, &st);
+	if (!ok(&st, r))
+		return;
 	b.data[0] = n >> 24, b.data[1] = n >> 16, b.data[2] = n >> 8, b.data[3] = n;
 	memcpy(b.data + 4, p, n);
 	uint64_t self = api.clone_sendstream(send, &st);
@@ -405,40 +422,57 @@ void irohub_stop(uint64_t recv, uint64_t code, uint64_t id, irohub_result *r) {
 void irohub_bind(irohub_options o, uint64_t id, irohub_result *r) {
 	RustCallStatus st = {0};
 	uint64_t b = api.constructor_endpointbuilder_new(&st);
+	if (!ok(&st, r))
+		return;
 #define SELF api.clone_endpointbuilder(b, &st)
+#define SET(method, s) \
+	do { \
+		RustBuffer arg = text(s, &st); \
+		if (st.code == 0) \
+			api.method_endpointbuilder_##method(SELF, arg, &st); \
+	} while (0)
 	// A preset comes first: it installs the cryptography.
 	if (o.public_relays)
 		api.method_endpointbuilder_apply_n0(SELF, &st);
 	else
 		api.method_endpointbuilder_apply_minimal(SELF, &st);
 	if (st.code == 0 && o.relays.n) {
-		uint64_t mode = api.constructor_relaymode_custom_from_urls(text(o.relays), &st);
+		RustBuffer urls = text(o.relays, &st);
+		uint64_t mode = st.code == 0 ? api.constructor_relaymode_custom_from_urls(urls, &st) : 0;
 		if (st.code == 0)
 			api.method_endpointbuilder_relay_mode(SELF, mode, &st);
 	}
-	if (st.code == 0)
-		api.method_endpointbuilder_secret_key(SELF, text(o.secret), &st);
-	if (st.code == 0)
-		api.method_endpointbuilder_alpns(SELF, text(o.alpns), &st);
+	SET(secret_key, o.secret);
+	SET(alpns, o.alpns);
 	for (int i = 0; i < 2; i++)
-		if (st.code == 0 && o.addr[i].n)
-			api.method_endpointbuilder_bind_addr(SELF, text(o.addr[i]), &st);
+		if (o.addr[i].n)
+			SET(bind_addr, o.addr[i]);
 	if (ok(&st, r)) {
 		irohub_resume(OP_HANDLE, api.method_endpointbuilder_bind(b), NULL, 0, id, r);
 		return;
 	}
 	st = (RustCallStatus){0};
 	api.free_endpointbuilder(b, &st);
+#undef SET
 #undef SELF
 }
 
-// The handle of an address; 0 and r's error if node is no NodeID.
+// The handle of an address; 0 and r's error if there is none, as when node is no NodeID.
 static uint64_t new_addr(irohub_bytes node, irohub_bytes relay, irohub_bytes hosts, irohub_result *r) {
 	RustCallStatus st = {0};
-	uint64_t n = api.constructor_endpointid_from_bytes(text(node), &st);
-	if (!ok(&st, r))
-		return 0;
-	uint64_t addr = api.constructor_endpointaddr_new(n, text(relay), text(hosts), &st);
+	RustBuffer id = text(node, &st), via = text(relay, &st), at = text(hosts, &st);
+	uint64_t n = 0, addr = 0;
+	if (st.code == 0) {
+		n = api.constructor_endpointid_from_bytes(id, &st);
+		id = (RustBuffer){0};
+	}
+	if (st.code == 0) {
+		addr = api.constructor_endpointaddr_new(n, via, at, &st);
+		via = at = (RustBuffer){0};
+	}
+	free_buffer(id); // what nobody has taken
+	free_buffer(via);
+	free_buffer(at);
 	return ok(&st, r) ? addr : 0;
 }
 
@@ -448,8 +482,14 @@ void irohub_dial(uint64_t endpoint, irohub_bytes node, irohub_bytes relay, irohu
 	uint64_t addr = new_addr(node, relay, hosts, r);
 	if (!addr)
 		return;
+	RustBuffer name = text(alpn, &st);
+	if (!ok(&st, r)) {
+		st = (RustCallStatus){0};
+		api.free_endpointaddr(addr, &st);
+		return;
+	}
 	uint64_t self = api.clone_endpoint(endpoint, &st);
-	irohub_resume(OP_HANDLE, api.method_endpoint_connect(self, addr, text(alpn)), NULL, 0, id, r);
+	irohub_resume(OP_HANDLE, api.method_endpoint_connect(self, addr, name), NULL, 0, id, r);
 }
 
 void irohub_bound_sockets(uint64_t endpoint, irohub_result *r) {
@@ -493,16 +533,23 @@ void irohub_format_ticket(irohub_bytes node, irohub_bytes relay, irohub_bytes ho
 
 void irohub_parse_ticket(irohub_bytes s, irohub_result *node, irohub_result *hosts, irohub_result *relay) {
 	RustCallStatus st = {0};
-	uint64_t ticket = api.constructor_endpointticket_from_string(text(s), &st);
+	RustBuffer words = text(s, &st);
+	uint64_t ticket = st.code == 0 ? api.constructor_endpointticket_from_string(words, &st) : 0;
 	if (!ok(&st, node))
 		return;
 	uint64_t addr = api.method_endpointticket_endpoint_addr(ticket, &st);
 	if (!ok(&st, node))
 		return;
 	uint64_t n = api.method_endpointaddr_id(api.clone_endpointaddr(addr, &st), &st);
-	RustBuffer b = api.method_endpointid_to_bytes(n, &st);
-	if (ok(&st, node))
-		give(node, b);
+	RustBuffer b = {0};
+	if (st.code == 0)
+		b = api.method_endpointid_to_bytes(n, &st);
+	if (!ok(&st, node)) {
+		st = (RustCallStatus){0};
+		api.free_endpointaddr(addr, &st);
+		return;
+	}
+	give(node, b);
 	addr_parts(addr, hosts, relay);
 }
 
@@ -531,8 +578,9 @@ void irohub_limit_streams(uint64_t conn, uint64_t bidirectional, irohub_result *
 
 void irohub_close(uint64_t conn, uint64_t code, irohub_bytes reason, irohub_result *r) {
 	RustCallStatus st = {0};
-	uint64_t self = api.clone_connection(conn, &st);
-	api.method_connection_close(self, (int64_t)code, text(reason), &st);
+	RustBuffer words = text(reason, &st);
+	if (st.code == 0)
+		api.method_connection_close(api.clone_connection(conn, &st), (int64_t)code, words, &st);
 	ok(&st, r);
 }
 

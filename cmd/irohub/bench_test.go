@@ -159,7 +159,7 @@ func TestBench_HubGoesAway(t *testing.T) {
 		hub := startHub(t, "-forward", "-quiet")
 		p, workers := startLong(t, "-json", "-hub", hub.addr)
 		hub.stop()
-		p.wantExit(1, "closed: ")
+		p.wantExit(1, "shutting down")
 		if f := p.figures(); f.Deliveries == 0 {
 			t.Errorf("figures %+v", f)
 		}
