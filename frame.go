@@ -467,7 +467,7 @@ func subscribeFrame(typ, id, topic string) []byte {
 }
 
 const (
-	minBuffer = 4 << 10  // what a reader holds that is quiet, and twice maxBuffer at most between frames
+	minBuffer = 1 << 10  // what a reader holds that is quiet, and twice maxBuffer at most between frames
 	maxBuffer = 64 << 10 // what one read asks for at most
 	keepSize  = 8 << 10
 )

@@ -22,7 +22,7 @@ import (
 // it asks for, and keeps that memory while it waits: so a stream that is quiet
 // asks for few, and for more as more comes. Over 16 KiB nothing is won.
 const (
-	minRead  = 2 << 10
+	minRead  = 1 << 10
 	maxRead  = 32 << 10
 	maxWrite = 64 << 10
 )

@@ -23,6 +23,7 @@ func Bench(b *testing.B, transport Transport) {
 		})
 	}
 	b.Run("Ratio/Rare/spokes=512", func(b *testing.B) { benchRatio(b, transport, 512, 1) })
+	b.Run("Ratio/Idle", func(b *testing.B) { benchIdle(b, transport) })
 	for _, size := range []int{256, 4096} {
 		for _, spokes := range []int{1, 8, 64, 512} {
 			b.Run(fmt.Sprintf("Bare/spokes=%d/size=%d", spokes, size), func(b *testing.B) {
@@ -58,22 +59,24 @@ const burst = 512
 // A bench is a hub with spokes, each of which is subscribed to the topic n.
 type bench struct {
 	*testing.B
-	ctx    context.Context
-	hub    *irohub.Hub
-	spokes []*irohub.Spoke
-	taken  chan struct{} // a subscriber has taken the event with the id "last"
+	ctx      context.Context
+	endpoint Endpoint // the hub's
+	hub      *irohub.Hub
+	spokes   []*irohub.Spoke
+	taken    chan struct{} // a subscriber has taken the event with the id "last"
 }
 
 func newBench(b *testing.B, transport Transport, spokes int) *bench {
 	ctx := b.Context()
 	endpoint := transport(b, 0)
 	hub := irohub.NewHub(endpoint, irohub.HubOptions{
-		MaxQueue: 64 << 20, // bursts of large events, rather than being cut off
-		Forward:  func(irohub.NodeID, string) bool { return true },
+		MaxQueue:         64 << 20, // bursts of large events, rather than being cut off
+		MaxSpokesPerNode: 1 << 20,
+		Forward:          func(irohub.NodeID, string) bool { return true },
 	})
 	served := make(chan error, 1)
 	go func() { served <- hub.Serve(ctx) }()
-	x := &bench{B: b, ctx: ctx, hub: hub, taken: make(chan struct{}, spokes)}
+	x := &bench{B: b, ctx: ctx, endpoint: endpoint, hub: hub, taken: make(chan struct{}, spokes)}
 	b.Cleanup(func() {
 		for _, s := range x.spokes {
 			s.Close()

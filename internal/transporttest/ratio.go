@@ -38,7 +38,7 @@ func newBare(b *testing.B, transport Transport, spokes, size int) *bare {
 	for range spokes {
 		endpoint := transport(b, 0)
 		b.Cleanup(func() { endpoint.Close() })
-		out, in := x.connect(hub, endpoint)
+		out, in := connectBare(b, hub, endpoint)
 		frames, want := make(chan int, 1), make(chan int, 1)
 		x.write = append(x.write, frames)
 		b.Cleanup(func() { close(frames) })
@@ -74,9 +74,9 @@ func newBare(b *testing.B, transport Transport, spokes, size int) *bare {
 	return x
 }
 
-// connect returns both ends of a stream from the hub's endpoint to the spoke's.
-func (x *bare) connect(hub, spoke Endpoint) (out, in irohub.Stream) {
-	ctx := x.Context()
+// connectBare returns both ends of a stream from a hub's endpoint to a spoke's.
+func connectBare(b *testing.B, hub, spoke Endpoint) (out, in irohub.Stream) {
+	ctx := b.Context()
 	accepted := make(chan error, 1)
 	var conn irohub.Conn
 	go func() {
@@ -103,7 +103,7 @@ func (x *bare) connect(hub, spoke Endpoint) (out, in irohub.Stream) {
 		err = <-accepted
 	}
 	if err != nil {
-		x.Fatal(err)
+		b.Fatal(err)
 	}
 	return out, in
 }
