@@ -192,6 +192,48 @@ func (l *link) readLoop(frames frameReader, take func(body []byte) error, flush 
 	}
 }
 
+// A handover is how a reader gives to its router what it has made of frames: it has two
+// pieces of work, and fills one while the router has the other.
+type handover[T any] struct {
+	link *link
+	to   chan<- *T
+	free chan *T // from the router, which is done with it; capacity 2: all there are
+	next *T      // being filled; nil: none
+}
+
+func newHandover[T any](l *link, to chan<- *T, one, other *T) handover[T] {
+	h := handover[T]{link: l, to: to, free: make(chan *T, 2)}
+	h.free <- one
+	h.free <- other
+	return h
+}
+
+// open returns what is being filled.
+func (h *handover[T]) open() (*T, error) {
+	if h.next == nil {
+		select {
+		case h.next = <-h.free:
+		case <-h.link.ctx.Done():
+			return nil, h.link.err()
+		}
+	}
+	return h.next, nil
+}
+
+// flush hands over what there is.
+func (h *handover[T]) flush() error {
+	if h.next == nil {
+		return nil
+	}
+	select {
+	case h.to <- h.next:
+		h.next = nil
+		return nil
+	case <-h.link.ctx.Done():
+		return h.link.err()
+	}
+}
+
 // write is the writer's goroutine: the loop, and the end of the stream. It calls
 // nothing of the application, so nothing of the application can hold it up.
 func (l *link) write() {

@@ -426,11 +426,9 @@ func (h *Hub) stream(p *peer, stream Stream) {
 		peer: p,
 		id:   p.conn.RemoteID(),
 		link: newLink(p.ctx, stream, h.opts.MaxQueue, h.opts.WriteTimeout),
-		free: make(chan *inbound, 2),
 	}
 	m.subscriber.spoke = m
-	m.free <- &inbound{from: m}
-	m.free <- &inbound{from: m}
+	m.work = newHandover(m.link, h.inbox.inbound, &inbound{from: m}, &inbound{from: m})
 	m.link.shut = func(end *CloseError) {
 		if p.streams.Add(-1) == 0 {
 			p.conn.Close(end.Code, end.Reason)

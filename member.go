@@ -18,7 +18,6 @@ type member struct {
 	peer *peer
 	id   NodeID
 	link *link
-	free chan *inbound // from the router, which is done with one; capacity 2: all there are
 
 	// Owned by the router; number, since and cut can be read by the reader once it
 	// has had the router's answer, or seen the link's end.
@@ -32,7 +31,7 @@ type member struct {
 	// Owned by the reader.
 	silent *time.Timer // ends the stream unless a whole frame comes
 	joined bool
-	ops    *inbound // being filled
+	work   handover[inbound]
 	topics namer
 	buf    []byte // to encode in
 }
@@ -47,12 +46,12 @@ func (m *member) read() {
 	m.silent = time.AfterFunc(opts.HandshakeTimeout, func() {
 		m.link.cancel(&CloseError{Code: CodeTimeout, Reason: "no whole frame in time"})
 	})
-	err := m.link.readLoop(frameReader{max: opts.MaxFrame}, m.take, m.flush)
+	err := m.link.readLoop(frameReader{max: opts.MaxFrame}, m.take, m.work.flush)
 	m.silent.Stop()
 	switch {
 	case err == io.EOF && m.joined:
 		if err := m.add(op{kind: opEnd}); err == nil {
-			m.flush()
+			m.work.flush()
 		}
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		m.link.cancel(protocolError("the stream ends inside a frame"))
@@ -141,36 +140,15 @@ func (m *member) take(body []byte) error {
 
 // add gathers an op for the router.
 func (m *member) add(op op) error {
-	if m.ops == nil {
-		select {
-		case m.ops = <-m.free:
-		case <-m.link.ctx.Done():
-			return m.link.err()
-		case <-m.hub.inbox.done:
-			return errShutdown
-		}
+	in, err := m.work.open()
+	if err != nil {
+		return err
 	}
-	m.ops.ops = append(m.ops.ops, op)
-	if len(m.ops.ops) == maxOps {
-		return m.flush()
+	in.ops = append(in.ops, op)
+	if len(in.ops) == maxOps {
+		return m.work.flush()
 	}
 	return nil
-}
-
-// flush hands to the router what has come.
-func (m *member) flush() error {
-	if m.ops == nil {
-		return nil
-	}
-	select {
-	case m.hub.inbox.inbound <- m.ops:
-		m.ops = nil
-		return nil
-	case <-m.link.ctx.Done():
-		return m.link.err()
-	case <-m.hub.inbox.done:
-		return errShutdown
-	}
 }
 
 // event makes an op of an event that the spoke publishes.

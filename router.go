@@ -59,8 +59,7 @@ type request[T any] struct {
 	reply chan error
 }
 
-// inbound is what a reader has made of the frames that it found waiting. A reader
-// has two and fills one while the router works through the other.
+// inbound is what a reader has made of the frames that it found waiting.
 type inbound struct {
 	from *member
 	ops  []op
@@ -311,7 +310,7 @@ func (r *router) work(in *inbound) {
 	}
 	clear(in.ops) // or it would keep what it carried alive
 	in.ops = in.ops[:0]
-	m.free <- in // has room for both
+	m.work.free <- in // has room for both
 }
 
 // subscribe adds all topics of a request, or none.

@@ -362,10 +362,9 @@ func (s *Spoke) connect(ctx, base context.Context) (*link, error) {
 
 // read is the reader's goroutine: it hands to the router what the hub sends.
 func (s *Spoke) read(l *link, conn Conn) {
-	r := spokeReader{link: l, inbox: s.inbox, free: make(chan *arrivals, 2)}
-	r.free <- &arrivals{free: r.free}
-	r.free <- &arrivals{free: r.free}
-	err := l.readLoop(frameReader{max: s.opts.MaxFrame, keep: true}, r.take, r.flush)
+	r := &spokeReader{}
+	r.work = newHandover(l, s.inbox.inbound, &arrivals{from: r}, &arrivals{from: r})
+	err := l.readLoop(frameReader{max: s.opts.MaxFrame, keep: true}, r.take, r.work.flush)
 	if err == io.EOF {
 		l.ended.Store(true)
 		// The hub has ended the stream; why, it says in closing the connection.
@@ -380,10 +379,7 @@ func (s *Spoke) read(l *link, conn Conn) {
 
 // A spokeReader makes arrivals of frames.
 type spokeReader struct {
-	link   *link
-	inbox  *spokeInbox
-	free   chan *arrivals // from the router, which is done with them; capacity 2: all there are
-	next   *arrivals      // being filled
+	work   handover[arrivals]
 	topics namer
 }
 
@@ -393,14 +389,10 @@ func (r *spokeReader) take(body []byte) error {
 	if err != nil {
 		return err
 	}
-	if r.next == nil {
-		select {
-		case r.next = <-r.free:
-		case <-r.link.ctx.Done():
-			return r.link.err()
-		}
+	next, err := r.work.open()
+	if err != nil {
+		return err
 	}
-	next := r.next
 	switch {
 	case !env.isControl():
 		topic := r.topics.name(env.typ, env.id)
@@ -408,37 +400,17 @@ func (r *spokeReader) take(body []byte) error {
 		if err != nil {
 			return err
 		}
-		next.events = append(next.events, ev)
-		if n := len(next.items); n > 0 && next.items[n-1].topic == topic.text {
-			next.items[n-1].events++
-		} else {
-			next.items = append(next.items, arrival{topic: topic.text, events: 1})
-		}
+		next.add(topic.text, ev)
 	case string(env.typ) == typeAck:
 		next.items = append(next.items, arrival{id: string(env.id)})
 	case string(env.typ) == typeError:
 		next.items = append(next.items, arrival{id: string(env.id), refusal: refusalError(env.payload)})
-	default:
-		return nil // of a later version of the protocol
 	}
+	// What else there may be is of a later version of the protocol.
 	if len(next.events)+len(next.items) >= maxOps {
-		return r.flush()
+		return r.work.flush()
 	}
 	return nil
-}
-
-// flush hands to the router what has come.
-func (r *spokeReader) flush() error {
-	if r.next == nil {
-		return nil
-	}
-	select {
-	case r.inbox.inbound <- r.next:
-		r.next = nil
-		return nil
-	case <-r.link.ctx.Done():
-		return r.link.err()
-	}
 }
 
 // refusalError makes an error of what a hub refuses.

@@ -70,12 +70,11 @@ func (in *spokeInbox) ended() error {
 	return in.cause
 }
 
-// arrivals are what a reader has made of the frames that it found waiting. It has two
-// of them and fills one while the router works through the other.
+// arrivals are what a reader has made of the frames that it found waiting.
 type arrivals struct {
+	from   *spokeReader
 	items  []arrival
 	events []Event // of all items
-	free   chan<- *arrivals
 }
 
 // An arrival is a run of events of one topic, or the hub's answer to a request.
@@ -84,6 +83,16 @@ type arrival struct {
 	events  int
 	id      string // of the answer
 	refusal error  // nil: an acknowledgement
+}
+
+// add adds an event, to the run before it where that is of the same topic.
+func (a *arrivals) add(topic string, ev Event) {
+	a.events = append(a.events, ev)
+	if n := len(a.items); n > 0 && a.items[n-1].topic == topic {
+		a.items[n-1].events++
+	} else {
+		a.items = append(a.items, arrival{topic: topic, events: 1})
+	}
 }
 
 // A spokeRouter is the one goroutine of a Spoke that knows its Subscriptions, and what
@@ -190,7 +199,7 @@ func (r *spokeRouter) work(in *arrivals) {
 	clear(in.items) // or it would keep what it carried alive
 	clear(in.events)
 	in.items, in.events = in.items[:0], in.events[:0]
-	in.free <- in // has room for both
+	in.from.work.free <- in // has room for both
 }
 
 func (r *spokeRouter) route(topic string, events []Event) {
