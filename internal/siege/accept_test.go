@@ -1,0 +1,157 @@
+package siege
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"irohub"
+)
+
+// 500 handshakes that go no further, of every kind there is, and one good peer: with room
+// for all of them, and with room for few.
+func TestAccept_StalledHandshakesAndAGoodPeer(t *testing.T) {
+	const stalled = 500
+	for _, pending := range []int{2 * stalled, 16} {
+		t.Run(fmt.Sprintf("MaxPending=%d", pending), func(t *testing.T) {
+			overEach(t, func(s *siege) {
+				s.serve(irohub.HubOptions{MaxPending: pending, HandshakeTimeout: time.Hour})
+				s.stall(stalled)
+				s.eventually("all have come", func() bool {
+					stats := s.hub.Stats()
+					return stats.Pending+int(stats.Rejected) >= stalled && stats.Pending >= min(stalled, pending)
+				})
+				if n := s.hub.Stats().Pending; n > pending {
+					s.Errorf("%d are pending", n)
+				}
+				s.wantServed()
+				if n := s.hub.Stats().Spokes; n != 1 {
+					s.Errorf("%d spokes, want the good one", n)
+				}
+			})
+		})
+	}
+}
+
+// stall begins n handshakes, in equal parts of each kind: no further than the transport's
+// first packet, or to the end of its handshake, or half a frame beyond that.
+func (s *siege) stall(n int) {
+	s.Helper()
+	from := s.bind()
+	for range n / 4 {
+		conn, err := from.Dial(s.ctx, s.endpoint.Addr())
+		s.must(err)
+		s.Cleanup(func() { conn.Close(0, "") })
+	}
+	for range n / 4 {
+		s.raw(from).write([]byte("\x00\x00\x10\x00{"))
+	}
+	if s.transport == "tls" {
+		s.stallTCP(n/4, nil)
+		s.stallTCP(n/4, []byte("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")) // half a ClientHello
+	} else {
+		s.stallQUIC(n/2 + n/10) // some packets are lost in the crowd
+		s.noise()
+	}
+}
+
+// stallTCP connects, and sends that.
+func (s *siege) stallTCP(n int, p []byte) {
+	s.Helper()
+	for range n {
+		c, err := net.Dial("tcp", s.endpoint.Addr().Hosts[0])
+		s.must(err)
+		s.Cleanup(func() { c.Close() })
+		_, err = c.Write(p)
+		s.must(err)
+	}
+}
+
+// stallQUIC has n diallers behind a wire that carries their packets to the hub and none
+// back: each gets as far as the hub's answer to the first.
+func (s *siege) stallQUIC(n int) {
+	s.Helper()
+	hub, err := net.ResolveUDPAddr("udp", s.hostV4())
+	s.must(err)
+	wire, err := net.ListenPacket("udp", "127.0.0.1:0")
+	s.must(err)
+	var tasks sync.WaitGroup
+	tasks.Go(func() {
+		for p := make([]byte, 64<<10); ; {
+			k, from, err := wire.ReadFrom(p)
+			if err != nil {
+				return
+			}
+			if from.String() != hub.String() {
+				wire.WriteTo(p[:k], hub)
+			}
+		}
+	})
+	dialling, stop := context.WithCancel(s.ctx)
+	s.Cleanup(func() {
+		stop()
+		wire.Close()
+		tasks.Wait()
+	})
+	addr := irohub.Addr{ID: s.endpoint.ID(), Hosts: []string{wire.LocalAddr().String()}}
+	from := s.bind()
+	for range n {
+		tasks.Go(func() {
+			if c, err := from.Dial(dialling, addr); err == nil {
+				c.Close(0, "")
+				s.Error("a dialler that hears nothing has connected")
+			}
+		})
+	}
+}
+
+// noise sends packets that are none.
+func (s *siege) noise() {
+	s.Helper()
+	c, err := net.Dial("udp", s.hostV4())
+	s.must(err)
+	defer c.Close()
+	for range 1000 {
+		p := make([]byte, 1+rand.IntN(1400))
+		for i := range p {
+			p[i] = byte(rand.Uint32())
+		}
+		c.Write(p)
+	}
+}
+
+// hostV4 is where the hub's endpoint was told to be.
+func (s *siege) hostV4() string {
+	s.Helper()
+	for _, host := range s.endpoint.Addr().Hosts {
+		if addr, err := net.ResolveUDPAddr("udp", host); err == nil && addr.IP.To4() != nil {
+			return host
+		}
+	}
+	s.Fatalf("no IPv4 address in %v", s.endpoint.Addr())
+	return ""
+}
+
+// A newcomer never takes the place of another node's spoke.
+func TestAccept_NewcomersEvictNobodyElse(t *testing.T) {
+	const room = 8
+	overEach(t, func(s *siege) {
+		s.serve(irohub.HubOptions{MaxSpokes: room, MaxSpokesPerNode: 2})
+		var subs []*irohub.Subscription
+		for range room {
+			subs = append(subs, s.subscribe(s.dial(irohub.SpokeOptions{NoReconnect: true}), "n"))
+		}
+		for range room {
+			_, err := irohub.Dial(s.ctx, s.bind(), s.endpoint.Addr(), irohub.SpokeOptions{})
+			s.wantCode(err, irohub.CodeTooMany)
+		}
+		s.must(s.hub.Publish(s.ctx, numbered("n", 0)))
+		for _, sub := range subs {
+			s.wantNumbered(sub, 1)
+		}
+	})
+}

@@ -1,0 +1,141 @@
+package siege
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"irohub"
+	"irohub/key"
+)
+
+// A child is a spoke in a process of its own, which is this program once more: so it can
+// be stopped as a whole, its kernel buffers and its transport with it, and what it uses
+// of the processor is not the hub's.
+
+// roleVariable names what a child does: its transport, role and hub, between spaces.
+const roleVariable = "IROHUB_SIEGE_ROLE"
+
+// A child does what its next line of standard input says.
+type child struct {
+	*siege
+	cmd *exec.Cmd
+	in  io.Writer
+	out *bufio.Reader
+}
+
+// child starts a spoke that plays a role, and waits until it is connected.
+func (s *siege) child(role string) *child {
+	s.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %s", roleVariable, s.transport, role, s.endpoint.Addr()))
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	s.must(err)
+	out, err := cmd.StdoutPipe()
+	s.must(err)
+	s.must(cmd.Start())
+	s.Cleanup(func() {
+		cmd.Process.Kill() // it may be stopped
+		cmd.Wait()
+	})
+	c := &child{s, cmd, in, bufio.NewReader(out)}
+	c.wantReady()
+	return c
+}
+
+func (c *child) wantReady() {
+	c.Helper()
+	if line, err := c.out.ReadString('\n'); line != "ready\n" {
+		c.Fatalf("a child said %q, %v", line, err)
+	}
+}
+
+// tell has the child do something, and waits until it has begun.
+func (c *child) tell(what string) {
+	c.Helper()
+	_, err := fmt.Fprintln(c.in, what)
+	c.must(err)
+	c.wantReady()
+}
+
+// playNative has another use for a child: see native_test.go. Nil: there is none here.
+var playNative func(library string) error
+
+// play is a child's main function.
+func play(role string) int {
+	words := strings.Fields(role)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute) // if its parent forgets it
+	defer cancel()
+	err := func() error {
+		if words[0] == "native" {
+			return playNative(words[1])
+		}
+		addr, err := irohub.ParseAddr(words[2])
+		if err != nil {
+			return err
+		}
+		ep, err := bind(ctx, words[0], key.Secret{})
+		if err != nil {
+			return err
+		}
+		spoke, err := irohub.Dial(ctx, ep, addr, irohub.SpokeOptions{NoReconnect: true, MaxQueue: 64 << 20})
+		if err != nil {
+			return err
+		}
+		switch words[1] {
+		case "reader":
+			return playReader(ctx, spoke)
+		case "flooder":
+			return playFlooder(ctx, spoke)
+		}
+		return fmt.Errorf("no such role: %s", words[1])
+	}()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "child:", err)
+		return 1
+	}
+	return 0
+}
+
+// playReader takes events until it ends.
+func playReader(ctx context.Context, spoke *irohub.Spoke) error {
+	sub, err := spoke.Subscribe(ctx, "n:*", "frozen")
+	if err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	for range sub.Events() {
+	}
+	return nil
+}
+
+// playFlooder publishes as fast as it can, from one line "flood" to the line "rest".
+func playFlooder(ctx context.Context, spoke *irohub.Spoke) error {
+	fmt.Println("ready")
+	payload, _ := json.Marshal(strings.Repeat("x", 254))
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		flooding, rest := context.WithCancel(ctx)
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			for flooding.Err() == nil && spoke.Publish(flooding, irohub.Event{Type: "flood", Payload: payload}) == nil {
+			}
+		}()
+		fmt.Println("ready")
+		ok := lines.Scan()
+		rest()
+		<-ended
+		if !ok {
+			break
+		}
+		fmt.Println("ready")
+	}
+	return nil
+}

@@ -1,0 +1,178 @@
+//go:build unix
+
+package siege
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"irohub"
+)
+
+// freeze stops a child: nothing of it runs, and what its kernel has received stays there.
+func (c *child) freeze() {
+	c.Helper()
+	c.must(c.cmd.Process.Signal(syscall.SIGSTOP))
+}
+
+// A crowd is spokes that read, and count what they get.
+type crowd struct {
+	*siege
+	subs   []*irohub.Subscription
+	credit chan struct{} // for each event that one of them has taken
+	ended  sync.WaitGroup
+}
+
+// window is how many events the publisher is ahead of the crowd at the most.
+const window = 64
+
+func (s *siege) crowd(n int) *crowd {
+	s.Helper()
+	c := &crowd{siege: s, credit: make(chan struct{}, n*window)}
+	for range n {
+		c.subs = append(c.subs, s.subscribe(s.dial(irohub.SpokeOptions{NoReconnect: true}), "n:*"))
+	}
+	for _, sub := range c.subs {
+		c.ended.Go(func() {
+			n := 0
+			for ev := range sub.Events() {
+				if ev.ID == "last" {
+					return
+				}
+				if want := fmt.Sprint(n); ev.ID != want {
+					s.Errorf("event %s, want %s", ev.ID, want)
+					return
+				}
+				n++
+				c.credit <- struct{}{}
+			}
+			s.Errorf("one that reads has ended after %d events: %v", n, sub.Err())
+		})
+	}
+	return c
+}
+
+// publish gives events to all, and large ones to the frozen one besides, until there is
+// nothing more to wait for. It checks that each of the crowd got all that is for it.
+func (c *crowd) publish(until <-chan struct{}) {
+	c.Helper()
+	large := []byte(`"` + strings.Repeat("x", 32<<10) + `"`)
+	publish := func(ev irohub.Event) { c.must(c.hub.Publish(c.ctx, ev)) }
+	for n := 0; ; n++ {
+		if n >= window {
+			for range c.subs {
+				select {
+				case <-c.credit:
+				case <-c.ctx.Done():
+					c.Fatalf("one that reads gets nothing; the hub has %+v", c.hub.Stats())
+				}
+			}
+		}
+		select {
+		case <-until:
+			publish(irohub.Event{Type: "n", ID: "last"})
+			c.ended.Wait()
+			return
+		default:
+			publish(irohub.Event{Type: "n", ID: fmt.Sprint(n)})
+			publish(irohub.Event{Type: "frozen", Payload: large})
+		}
+	}
+}
+
+// A frozen process among 64 spokes: the others get everything, and the hub keeps no more
+// for it than it may, then lets it go.
+func TestFrozen_OneAmong64IsCutOff(t *testing.T) {
+	const limit, others = 1 << 20, 63
+	overEach(t, func(s *siege) {
+		var slow []irohub.SpokeInfo
+		gone, ended := make(chan struct{}), make(chan error, 1+others)
+		s.serve(irohub.HubOptions{
+			MaxQueue:       limit,
+			WriteTimeout:   time.Hour, // the limit alone is to cut
+			OnBackpressure: func(info irohub.SpokeInfo) { slow = append(slow, info) },
+			OnDisconnect: func(info irohub.SpokeInfo, err error) {
+				if info.Number == 1 { // the first, and so the frozen one
+					ended <- err
+					close(gone)
+				}
+			},
+		})
+		frozen := s.child("reader")
+		crowd := s.crowd(others)
+		frozen.freeze()
+		crowd.publish(gone)
+		s.wantCode(<-ended, irohub.CodeSlow)
+		if len(slow) != 1 || slow[0].Number != 1 || slow[0].WaitingBytes > limit || slow[0].WaitingEvents == 0 {
+			s.Errorf("OnBackpressure: %+v, want the frozen one", slow)
+		}
+		if stats := s.hub.Stats(); stats.Spokes != others || stats.CutOff != 1 {
+			s.Errorf("stats: %+v", stats)
+		}
+	})
+}
+
+// The same, but there is room: its writer is blocked in the transport, over iroh inside the
+// native library, and the WriteTimeout ends it.
+func TestFrozen_WriterBlockedInTheTransport(t *testing.T) {
+	const others = 63
+	overEach(t, func(s *siege) {
+		gone, ended := make(chan struct{}), make(chan error, 1)
+		s.serve(irohub.HubOptions{
+			MaxQueue:       1 << 30,
+			WriteTimeout:   3 * time.Second,
+			OnBackpressure: func(info irohub.SpokeInfo) { s.Errorf("cut off as too slow: %+v", info) },
+			OnDisconnect: func(info irohub.SpokeInfo, err error) {
+				if info.Number == 1 {
+					ended <- err
+					close(gone)
+				}
+			},
+		})
+		frozen := s.child("reader")
+		crowd := s.crowd(others)
+		frozen.freeze()
+		crowd.publish(gone)
+		s.wantCode(<-ended, irohub.CodeTimeout)
+		if n := s.hub.Stats().Spokes; n != others {
+			s.Errorf("%d spokes, want %d", n, others)
+		}
+	})
+}
+
+// With every spoke frozen, the hub holds less than its limit for each.
+func TestFrozen_MemoryIsBounded(t *testing.T) {
+	const limit, spokes, size = 1 << 20, 64, 1000
+	overEach(t, func(s *siege) {
+		cut := make(chan irohub.SpokeInfo, spokes)
+		s.serve(irohub.HubOptions{
+			MaxQueue: limit, MaxSpokesPerNode: spokes, WriteTimeout: time.Hour,
+			OnBackpressure: func(info irohub.SpokeInfo) { cut <- info },
+		})
+		from := s.bind()
+		for range spokes {
+			s.raw(from).subscribe("n")
+		}
+		before, most := heap(), 0
+		payload := []byte(`"` + strings.Repeat("x", size) + `"`)
+		for n := 0; s.hub.Stats().Spokes > 0; n++ {
+			s.must(s.hub.Publish(s.ctx, irohub.Event{Type: "n", Payload: payload}))
+			if n%250 == 0 {
+				most = max(most, heap()-before)
+			}
+		}
+		if most >= spokes*limit {
+			s.Errorf("the heap grew by %d bytes, want less than %d", most, spokes*limit)
+		}
+		for range spokes {
+			if info := <-cut; info.WaitingBytes > limit {
+				s.Errorf("%d bytes waited for one, the limit is %d", info.WaitingBytes, limit)
+			}
+		}
+		s.Logf("the heap grew by %d bytes, %.2f of a limit for each spoke", most, float64(most)/spokes/limit)
+	})
+}

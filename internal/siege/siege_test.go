@@ -1,0 +1,273 @@
+// Package siege holds the tests of a hub under attack and under load over the real
+// transports: floods, readers that freeze, handshakes that stall, frames that lie, callers
+// that race. What needs no network is tested in the root package, in memory.
+//
+// How long a flood or a churn lasts is the flag -siege; what a test asserts depends on no
+// clock. How fair the hub is to those who behave is a matter of time, and so benchmarks
+// say it:
+//
+//	go test -run '^$' -bench . -benchtime 5x ./internal/siege
+package siege
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	"irohub"
+	"irohub/iroh"
+	"irohub/key"
+	"irohub/tlsnet"
+)
+
+var duration = flag.Duration("siege", time.Second, "how long a flood or a churn lasts")
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if role := os.Getenv(roleVariable); role != "" {
+		os.Exit(play(role))
+	}
+	os.Exit(m.Run())
+}
+
+// An endpoint is what the transports' own types have.
+type endpoint interface {
+	irohub.Endpoint
+	Addr() irohub.Addr
+	Close() error
+}
+
+// bind opens an endpoint on the loopback interface; a zero secret is a new node's.
+func bind(ctx context.Context, transport string, secret key.Secret) (endpoint, error) {
+	const addr = "127.0.0.1:0"
+	if transport == "tls" {
+		return tlsnet.Bind(ctx, tlsnet.Options{SecretKey: secret, Addr: addr})
+	}
+	return iroh.Bind(ctx, iroh.Options{SecretKey: secret, Addr: addr})
+}
+
+var transports = []string{"tls", "iroh"}
+
+// A siege is a hub on a transport, and those who besiege it.
+type siege struct {
+	testing.TB
+	ctx       context.Context
+	transport string
+	endpoint  endpoint
+	hub       *irohub.Hub
+	served    chan error
+}
+
+// overEach runs a test over each transport, with a check that nothing is left running.
+func overEach(t *testing.T, test func(s *siege)) {
+	for _, transport := range transports {
+		t.Run(transport, func(t *testing.T) { test(newSiege(t, transport)) })
+	}
+}
+
+func newSiege(t testing.TB, transport string) *siege {
+	// No test depends on how long this is: it ends one that hangs.
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute+20**duration)
+	t.Cleanup(cancel)
+	first, err := bind(ctx, transport, key.Secret{}) // what a transport starts once, for good, is no leak
+	switch {
+	case err == nil:
+		first.Close()
+	case (errors.Is(err, iroh.ErrNoLibrary) || errors.Is(err, iroh.ErrUnsupported)) && os.Getenv("CI") != "true":
+		t.Skipf("iroh's native library is not there, or cgo is off; run: make native (%v)", err)
+	default:
+		t.Fatal(err)
+	}
+	s := &siege{TB: t, ctx: ctx, transport: transport}
+	s.wantNoGoroutines()
+	return s
+}
+
+// wantNoGoroutines fails the test if, after its cleanups, more goroutines run than now.
+func (s *siege) wantNoGoroutines() {
+	before := runtime.NumGoroutine()
+	s.Cleanup(func() {
+		for end := time.Now().Add(30 * time.Second); runtime.NumGoroutine() > before; time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				buf := make([]byte, 1<<20)
+				s.Errorf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, buf[:runtime.Stack(buf, true)])
+				return
+			}
+		}
+	})
+}
+
+// serve starts the hub, which is closed at the end.
+func (s *siege) serve(opts irohub.HubOptions) {
+	s.Helper()
+	s.endpoint = s.bind()
+	s.hub, s.served = irohub.NewHub(s.endpoint, opts), make(chan error, 1)
+	go func() { s.served <- s.hub.Serve(s.ctx) }()
+	s.Cleanup(func() {
+		s.hub.Close()
+		if err := <-s.served; !errors.Is(err, irohub.ErrHubClosed) {
+			s.Errorf("Serve: %v", err)
+		}
+	})
+}
+
+func (s *siege) bind() endpoint {
+	s.Helper()
+	ep, err := bind(s.ctx, s.transport, key.Secret{})
+	s.must(err)
+	s.Cleanup(func() { ep.Close() })
+	return ep
+}
+
+func (s *siege) must(err error) {
+	s.Helper()
+	if err != nil {
+		s.Fatal(err)
+	}
+}
+
+// dial connects a spoke of a new node.
+func (s *siege) dial(opts irohub.SpokeOptions) *irohub.Spoke {
+	s.Helper()
+	spoke, err := irohub.Dial(s.ctx, s.bind(), s.endpoint.Addr(), opts)
+	s.must(err)
+	s.Cleanup(func() { spoke.Close() })
+	return spoke
+}
+
+func (s *siege) subscribe(spoke *irohub.Spoke, topics ...string) *irohub.Subscription {
+	s.Helper()
+	sub, err := spoke.Subscribe(s.ctx, topics...)
+	s.must(err)
+	return sub
+}
+
+// numbered is the n-th event of a topic.
+func numbered(topic string, n int) irohub.Event {
+	return irohub.Event{Type: topic, Payload: json.RawMessage(fmt.Sprint(n))}
+}
+
+// wantServed has the hub serve one more spoke, which does nothing wrong.
+func (s *siege) wantServed() {
+	s.Helper()
+	spoke := s.dial(irohub.SpokeOptions{NoReconnect: true})
+	sub := s.subscribe(spoke, "good")
+	for i := range 3 {
+		s.must(s.hub.Publish(s.ctx, numbered("good", i)))
+	}
+	s.wantNumbered(sub, 3)
+}
+
+// wantNumbered reads the events 0 to n-1.
+func (s *siege) wantNumbered(sub *irohub.Subscription, n int) {
+	s.Helper()
+	next := 0
+	for ev := range sub.Events() {
+		if string(ev.Payload) != fmt.Sprint(next) {
+			s.Errorf("event %s, want %d", ev.Payload, next)
+			return
+		}
+		if next++; next == n {
+			return
+		}
+	}
+	s.Errorf("ended after %d of %d events: %v", next, n, sub.Err())
+}
+
+// eventually waits for what another side does in its own time.
+func (s *siege) eventually(what string, ok func() bool) {
+	s.Helper()
+	for !ok() {
+		if s.ctx.Err() != nil {
+			s.Fatalf("never came true: %s; the hub has %+v", what, s.hub.Stats())
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// heap is the memory in use, all garbage being collected.
+func heap() int {
+	for range 2 { // what a pool held at the first is gone at the second
+		runtime.GC()
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
+}
+
+// A raw spoke speaks the protocol by hand, and reads only when told to.
+type raw struct {
+	*siege
+	conn   irohub.Conn
+	stream irohub.Stream
+}
+
+// raw opens a stream on a connection of its own.
+func (s *siege) raw(from endpoint) *raw {
+	s.Helper()
+	conn, err := from.Dial(s.ctx, s.endpoint.Addr())
+	s.must(err)
+	stream, err := conn.OpenStream(s.ctx)
+	s.must(err)
+	s.Cleanup(func() {
+		stream.Abort(0) // at the latest: iroh would, of one that is forgotten
+		conn.Close(0, "")
+	})
+	return &raw{s, conn, stream}
+}
+
+// frame is a body with its length before it.
+func frame(body string) []byte {
+	return append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...)
+}
+
+func (r *raw) write(p []byte) {
+	r.Helper()
+	_, err := r.stream.Write(r.ctx, p)
+	r.must(err)
+}
+
+// subscribe is acknowledged when it returns.
+func (r *raw) subscribe(topic string) {
+	r.Helper()
+	r.write(frame(`{"type":"__subscribe","id":"1","payload":{"topic":"` + topic + `"}}`))
+	r.want(`{"type":"__ack","id":"1"}`)
+}
+
+// want reads one frame.
+func (r *raw) want(body string) {
+	r.Helper()
+	want := string(frame(body))
+	for got := ""; got != want; {
+		p := make([]byte, len(want)-len(got))
+		n, err := r.stream.Read(r.ctx, p)
+		if got += string(p[:n]); err != nil || got != want[:len(got)] {
+			r.Fatalf("frame %q, %v, want %q", got, err, want)
+		}
+	}
+}
+
+// wantClosed reads to the end, which must be a close with this code.
+func (r *raw) wantClosed(code uint64) {
+	r.Helper()
+	for p := make([]byte, 64<<10); ; {
+		if _, err := r.stream.Read(r.ctx, p); err != nil {
+			r.wantCode(err, code)
+			return
+		}
+	}
+}
+
+func (s *siege) wantCode(err error, code uint64) {
+	s.Helper()
+	if end, ok := errors.AsType[*irohub.CloseError](err); !ok || end.Code != code {
+		s.Errorf("ended with %v, want code %d", err, code)
+	}
+}
