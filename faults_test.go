@@ -315,3 +315,87 @@ func TestSpoke_SaysWhatEndedItWhileItEnds(t *testing.T) {
 		})
 	}
 }
+
+// A connection that is lost before the hub has acknowledged all subscriptions is one that the
+// application never hears of, neither of its beginning nor of its end. So it may not answer
+// a Subscribe, nor bring events: there would be a gap behind them that nothing tells of.
+func TestSpoke_HalfMadeConnectionCountsForNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := irohubtest.NewNetwork()
+		ep, hubs := fakeHub(t, n)
+		// answer reads so many requests and acknowledges those that name a topic in which
+		// some is contained; empty: all.
+		answer := func(h *rawSpoke, requests int, some string) {
+			for range requests {
+				f, err := h.frame()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, id := idOf(t, f); strings.Contains(f, some) {
+					h.send(`{"type":"__ack","id":"` + id + `"}`)
+				}
+			}
+			synctest.Wait()
+		}
+		losses := 0
+		dialled := make(chan *irohub.Spoke)
+		go func() {
+			s, err := irohub.Dial(t.Context(), n.Endpoint(), ep.Addr(), irohub.SpokeOptions{OnDisconnect: func(error) { losses++ }})
+			if err != nil {
+				t.Error(err)
+			}
+			dialled <- s
+		}()
+		h := <-hubs
+		answer(h, 1, "")
+		s := <-dialled
+		defer s.Close()
+		defer ep.Close()
+		subscribe := func(topic string) chan *irohub.Subscription {
+			c := make(chan *irohub.Subscription, 1)
+			go func() {
+				sub, err := s.Subscribe(t.Context(), topic)
+				if err != nil {
+					t.Error(err)
+				}
+				c <- sub
+			}()
+			synctest.Wait()
+			return c
+		}
+		waiting := subscribe("a")
+		answer(h, 1, "")
+		a := <-waiting
+		h.conn.Close(0, "")
+		synctest.Wait()
+		waiting = subscribe("b")
+
+		h = <-hubs // it asks for the empty request, a and b
+		answer(h, 3, `"b"`)
+		h.send(`{"type":"a","payload":1}`)
+		synctest.Wait()
+		select {
+		case <-waiting:
+			t.Error("Subscribe has returned over a connection that is not made yet")
+		default:
+		}
+		h.conn.Close(0, "")
+		synctest.Wait()
+
+		// What is published now is in the gap that the one loss explains.
+		h = <-hubs
+		answer(h, 3, "")
+		h.send(`{"type":"a","payload":3}`)
+		time.Sleep(time.Second)
+		if losses != 1 {
+			t.Errorf("%d losses were told of", losses)
+		}
+		for ev := range a.Events() {
+			if string(ev.Payload) != "3" {
+				t.Errorf("event %s came over a connection that was never made", ev.Payload)
+			}
+			break
+		}
+		s.Close()
+	})
+}

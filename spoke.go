@@ -353,10 +353,17 @@ func (s *Spoke) connect(ctx, base context.Context) (*link, error) {
 	case <-l.ready:
 		return l, nil
 	case <-ctx.Done():
-		l.cancel(ctx.Err())
+		if !isClosed(l.ready) {
+			l.cancel(ctx.Err())
+		}
 	case <-l.ctx.Done():
 	}
-	<-l.closed
+	if !isClosed(l.ready) {
+		<-l.closed
+	}
+	if isClosed(l.ready) {
+		return l, nil // it was made, and if it has ended, that is to be told of
+	}
 	return nil, l.err()
 }
 

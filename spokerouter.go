@@ -203,6 +203,9 @@ func (r *spokeRouter) work(in *arrivals) {
 }
 
 func (r *spokeRouter) route(topic string, events []Event) {
+	if r.resuming > 0 {
+		return // the application has not heard of this link, and may never
+	}
 	r.event++
 	for _, subs := range r.table.match(topic) {
 		for _, sub := range subs {
@@ -304,6 +307,13 @@ func (r *spokeRouter) settle(in *interest, topic string, refusal error) {
 		return
 	}
 	in.acked = true
+	if r.resuming == 0 {
+		r.admit(in, topic)
+	}
+}
+
+// admit gives a topic to those who wait for it.
+func (r *spokeRouter) admit(in *interest, topic string) {
 	for _, sub := range in.waiting {
 		r.table.add(&sub.subscriber, topic)
 		c := r.listeners[sub]
@@ -323,9 +333,15 @@ func (c *call) answer(err error) {
 
 // resumed counts down to the link's being ready.
 func (r *spokeRouter) resumed() {
-	if r.resuming--; r.resuming == 0 {
-		close(r.link.ready)
+	if r.resuming--; r.resuming > 0 {
+		return
 	}
+	for topic, in := range r.interests {
+		if in.acked {
+			r.admit(in, topic)
+		}
+	}
+	close(r.link.ready)
 }
 
 func (r *spokeRouter) listened(sub *Subscription, reply chan error) {
@@ -345,7 +361,7 @@ func (r *spokeRouter) listened(sub *Subscription, reply chan error) {
 				r.ask(topic, false)
 			}
 		}
-		if in.acked {
+		if in.acked && r.resuming == 0 {
 			r.table.add(&sub.subscriber, topic)
 		} else {
 			in.waiting = append(in.waiting, sub)
