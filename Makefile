@@ -4,13 +4,16 @@
 # How long each fuzz target runs in make test and make fuzz.
 FUZZTIME = 20s
 
+# How long make soak goes on over each transport.
+SOAKTIME = 10m
+
 # The newest release; it runs beside the module and adds nothing to go.mod.
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .NOTPARALLEL:
-.PHONY: help native build demo test fuzz bench clean \
+.PHONY: help native build demo test fuzz bench bench-peers soak leaks clean \
 	need-go need-cc need-pip need-node check-format check-vet check-static check-modules check-nocgo \
-	test-race test-bench test-interop interop
+	test-race test-bench test-peers test-interop interop
 
 help:
 	@echo 'make demo    a hub and spokes over iroh on this machine, with real data'
@@ -20,6 +23,9 @@ help:
 	@echo 'make interop install what the spokes in Python and JavaScript need'
 	@echo 'make fuzz    run every fuzz target for FUZZTIME ($(FUZZTIME))'
 	@echo 'make bench   run all benchmarks'
+	@echo 'make bench-peers  compare with other systems, and write docs/performance.md'
+	@echo 'make soak    check every delivery for SOAKTIME ($(SOAKTIME)) over each transport'
+	@echo 'make leaks   run the tests of iroh with the address and leak sanitizers'
 	@echo 'make clean   remove what the others made'
 
 # What is needed. Each says what is missing.
@@ -66,7 +72,7 @@ clean:
 # The tests. CI=true makes a failure of what a test would otherwise skip for want of.
 
 test: native need-cc interop check-format check-vet check-static check-modules check-nocgo \
-	test-race test-bench test-interop fuzz
+	test-race test-bench test-peers test-interop leaks fuzz
 	@echo 'All tests have passed.'
 
 check-format:
@@ -100,6 +106,10 @@ test-interop: interop build
 	$(MAKE) -C interop/python check test
 	$(MAKE) -C interop/js check test
 
+# The comparison with other systems is a module of its own, since it requires them.
+test-peers: native need-cc
+	cd bench && go vet ./... && go run $(STATICCHECK) ./... && CI=true go test -race -count=1 ./...
+
 # Each benchmark once, to see that it runs.
 test-bench:
 	CI=true go test -run '^$$' -bench . -benchtime 1x .
@@ -120,3 +130,18 @@ fuzz: need-go
 
 bench: native need-cc
 	go test -run '^$$' -bench . -benchmem ./...
+
+bench-peers: native need-cc
+	cd bench && go run . -o ../docs/performance.md
+
+# Each event of many publishers is checked at many spokes that come and go; then connections
+# alone, and what they leave behind.
+soak: native need-cc
+	go run -race ./soak -for $(SOAKTIME) -transport iroh
+	go run -race ./soak -for $(SOAKTIME) -transport tls
+	go run ./soak -connects 10000 -transport iroh
+	go run ./soak -connects 10000 -transport tls
+
+# What the glue allocates and does not free.
+leaks: native need-cc
+	CI=true go test -asan -short -count=1 ./iroh

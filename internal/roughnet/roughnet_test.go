@@ -1,0 +1,289 @@
+//go:build linux
+
+package roughnet
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"irohub"
+	"irohub/iroh"
+	"irohub/key"
+)
+
+const (
+	overIroh = "iroh"
+	overTLS  = "tls"
+)
+
+// overEach runs a test over each transport, all at once, as most of them is waiting.
+func overEach(t *testing.T, test func(*network)) {
+	for _, transport := range []string{overTLS, overIroh} {
+		t.Run(transport, func(t *testing.T) {
+			t.Parallel()
+			if transport == overIroh {
+				needLibrary(t)
+			}
+			test(newNetwork(t, transport))
+		})
+	}
+}
+
+// needLibrary skips the test if the native library has not been fetched.
+func needLibrary(t *testing.T) {
+	t.Helper()
+	_, err := iroh.Ticket(irohub.Addr{ID: key.New().ID(), Hosts: []string{"127.0.0.1:1"}})
+	missing := errors.Is(err, iroh.ErrNoLibrary) || errors.Is(err, iroh.ErrUnsupported)
+	switch {
+	case err == nil:
+	case missing && os.Getenv("CI") != "true":
+		t.Skipf("no native library; run: make native (%v)", err)
+	default:
+		t.Fatal(err)
+	}
+}
+
+// A network is a hub, and spokes at the other end of a wire.
+type network struct {
+	*testing.T
+	hub, spokes *node
+	*wire
+	published int // by each
+}
+
+func newNetwork(t *testing.T, transport string) *network {
+	w := &network{T: t}
+	w.hub = startNode(t, netip.MustParseAddr("10.0.0.1"), "hub", transport)
+	said := w.hub.want("its address", func(lines []string) bool { return len(lines) > 0 })
+	w.spokes = startNode(t, netip.MustParseAddr("10.0.0.2"), "spokes", transport, strings.TrimPrefix(said[0], "at "))
+	w.wire = newWire(w.hub.device, w.spokes.device)
+	t.Cleanup(w.wire.close)
+	w.spokes.want("ready", func(lines []string) bool { return slices.Contains(lines, "ready") })
+	return w
+}
+
+// publish has the hub, and each spoke, publish so many more events.
+func (w *network) publish(count int) {
+	w.Helper()
+	for _, n := range []*node{w.hub, w.spokes} {
+		n.tell("publish %d %d", w.published, w.published+count)
+	}
+	w.published += count
+}
+
+// arrive waits until the newest event has come everywhere.
+func (w *network) arrive() {
+	w.Helper()
+	for _, n := range []*node{w.hub, w.spokes} {
+		n.want(fmt.Sprint("event ", w.published-1), func(lines []string) bool {
+			for i := range spokes {
+				if !slices.Contains(lines, fmt.Sprintf("%d event %d", i, w.published-1)) {
+					return false
+				}
+			}
+			return true
+		})
+	}
+}
+
+// resume publishes until everybody gets something again.
+func (w *network) resume() {
+	w.Helper()
+	for from, end := w.published, time.Now().Add(failsafe); ; time.Sleep(200 * time.Millisecond) {
+		w.publish(1)
+		all := true
+		for _, n := range []*node{w.hub, w.spokes} {
+			for i := range spokes {
+				all = all && w.of(n, i).newest >= from
+			}
+		}
+		if all {
+			return
+		}
+		if time.Now().After(end) {
+			w.Fatalf("not all get events again, %d and later; the hub:\n%s\nthe spokes:\n%s", from, w.hub.tail(), w.spokes.tail())
+		}
+	}
+}
+
+// A history is what one subscriber got of one publisher.
+type history struct {
+	newest int
+	events int
+	gaps   int   // that no loss before them explains
+	runs   []int // the newest of each run of numbers that follow each other
+	losses int
+	back   int
+	wrong  []string
+}
+
+// of reads the history of spoke i off what a node has said.
+func (w *network) of(n *node, i int) history {
+	h := history{newest: -1}
+	excused := false
+	seen := make(map[int]bool)
+	lines, _, _ := n.said()
+	for _, line := range lines {
+		mine, found := strings.CutPrefix(line, fmt.Sprint(i, " "))
+		if !found {
+			continue
+		}
+		verb, rest, _ := strings.Cut(mine, " ")
+		switch verb {
+		case "event":
+			number, err := strconv.Atoi(rest)
+			if err != nil || seen[number] {
+				h.wrong = append(h.wrong, line)
+			}
+			seen[number] = true
+			if number != h.newest+1 && !excused {
+				h.gaps++
+			}
+			if number != h.newest+1 {
+				excused = false
+			}
+			if at := slices.Index(h.runs, number-1); at >= 0 {
+				h.runs[at] = number
+			} else {
+				h.runs = append(h.runs, number)
+			}
+			h.newest = max(h.newest, number)
+			h.events++
+		case "lost":
+			h.losses++
+			excused = true
+		case "back":
+			h.back++
+		case "ended":
+			h.wrong = append(h.wrong, line)
+		}
+	}
+	return h
+}
+
+// wantNoLoss wants everything of everybody, in order, over the first connections.
+func (w *network) wantNoLoss() {
+	w.Helper()
+	for _, n := range []*node{w.hub, w.spokes} {
+		for i := range spokes {
+			if h := w.of(n, i); h.events != w.published || h.gaps > 0 || h.losses > 0 || h.wrong != nil {
+				w.Errorf("%s, spoke %d: %+v, want %d events", n.name, i, h, w.published)
+			}
+		}
+	}
+}
+
+// flush has each spoke flush, and returns what Flush said: empty, or the error.
+func (w *network) flush() (said [spokes]string) {
+	w.Helper()
+	count := 0
+	w.spokes.tell("flush")
+	w.spokes.want("the end of Flush", func(lines []string) bool {
+		count = 0
+		for _, line := range lines {
+			for i := range spokes {
+				if text, found := strings.CutPrefix(line, fmt.Sprintf("%d flushed ", i)); found {
+					said[i] = strings.TrimPrefix(text, "<nil>")
+					count++
+				}
+			}
+		}
+		return count == spokes
+	})
+	return said
+}
+
+// Five packets of a hundred are lost and all are 50 ms late, each way: nobody notices.
+func TestLossAndDelay(t *testing.T) {
+	t.Parallel()
+	overEach(t, func(w *network) {
+		w.publish(100)
+		w.arrive()
+		w.loss.Store(50)
+		w.delay.Store(int64(50 * time.Millisecond))
+		w.passed.Store(0)
+		w.publish(1000)
+		w.arrive()
+		w.wantNoLoss()
+		for i, said := range w.flush() {
+			if said != "" {
+				w.Errorf("spoke %d: Flush: %s", i, said)
+			}
+		}
+		passed, lost := w.passed.Load(), w.lost.Load()
+		w.Logf("%d packets passed, %d were lost", passed, lost)
+		if lost < (passed+lost)/50 {
+			w.Errorf("the wire lost only %d of %d packets", lost, passed+lost)
+		}
+	})
+}
+
+// Nothing passes for 20 seconds. Whether a connection outlives that is up to its transport;
+// what was promised is not.
+func TestOutage(t *testing.T) {
+	t.Parallel()
+	overEach(t, func(w *network) {
+		w.publish(100)
+		w.arrive()
+		w.cut.Store(true)
+		w.publish(100) // half a second of events, and then silence
+		time.Sleep(20 * time.Second)
+		if w.lost.Load() == 0 {
+			w.Error("the wire lost nothing")
+		}
+		w.cut.Store(false)
+		w.wantAfterwards()
+	})
+}
+
+// The spokes' machine has another address of a sudden. Over iroh, connections may move
+// along; else spokes connect again.
+func TestAddressChanges(t *testing.T) {
+	t.Parallel()
+	overEach(t, func(w *network) {
+		w.publish(100)
+		w.arrive()
+		w.publish(100)
+		w.spokes.tell("address 3")
+		w.wantAfterwards()
+	})
+}
+
+// wantAfterwards waits until everybody gets events again, and then wants what was promised:
+// no gap but where a Spoke has told of a loss, nor after it is back, and a Flush that tells.
+func (w *network) wantAfterwards() {
+	w.Helper()
+	w.resume()
+	before := w.published
+	flushed := w.flush()
+	w.publish(100)
+	w.arrive()
+	for i := range spokes {
+		down, up := w.of(w.spokes, i), w.of(w.hub, i)
+		w.Logf("spoke %d lost %d connections and came back %d times; of %d events it got %d, and the hub got %d of its; Flush: %q",
+			i, down.losses, down.back, w.published, down.events, up.events, flushed[i])
+		if down.gaps > 0 || down.wrong != nil || !slices.IsSorted(down.runs) || down.losses != down.back {
+			w.Errorf("spoke %d: %+v", i, down)
+		}
+		// Of each of a spoke's connections, the hub gets one run. What the network has kept
+		// of an old one may come behind what a new one brings.
+		if lost := up.events < w.published; up.wrong != nil || len(up.runs) > 1+down.losses || lost && flushed[i] == "" {
+			w.Errorf("the hub, of spoke %d: %+v of %d; Flush said %q", i, up, w.published, flushed[i])
+		}
+		for _, node := range []*node{w.spokes, w.hub} {
+			lines, _, _ := node.said()
+			for n := before; n < w.published; n++ {
+				if !slices.Contains(lines, fmt.Sprintf("%d event %d", i, n)) {
+					w.Errorf("%s, spoke %d: event %d is missing, of a good connection", node.name, i, n)
+				}
+			}
+		}
+	}
+}

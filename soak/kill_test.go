@@ -1,0 +1,266 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"irohub"
+	"irohub/key"
+)
+
+// The test binary is a hub too, if this variable names its transport: a process of its own,
+// to be killed.
+const asHub = "IROHUB_TEST_AS_HUB"
+
+// runHub says where the hub is, then publishes an event for each byte that it reads.
+func runHub(transport, seed, addr string) {
+	err := func() error {
+		var s [32]byte
+		if _, err := hex.Decode(s[:], []byte(seed)); err != nil {
+			return err
+		}
+		ep, err := bind(context.Background(), transport, key.FromSeed(s), addr)
+		if err != nil {
+			return err
+		}
+		hub := irohub.NewHub(ep, irohub.HubOptions{})
+		go hub.Serve(context.Background())
+		fmt.Println(ep.Addr())
+		in := bufio.NewReader(os.Stdin)
+		for n := 0; ; n++ {
+			if _, err := in.ReadByte(); err == io.EOF {
+				return hub.Close()
+			}
+			ev := irohub.Event{Type: "n", Payload: fmt.Append(nil, n)}
+			if err := hub.Publish(context.Background(), ev); err != nil {
+				return err
+			}
+		}
+	}()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// A hubProcess is a hub in a process of its own.
+type hubProcess struct {
+	t     *testing.T
+	cmd   *exec.Cmd
+	stdin io.WriteCloser
+	addr  irohub.Addr
+}
+
+func startHub(t *testing.T, transport string, secret key.Secret, addr string) *hubProcess {
+	t.Helper()
+	seed := secret.Seed()
+	h := &hubProcess{t: t, cmd: exec.Command(os.Args[0], hex.EncodeToString(seed[:]), addr)}
+	h.cmd.Env = append(os.Environ(), asHub+"="+transport, "GORACE=atexit_sleep_ms=0")
+	h.cmd.Stderr = t.Output()
+	var err error
+	if h.stdin, err = h.cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := h.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.kill)
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		t.Fatalf("the hub does not start: %v", err)
+	}
+	if h.addr, err = irohub.ParseAddr(line[:len(line)-1]); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// kill is SIGKILL: nobody is told anything.
+func (h *hubProcess) kill() {
+	h.cmd.Process.Kill()
+	h.cmd.Wait()
+}
+
+func (h *hubProcess) publish(n int) {
+	h.t.Helper()
+	if _, err := h.stdin.Write(make([]byte, n)); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// A survivor is a spoke whose hub is killed.
+type survivor struct {
+	spoke *irohub.Spoke
+	sub   *irohub.Subscription
+	lost  atomic.Int64 // when, in nanoseconds
+	pause atomic.Int64 // from then to the first attempt to dial
+	back  chan struct{}
+}
+
+// A stopwatch is an endpoint that notes when the Spoke dials first after a loss.
+type stopwatch struct {
+	endpoint
+	of *survivor
+}
+
+func (w stopwatch) Dial(ctx context.Context, addr irohub.Addr) (irohub.Conn, error) {
+	if lost := w.of.lost.Load(); lost != 0 {
+		w.of.pause.CompareAndSwap(0, time.Now().UnixNano()-lost)
+	}
+	return w.endpoint.Dial(ctx, addr)
+}
+
+// TestHubKilled kills a hub under many spokes and starts it again. All come back, not at
+// once, and miss nothing that is published after.
+func TestHubKilled(t *testing.T) {
+	for _, transport := range []string{overTLS, overIroh} {
+		warmUp(t.Context(), transport) // that one is missing is said below
+	}
+	before := runtime.NumGoroutine()
+	t.Run("over", func(t *testing.T) {
+		overEach(t, func(t *testing.T, transport string) {
+			t.Parallel() // most of it is waiting, until iroh notices
+			count := 200
+			if testing.Short() {
+				count = 50
+			}
+			testHubKilled(t, transport, count)
+		})
+	})
+	for end := time.Now().Add(20 * time.Second); runtime.NumGoroutine() > before; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			buf := make([]byte, 1<<20)
+			t.Fatalf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, buf[:runtime.Stack(buf, true)])
+		}
+	}
+}
+
+func testHubKilled(t *testing.T, transport string, count int) {
+	const (
+		events   = 20
+		perNode  = 8 // as many as a hub has by default
+		backoff  = 4 * time.Second
+		failsafe = 3 * time.Minute
+	)
+	ctx, cancel := context.WithTimeout(t.Context(), failsafe)
+	defer cancel()
+	secret := key.New()
+	hub := startHub(t, transport, secret, loopback)
+	if len(hub.addr.Hosts) != 1 {
+		t.Fatalf("the hub is at %v, one address is wanted", hub.addr.Hosts)
+	}
+
+	survivors := make([]*survivor, count)
+	var ep endpoint
+	for i := range survivors {
+		if i%perNode == 0 {
+			var err error
+			if ep, err = bind(ctx, transport, key.Secret{}, ""); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { ep.Close() })
+		}
+		survivors[i] = survive(t, ctx, ep, hub.addr, backoff)
+	}
+	want := func(what string) {
+		t.Helper()
+		hub.publish(events)
+		var wg sync.WaitGroup
+		for i, s := range survivors {
+			wg.Go(func() {
+				if err := s.wantEvents(ctx, events); err != nil {
+					t.Errorf("spoke %d, %s: %v", i, what, err)
+				}
+			})
+		}
+		wg.Wait()
+	}
+	want("before")
+
+	hub.kill()
+	hub = startHub(t, transport, secret, hub.addr.Hosts[0])
+	for i, s := range survivors {
+		select {
+		case <-s.back:
+		case <-ctx.Done():
+			t.Fatalf("spoke %d has not come back", i)
+		}
+	}
+	want("after")
+	for i, s := range survivors { // while there is a hub to hear of it
+		if err := s.spoke.Close(); err != nil {
+			t.Errorf("closing spoke %d: %v", i, err)
+		}
+	}
+
+	// A pause is half of the backoff and, by chance, up to as much again. So each tenth of
+	// that has about a tenth of the spokes; without the chance, one would have all.
+	const tenth = backoff / 2 / 10
+	var found []int // by tenths; those behind the tenth one are of a machine that is busy
+	for i, s := range survivors {
+		pause := time.Duration(s.pause.Load())
+		if pause < backoff/2 {
+			t.Errorf("spoke %d dialled after %v", i, pause)
+			continue
+		}
+		at := int((pause - backoff/2) / tenth)
+		for len(found) <= at {
+			found = append(found, 0)
+		}
+		found[at]++
+	}
+	t.Logf("%d spokes dialled, from %v on, by tenths of that: %v", count, backoff/2, found)
+	if n := slices.Max(found); n > count*2/5 {
+		t.Errorf("%d of %d spokes dialled in the same tenth", n, count)
+	}
+}
+
+func survive(t *testing.T, ctx context.Context, ep endpoint, addr irohub.Addr, backoff time.Duration) *survivor {
+	t.Helper()
+	s := &survivor{back: make(chan struct{}, 1)}
+	var err error
+	s.spoke, err = irohub.Dial(ctx, stopwatch{ep, s}, addr, irohub.SpokeOptions{
+		MinBackoff:   backoff,
+		OnDisconnect: func(error) { s.lost.CompareAndSwap(0, time.Now().UnixNano()) },
+		OnReconnect:  func() { s.back <- struct{}{} },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.spoke.Close() })
+	if s.sub, err = s.spoke.Subscribe(ctx, "n"); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// wantEvents wants events 0 to n-1.
+func (s *survivor) wantEvents(ctx context.Context, n int) error {
+	defer context.AfterFunc(ctx, s.sub.Close)()
+	next := 0
+	for ev := range s.sub.Events() {
+		if string(ev.Payload) != fmt.Sprint(next) {
+			return fmt.Errorf("event %s, want %d", ev.Payload, next)
+		}
+		if next++; next == n {
+			return nil
+		}
+	}
+	return fmt.Errorf("%d of %d events came: %v", next, n, s.sub.Err())
+}

@@ -1,0 +1,47 @@
+// Command soak runs a hub and many spokes for a long time, over a real transport on the
+// loopback interface, and checks every event that any of them gets.
+//
+// Spokes subscribe and unsubscribe, leave, lose their connections and come back; some
+// publish; some do not read until they are cut off. Each publisher numbers its events, and
+// on every connection, while it is open, each subscription is to get them with no gap, no
+// duplicate and in order, from who the event says, and on no other topic. In the end
+// everything that was published has to have come, and what the process used has to be back
+// where it was before. It exits 1 if anything is otherwise.
+//
+// With -connects it does something else: so many connections, one after the other, to
+// one hub, and then it looks at what they have left behind.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+func main() {
+	c := config{out: os.Stdout}
+	flag.StringVar(&c.transport, "transport", overIroh, "`iroh|tls`")
+	flag.DurationVar(&c.length, "for", 10*time.Minute, "how long")
+	flag.IntVar(&c.spokes, "spokes", 200, "how many spokes")
+	flag.IntVar(&c.topics, "topics", 50, "how many topics")
+	flag.IntVar(&c.rate, "rate", 200, "events a second of the hub; each spoke that publishes has a twentieth")
+	flag.DurationVar(&c.pace, "pace", 3*time.Second, "between changes of a spoke's subscriptions; its connections last ten times as long")
+	count := flag.Int("connects", 0, "make so many connections, and nothing else")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var err error
+	if *count > 0 {
+		err = connects(ctx, c, *count)
+	} else {
+		err = run(ctx, c)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "soak:", err)
+		os.Exit(1)
+	}
+}

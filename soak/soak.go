@@ -1,0 +1,300 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"irohub"
+	"irohub/key"
+)
+
+// A config says what a soak is to be.
+type config struct {
+	transport string
+	length    time.Duration
+	spokes    int
+	topics    int           // besides the one of the large events
+	rate      int           // events a second of the hub; each spoke that publishes has a twentieth
+	pace      time.Duration // between changes of a spoke's subscriptions; its connections last ten times that
+	out       io.Writer
+}
+
+// A soak is one run: a hub and many spokes, each an actor.
+type soak struct {
+	// Immutable.
+	config
+	ledger *ledger
+	hub    *irohub.Hub
+	own    *source // the hub's
+	addr   irohub.Addr
+
+	// The end, in steps that all take together. Each is closed by run.
+	rest  chan struct{} // change nothing any more, and be connected
+	last  chan struct{} // publish a last event of each topic
+	check chan struct{} // see to it that all has come, and leave
+
+	resting    sync.WaitGroup // those who are not at rest yet
+	publishing sync.WaitGroup // those who have not published their last yet
+	actors     sync.WaitGroup
+
+	frozen sync.Map // irohub.NodeID of a spoke that does not read to a chan of its cut
+
+	// Counts.
+	checked   atomic.Int64 // deliveries
+	connects  atomic.Int64
+	returns   atomic.Int64 // of Spokes that reconnected by themselves
+	cuts      atomic.Int64 // of spokes that did not read on purpose
+	dozes     atomic.Int64 // Subscriptions that ended as too slow, on purpose
+	unplanned atomic.Int64 // spokes that read, but not fast enough for this machine
+	redials   atomic.Int64 // attempts that the hub, or the machine, was too busy for
+	unheard   atomic.Int64 // connections that ended without the code of who closed them
+	faults    atomic.Int64
+}
+
+// fail reports a violation.
+func (s *soak) fail(format string, args ...any) {
+	if n := s.faults.Add(1); n <= 20 {
+		fmt.Fprintf(s.out, "VIOLATION: "+format+"\n", args...)
+	} else if n == 21 {
+		fmt.Fprintln(s.out, "VIOLATION: and more")
+	}
+}
+
+// patience bounds every wait for what has to happen. It is no measure of speed.
+const patience = 5 * time.Minute
+
+// run runs a soak; its error says that there was a violation, or that it could not be.
+func run(ctx context.Context, c config) error {
+	s := &soak{
+		config: c,
+		ledger: &ledger{topics: c.topics + 1},
+		rest:   make(chan struct{}),
+		last:   make(chan struct{}),
+		check:  make(chan struct{}),
+	}
+	s.own = s.ledger.open(irohub.NodeID{})
+	if err := warmUp(ctx, c.transport); err != nil {
+		return err
+	}
+	base := measure()
+	fmt.Fprintln(s.out, "before:", base)
+
+	ep, err := bind(ctx, c.transport, key.Secret{}, loopback)
+	if err != nil {
+		return err
+	}
+	s.addr = ep.Addr()
+	s.hub = irohub.NewHub(ep, irohub.HubOptions{
+		Forward:      func(irohub.NodeID, string) bool { return true },
+		OnDisconnect: s.disconnected,
+	})
+	served := make(chan error, 1)
+	go func() { served <- s.hub.Serve(context.WithoutCancel(ctx)) }()
+
+	samples := s.live(ctx)
+	if stats := s.emptied(); stats.Spokes+stats.Pending+stats.Topics+stats.Listeners > 0 {
+		s.fail("all have left, and the hub still has %+v", stats)
+	}
+	stats := s.hub.Stats()
+	s.hub.Close()
+	if err := <-served; !errors.Is(err, irohub.ErrHubClosed) {
+		s.fail("Serve: %v", err)
+	}
+	ep.Close()
+
+	s.flat(samples)
+	// The runtime keeps some hundred bytes of each goroutine that there ever was at one time;
+	// malloc, and the runtime, keep memory for the next use.
+	peak := 0
+	for _, u := range samples {
+		peak = max(peak, u.goroutines)
+	}
+	after, over := settled(base, usage{heap: 1<<20 + int64(peak)<<11, resident: 1 << 40})
+	if over != "" {
+		s.fail("after the end: %s", over)
+	}
+	s.summarize(stats, after)
+	if n := s.faults.Load(); n > 0 {
+		return fmt.Errorf("%d violations", n)
+	}
+	return ctx.Err()
+}
+
+// live is the run from the first spoke to the last; it returns what was used meanwhile.
+func (s *soak) live(ctx context.Context) []usage {
+	all := make([]int, s.ledger.topics)
+	for t := range all {
+		all[t] = t
+	}
+	s.publishing.Add(1)
+	s.actors.Go(s.publishAsHub)
+	s.resting.Add(1 + s.spokes)
+	s.actors.Go(func() { s.listenAsHub(all) })
+	for i := range s.spokes {
+		s.actors.Go(func() { s.actor(i, all) })
+	}
+	samples := s.watchUsage(ctx)
+	close(s.rest)
+	s.resting.Wait()
+	close(s.last)
+	s.publishing.Wait()
+	close(s.check)
+	s.actors.Wait()
+	return samples
+}
+
+func (s *soak) disconnected(info irohub.SpokeInfo, err error) {
+	cut, frozen := s.frozen.Load(info.ID)
+	switch code, ok := closedWith(err); {
+	case frozen && ok && tooSlow(code):
+		s.cuts.Add(1)
+		select {
+		case cut.(chan struct{}) <- struct{}{}:
+		default: // it has given up waiting
+		}
+	case ok && tooSlow(code):
+		s.unplanned.Add(1)
+	case !ok && errors.Is(err, net.ErrClosed):
+		s.unheard.Add(1)
+	case !ok || code != 0:
+		s.fail("spoke %s of the hub ended with %v", info.ID, err)
+	}
+}
+
+// tooSlow says whether a code is for who does not read: too much is waiting, or the
+// transport takes nothing.
+func tooSlow(code uint64) bool { return code == irohub.CodeSlow || code == irohub.CodeTimeout }
+
+// emptied waits until the hub has noticed that all have left.
+func (s *soak) emptied() (stats irohub.Stats) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if stats = s.hub.Stats(); stats.Spokes+stats.Pending+stats.Topics+stats.Listeners == 0 {
+			break
+		}
+	}
+	return stats
+}
+
+// watchUsage shows progress and takes samples until the soak has had its time.
+func (s *soak) watchUsage(ctx context.Context) (samples []usage) {
+	timer := time.NewTimer(s.length)
+	defer timer.Stop()
+	ticker := time.NewTicker(min(s.length/12, 5*time.Second))
+	defer ticker.Stop()
+	begin := time.Now()
+	for {
+		select {
+		case <-ticker.C:
+			u := measure()
+			samples = append(samples, u)
+			fmt.Fprintf(s.out, "%4.0f s: %d spokes, %d deliveries checked, %d cuts, %d reconnects; %s\n",
+				time.Since(begin).Seconds(), s.hub.Stats().Spokes, s.checked.Load(), s.cuts.Load(), s.returns.Load(), u)
+		case <-timer.C:
+			return samples
+		case <-ctx.Done():
+			fmt.Fprintln(s.out, "interrupted; coming to the end")
+			return samples
+		}
+	}
+}
+
+// flat compares the last third of the samples with the one before. The first is for
+// warming up.
+func (s *soak) flat(samples []usage) {
+	third := len(samples) / 3
+	if third == 0 {
+		return
+	}
+	before, after := typical(samples[third:2*third]), typical(samples[2*third:])
+	// Spokes come and go by chance, and so does what is in use.
+	slack := usage{
+		goroutines: before.goroutines/10 + 20,
+		files:      before.files/10 + 10,
+		heap:       before.heap/5 + 4<<20,
+		resident:   before.resident/10 + 32<<20,
+	}
+	if over := after.over(before, slack); over != "" {
+		s.fail("it grows: in the last third, against the one before: %s", over)
+	}
+	fmt.Fprintf(s.out, "middle third: %s\nlast third:   %s\n", before, after)
+}
+
+func (s *soak) summarize(stats irohub.Stats, after usage) {
+	events := uint64(0)
+	for _, src := range s.ledger.all() {
+		for t := range src.next {
+			events += src.next[t].Load()
+		}
+	}
+	fmt.Fprintf(s.out, `after:        %s
+over %s: %d events of %d sources, %d delivered by the hub, %d deliveries checked
+%d connections, %d reconnects; cut off on purpose: %d spokes, %d Subscriptions; cut off besides: %d
+%d connections ended without a code, %d attempts to connect failed; %d violations
+`, after, s.transport, events, len(s.ledger.all()), stats.Delivered, s.checked.Load(),
+		s.connects.Load(), s.returns.Load(), s.cuts.Load(), s.dozes.Load(), s.unplanned.Load(),
+		s.unheard.Load(), s.redials.Load(), s.faults.Load())
+}
+
+// around returns a time by chance, on average that of d.
+func around(d time.Duration) time.Duration { return d/2 + rand.N(d) }
+
+const (
+	smallPad = 400      // most small events have on average half of that
+	largePad = 32 << 10 // so that those who do not read are soon too slow
+	tick     = 20 * time.Millisecond
+)
+
+// publishAsHub publishes on every topic until the end.
+func (s *soak) publishAsHub() {
+	publish := func(topic, pad int) {
+		if err := s.hub.Publish(context.Background(), s.own.event(topic, pad)); err != nil {
+			s.fail("the hub publishes: %v", err)
+		}
+	}
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	owed := 0.0
+	for n := 0; ; n++ {
+		select {
+		case <-ticker.C:
+		case <-s.last:
+			for t := range s.ledger.topics {
+				publish(t, 0)
+			}
+			s.own.state.Store(final)
+			s.publishing.Done()
+			return
+		}
+		for owed += float64(s.rate) * tick.Seconds(); owed >= 1; owed-- {
+			publish(rand.IntN(s.topics), rand.IntN(smallPad))
+		}
+		if n%4 == 0 {
+			publish(s.topics, largePad)
+		}
+	}
+}
+
+// listenAsHub checks what reaches the hub's own Subscriptions: all that spokes publish.
+func (s *soak) listenAsHub(all []int) {
+	w := s.ledger.newWatch(s.own, nil, all...)
+	sub, err := s.hub.Subscribe(context.Background())
+	if err != nil {
+		s.fail("the hub subscribes: %v", err)
+		s.resting.Done()
+		return
+	}
+	w.begin()
+	l := s.listen("the hub", sub, w)
+	<-s.rest
+	s.resting.Done()
+	<-s.check
+	l.wantAll(func() bool { return false })
+	l.close()
+}

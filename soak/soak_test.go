@@ -1,0 +1,70 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"os"
+	"testing"
+	"time"
+
+	"irohub/iroh"
+)
+
+func TestMain(m *testing.M) {
+	if transport := os.Getenv(asHub); transport != "" {
+		runHub(transport, os.Args[1], os.Args[2])
+	}
+	os.Exit(m.Run())
+}
+
+// overEach runs a test over each transport, as a subtest of that name.
+func overEach(t *testing.T, test func(t *testing.T, transport string)) {
+	for _, transport := range []string{overTLS, overIroh} {
+		t.Run(transport, func(t *testing.T) {
+			err := warmUp(t.Context(), transport)
+			missing := errors.Is(err, iroh.ErrNoLibrary) || errors.Is(err, iroh.ErrUnsupported)
+			switch {
+			case missing && os.Getenv("CI") != "true":
+				t.Skipf("no native library; run: make native (%v)", err)
+			case err != nil:
+				t.Fatal(err)
+			}
+			test(t, transport)
+		})
+	}
+}
+
+// TestSoak is a short soak; see the program for a long one.
+func TestSoak(t *testing.T) {
+	overEach(t, func(t *testing.T, transport string) {
+		c := config{transport: transport, length: 6 * time.Second, spokes: 52, topics: 10, rate: 100, pace: 300 * time.Millisecond, out: t.Output()}
+		if err := run(t.Context(), c); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestConnects_LeaveNothingBehind(t *testing.T) {
+	overEach(t, func(t *testing.T, transport string) {
+		count := 1000
+		if testing.Short() {
+			count = 200
+		}
+		if err := connects(t.Context(), config{transport: transport, out: t.Output()}, count); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A soak that finds something says so by its error.
+func TestSoak_ReportsFaults(t *testing.T) {
+	c := config{transport: "none", out: io.Discard}
+	if err := run(t.Context(), c); err == nil {
+		t.Error("no error")
+	}
+	s := &soak{config: c}
+	s.fail("something")
+	if s.faults.Load() != 1 {
+		t.Error("a fault is not counted")
+	}
+}
