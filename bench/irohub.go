@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"irohub"
+	"irohub/iroh"
+	"irohub/tlsnet"
+)
+
+// An endpoint is what both of irohub's transports have.
+type endpoint interface {
+	irohub.Endpoint
+	Addr() irohub.Addr
+	Close() error
+}
+
+func bindTLS() (endpoint, error) {
+	ep, err := tlsnet.Bind(context.Background(), tlsnet.Options{Addr: "127.0.0.1:0"})
+	if err != nil {
+		return nil, err // and not an endpoint that is a nil pointer
+	}
+	return ep, nil
+}
+
+func bindIroh() (endpoint, error) {
+	ep, err := iroh.Bind(context.Background(), iroh.Options{Addr: "127.0.0.1:0"})
+	if err != nil {
+		return nil, err
+	}
+	return ep, nil
+}
+
+// An irohubSystem is a hub and its spokes, all with the options' defaults. Every spoke has an
+// endpoint of its own, as if it were in a process of its own.
+type irohubSystem struct {
+	bind   func() (endpoint, error)
+	server endpoint
+	hub    *irohub.Hub
+	served chan error
+
+	mu        sync.Mutex
+	spokes    []*irohub.Spoke
+	endpoints []endpoint
+	listening sync.WaitGroup
+}
+
+func newIrohubTLS() system  { return &irohubSystem{bind: bindTLS} }
+func newIrohubIroh() system { return &irohubSystem{bind: bindIroh} }
+
+func (s *irohubSystem) start(n int, to *audience) (err error) {
+	if s.server, err = s.bind(); err != nil {
+		return err
+	}
+	s.hub = irohub.NewHub(s.server, irohub.HubOptions{})
+	s.served = make(chan error, 1)
+	go func() { s.served <- s.hub.Serve(context.Background()) }()
+	return connect(n, func(i int) error { return s.subscribe(i, to) })
+}
+
+func (s *irohubSystem) subscribe(i int, to *audience) error {
+	ctx := context.Background()
+	ep, err := s.bind()
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.endpoints = append(s.endpoints, ep)
+	s.mu.Unlock()
+	spoke, err := irohub.Dial(ctx, ep, s.server.Addr(), irohub.SpokeOptions{
+		OnDisconnect: func(err error) { to.fail(fmt.Errorf("spoke %d is disconnected: %w", i, err)) },
+	})
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.spokes = append(s.spokes, spoke)
+	s.mu.Unlock()
+	sub, err := spoke.Subscribe(ctx, topic)
+	if err != nil {
+		return err
+	}
+	s.listening.Go(func() {
+		for ev := range sub.Events() {
+			to.deliver(i, ev.Payload)
+		}
+		if err := sub.Err(); err != nil {
+			to.fail(err)
+		}
+	})
+	return nil
+}
+
+func (s *irohubSystem) publish(event []byte) error {
+	return s.hub.Publish(context.Background(), irohub.Event{Type: topic, Payload: event})
+}
+
+func (s *irohubSystem) close() {
+	if s.server == nil {
+		return
+	}
+	for _, spoke := range s.spokes {
+		spoke.Close()
+	}
+	s.hub.Close()
+	<-s.served
+	s.listening.Wait()
+	closeAll(append(s.endpoints, s.server))
+}
+
+// closeAll closes endpoints at once, as each waits for its peers to learn of it.
+func closeAll(endpoints []endpoint) {
+	var closing sync.WaitGroup
+	for _, ep := range endpoints {
+		closing.Go(func() { ep.Close() })
+	}
+	closing.Wait()
+}

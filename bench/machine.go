@@ -1,0 +1,49 @@
+package main
+
+import (
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strings"
+)
+
+// machine is where and with what the figures were measured.
+type machine struct {
+	CPU      string
+	Cores    int // that Go uses
+	System   string
+	Load     string // average of the last minute: what else was going on
+	Go       string
+	Versions map[string]string // of modules, by path
+}
+
+func thisMachine() machine {
+	m := machine{
+		CPU:      "unknown CPU",
+		Cores:    runtime.GOMAXPROCS(0),
+		System:   runtime.GOOS + "/" + runtime.GOARCH,
+		Load:     "unknown",
+		Go:       runtime.Version(),
+		Versions: map[string]string{},
+	}
+	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(text)) {
+			if key, value, _ := strings.Cut(line, ":"); strings.TrimSpace(key) == "model name" {
+				m.CPU = strings.TrimSpace(value)
+				break
+			}
+		}
+	}
+	if text, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
+		m.System += ", kernel " + strings.TrimSpace(string(text))
+	}
+	if text, err := os.ReadFile("/proc/loadavg"); err == nil {
+		m.Load, _, _ = strings.Cut(string(text), " ")
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, dep := range info.Deps {
+			m.Versions[dep.Path] = dep.Version
+		}
+	}
+	return m
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+const (
+	step          = 64 // events published at once at full speed
+	warmUp        = 8  // steps: TLS makes its records larger only after 128 KiB
+	latencyRate   = 200
+	latencyNumber = 64 // subscribers
+)
+
+// run starts a system, measures, and closes it.
+func run(s system, n, step int, timed bool, measure func(*audience) error) (err error) {
+	a := newAudience(n, step, timed)
+	defer func() {
+		s.close()
+		runtime.GC() // the next one begins with a heap of its own
+	}()
+	if err := s.start(n, a); err != nil {
+		return err
+	}
+	return measure(a)
+}
+
+// check publishes some events to n subscribers, and fails unless all arrive.
+func check(s system, n, events int) error {
+	return run(s, n, step, false, func(a *audience) error {
+		for int(a.seq) < events {
+			if err := a.publish(s); err != nil {
+				return err
+			}
+		}
+		return a.drain()
+	})
+}
+
+// throughput publishes as fast as the window allows for about so long, and returns
+// deliveries per second and the CPU time of a million deliveries.
+func throughput(s system, n int, about time.Duration) (rate float64, cpu time.Duration, err error) {
+	err = run(s, n, step, false, func(a *audience) error {
+		for range warmUp {
+			if err := a.publish(s); err != nil {
+				return err
+			}
+		}
+		if err := a.drain(); err != nil {
+			return err
+		}
+		first, cpuBefore, begin := a.seq, cpuTime(), time.Now()
+		for more := true; more; more = time.Since(begin) < about {
+			if err := a.publish(s); err != nil {
+				return err
+			}
+		}
+		if err := a.drain(); err != nil { // what is underway counts, and so does its time
+			return err
+		}
+		elapsed, used := time.Since(begin), cpuTime()-cpuBefore
+		deliveries := float64(a.seq-first) * float64(n)
+		rate = deliveries / elapsed.Seconds()
+		cpu = time.Duration(float64(used) / deliveries * 1e6)
+		return nil
+	})
+	return rate, cpu, err
+}
+
+// latency publishes latencyRate events a second for so long, and returns the percentiles of the
+// time from publishing an event to a subscriber's having it.
+func latency(s system, n int, length time.Duration) (p50, p99 time.Duration, err error) {
+	err = run(s, n, 1, true, func(a *audience) error {
+		warm := latencyRate / 10
+		total := warm + max(1, int(length*latencyRate/time.Second))
+		for i := range a.subs {
+			a.subs[i].delays = make([]time.Duration, 0, total)
+		}
+		due := time.Now()
+		for range total {
+			time.Sleep(time.Until(due))
+			if err := a.publish(s); err != nil {
+				return err
+			}
+			due = due.Add(time.Second / latencyRate)
+		}
+		if err := a.drain(); err != nil {
+			return err
+		}
+		h := hdrhistogram.New(1, int64(patience), 3)
+		for i := range a.subs {
+			for _, d := range a.subs[i].delays[warm:] {
+				if err := h.RecordValue(int64(d)); err != nil {
+					return err
+				}
+			}
+		}
+		p50 = time.Duration(h.ValueAtPercentile(50))
+		p99 = time.Duration(h.ValueAtPercentile(99))
+		return nil
+	})
+	return p50, p99, err
+}
+
+// cpuTime is what this process has used, in user and in kernel mode, all threads together.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime/debug"
+	"strconv"
+	"time"
+)
+
+// memory returns the bytes of resident memory that one more idle subscriber takes, both sides
+// together; n is 8 or more. Native memory counts, and what a process has freed need not be returned to
+// the system; so each figure comes from a process of its own, and since the server takes
+// memory too, it is the difference between n subscribers and an eighth of them.
+func memory(name string, n int) (float64, error) {
+	few := n / 8
+	low, err := residentChild(name, few)
+	if err != nil {
+		return 0, err
+	}
+	high, err := residentChild(name, n)
+	return float64(high-low) / float64(n-few), err
+}
+
+// residentChild runs this program with -resident.
+func residentChild(name string, n int) (int, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return 0, err
+	}
+	cmd := exec.Command(program, "-resident", name, "-n", strconv.Itoa(n))
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return 0, fmt.Errorf("the process that measures memory: %w", err)
+	}
+	return strconv.Atoi(string(bytes.TrimSpace(out)))
+}
+
+// resident returns this process's resident memory once a system has n subscribers that each
+// have got an event, and nothing more happens.
+func resident(s system, n int) (size int, err error) {
+	err = run(s, n, 1, false, func(a *audience) error {
+		if err := a.publish(s); err != nil {
+			return err
+		}
+		if err := a.drain(); err != nil {
+			return err
+		}
+		for range 2 { // buffers in a sync.Pool outlive the first
+			time.Sleep(500 * time.Millisecond)
+			debug.FreeOSMemory()
+		}
+		size, err = residentNow()
+		return err
+	})
+	return size, err
+}
+
+// residentNow is for Linux.
+func residentNow() (int, error) {
+	text, err := os.ReadFile("/proc/self/statm") // sizes in pages: total, resident, …
+	if err != nil {
+		return 0, err
+	}
+	fields := bytes.Fields(text)
+	if len(fields) < 2 {
+		return 0, fmt.Errorf("/proc/self/statm: %q", text)
+	}
+	pages, err := strconv.Atoi(string(fields[1]))
+	return pages * os.Getpagesize(), err
+}

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"slices"
+	"time"
+)
+
+// Metrics, and their units.
+const (
+	metricRate   = "deliveries per second"
+	metricCPU    = "CPU seconds per million deliveries"
+	metricP50    = "latency p50, milliseconds"
+	metricP99    = "latency p99, milliseconds"
+	metricMemory = "resident KiB per idle subscriber"
+)
+
+// results are what one run of this command has measured.
+type results struct {
+	Date    string
+	Machine machine
+	Length  time.Duration // of a measurement, about; nanoseconds in JSON
+	Rounds  int
+	Systems []string
+	Numbers []int // of subscribers
+	Series  []*series
+}
+
+// A series has one value per round.
+type series struct {
+	System      string
+	Metric      string
+	Subscribers int
+	Values      []float64
+}
+
+func (r *results) add(system, metric string, n int, value float64) {
+	s := r.find(system, metric, n)
+	if s == nil {
+		s = &series{System: system, Metric: metric, Subscribers: n}
+		r.Series = append(r.Series, s)
+	}
+	s.Values = append(s.Values, value)
+}
+
+func (r *results) find(system, metric string, n int) *series {
+	for _, s := range r.Series {
+		if s.System == system && s.Metric == metric && s.Subscribers == n {
+			return s
+		}
+	}
+	return nil
+}
+
+func (r *results) values(system, metric string, n int) []float64 {
+	if s := r.find(system, metric, n); s != nil {
+		return s.Values
+	}
+	return nil
+}
+
+// bestPeer is the peer with the highest median; ok is false if none was measured.
+func (r *results) bestPeer(n int) (best contestant, ok bool) {
+	var highest float64
+	for _, c := range contestants {
+		values := r.values(c.name, metricRate, n)
+		if c.role != peer || len(values) == 0 {
+			continue
+		}
+		if m := summarize(values).median; !ok || m > highest {
+			best, highest, ok = c, m, true
+		}
+	}
+	return best, ok
+}
+
+// A summary is what is said of a series.
+type summary struct{ min, median, max float64 }
+
+// summarize is for at least one value.
+func summarize(values []float64) summary {
+	v := slices.Sorted(slices.Values(values))
+	half := len(v) / 2
+	median := v[half]
+	if len(v)%2 == 0 {
+		median = (v[half-1] + v[half]) / 2
+	}
+	return summary{v[0], median, v[len(v)-1]}
+}
+
+// ratios divides round by round, so that what slows a whole round down cancels out.
+func ratios(a, b []float64) []float64 {
+	var quotients []float64
+	for i := range min(len(a), len(b)) {
+		quotients = append(quotients, a[i]/b[i])
+	}
+	return quotients
+}

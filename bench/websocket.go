@@ -1,0 +1,211 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+
+	"github.com/gorilla/websocket"
+)
+
+// A webSocketSystem is the hub that one writes in an afternoon: a goroutine that hands each event to
+// a channel per client, and a writer per client that puts all the events that wait into one
+// message, on lines of their own.
+type webSocketSystem struct {
+	web     webServer
+	events  chan []byte
+	joining chan *webClient
+	stopped chan struct{}
+	clients sync.WaitGroup // subscribers' goroutines
+	conns   []*websocket.Conn
+}
+
+// A webClient is the hub's side of a connection.
+type webClient struct {
+	conn *websocket.Conn
+	send chan []byte // capacity window; closed by the hub
+}
+
+func newWebSocket() system { return &webSocketSystem{} }
+
+func (s *webSocketSystem) start(n int, to *audience) error {
+	s.events = make(chan []byte, 64)
+	s.joining = make(chan *webClient)
+	s.stopped = make(chan struct{})
+	go s.run(to)
+	err := s.web.listen(http.HandlerFunc(s.accept))
+	if err != nil {
+		return err
+	}
+	s.conns = make([]*websocket.Conn, n)
+	return connect(n, func(i int) error {
+		conn, err := s.web.dial(nil)
+		if err != nil {
+			return err
+		}
+		s.conns[i] = conn
+		// The hub's greeting: the client is subscribed.
+		if _, _, err := conn.ReadMessage(); err != nil {
+			return err
+		}
+		s.clients.Go(func() {
+			readMessages(conn, to, func(message []byte) error {
+				for line := range bytes.Lines(message) {
+					to.deliver(i, bytes.TrimSuffix(line, newline))
+				}
+				return nil
+			})
+		})
+		return nil
+	})
+}
+
+var newline = []byte("\n")
+
+var upgrader = websocket.Upgrader{
+	ReadBufferSize:  1024,
+	WriteBufferSize: 64 << 10,
+	WriteBufferPool: &sync.Pool{},
+}
+
+func (s *webSocketSystem) accept(w http.ResponseWriter, r *http.Request) {
+	conn, err := upgrader.Upgrade(w, r, nil)
+	if err != nil {
+		return // Upgrade has answered
+	}
+	defer conn.Close()
+	c := &webClient{conn: conn, send: make(chan []byte, window)}
+	select {
+	case s.joining <- c:
+		go c.write()
+	case <-s.stopped:
+		return
+	}
+	for { // notices the end, and answers pings
+		if _, _, err := conn.NextReader(); err != nil {
+			return
+		}
+	}
+}
+
+// run is the hub.
+func (s *webSocketSystem) run(to *audience) {
+	defer close(s.stopped)
+	var clients []*webClient
+	defer func() {
+		for _, c := range clients {
+			close(c.send)
+		}
+	}()
+	for {
+		select {
+		case c := <-s.joining:
+			clients = append(clients, c)
+			c.send <- []byte("welcome")
+		case event, ok := <-s.events:
+			if !ok {
+				return
+			}
+			for _, c := range clients {
+				select {
+				case c.send <- event:
+				default:
+					to.fail(errors.New("a WebSocket client is too slow"))
+				}
+			}
+		}
+	}
+}
+
+func (c *webClient) write() {
+	for event := range c.send {
+		w, err := c.conn.NextWriter(websocket.TextMessage)
+		if err != nil {
+			return
+		}
+		w.Write(event)
+		for range len(c.send) {
+			w.Write(newline)
+			w.Write(<-c.send)
+		}
+		if w.Close() != nil {
+			return
+		}
+	}
+}
+
+func (s *webSocketSystem) publish(event []byte) error {
+	s.events <- event
+	return nil
+}
+
+func (s *webSocketSystem) close() {
+	for _, conn := range s.conns {
+		if conn != nil {
+			conn.Close()
+		}
+	}
+	s.clients.Wait()
+	close(s.events)
+	<-s.stopped
+	s.web.close()
+}
+
+// readMessages reads a client's connection to its end, in one buffer.
+func readMessages(conn *websocket.Conn, to *audience, take func([]byte) error) {
+	var buf bytes.Buffer
+	for {
+		_, r, err := conn.NextReader()
+		if err != nil {
+			return // the watch over the window notices what is lost
+		}
+		buf.Reset()
+		if _, err := buf.ReadFrom(r); err != nil {
+			return
+		}
+		if err := take(buf.Bytes()); err != nil {
+			to.fail(err)
+			return
+		}
+	}
+}
+
+// A webServer serves one WebSocket handler over TLS.
+type webServer struct {
+	server   http.Server
+	listener net.Listener
+	served   chan error
+}
+
+func (s *webServer) listen(handler http.Handler) (err error) {
+	if s.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		return err
+	}
+	s.server.Handler = handler
+	s.server.TLSConfig = serverTLS().Clone()
+	s.server.TLSConfig.NextProtos = []string{"http/1.1"}
+	s.served = make(chan error, 1)
+	go func() { s.served <- s.server.ServeTLS(s.listener, "", "") }()
+	return nil
+}
+
+func (s *webServer) dial(protocols []string) (*websocket.Conn, error) {
+	dialer := websocket.Dialer{
+		TLSClientConfig: clientTLS(),
+		Subprotocols:    protocols,
+		ReadBufferSize:  16 << 10,
+		WriteBufferSize: 1024,
+	}
+	conn, _, err := dialer.DialContext(context.Background(), "wss://"+s.listener.Addr().String()+"/", nil)
+	return conn, err
+}
+
+func (s *webServer) close() {
+	if s.listener != nil {
+		s.server.Close()
+		<-s.served
+	}
+}
