@@ -13,6 +13,9 @@ import (
 // writeSize is what a writer gives the transport at most in one call.
 const writeSize = 64 << 10
 
+// gatherSize is what is copied together for one write at most.
+const gatherSize = 16 << 10
+
 // A batch is what a router hands to one receiver in one channel operation.
 type batch[T any] struct {
 	items []T
@@ -304,7 +307,7 @@ type writer struct {
 }
 
 var writeBuffers = sync.Pool{New: func() any {
-	buf := make([]byte, 0, writeSize)
+	buf := make([]byte, 0, gatherSize)
 	return &buf
 }}
 
@@ -332,9 +335,10 @@ func (w *writer) waiting() []byte {
 	return w.only.bytes
 }
 
-// add gathers frames; it writes the others before where they do not fit into one write.
+// add gathers frames. Where what waits is enough for a write by itself, or this is, it is
+// written first: to copy both together would cost more than it saves.
 func (w *writer) add(f frames) {
-	if n := len(w.waiting()); n > 0 && n+len(f.bytes) > writeSize {
+	if n := len(w.waiting()); n > 0 && n+len(f.bytes) > gatherSize {
 		w.flush()
 	}
 	w.events += f.count

@@ -221,6 +221,11 @@ func post[T any](ctx context.Context, in *inbox, to chan<- T, v T) error {
 		return ErrHubClosed
 	}
 	select {
+	case to <- v: // most often there is room, and this is cheaper than the select below
+		return nil
+	default:
+	}
+	select {
 	case to <- v:
 		return nil
 	case <-in.closing:
