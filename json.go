@@ -272,6 +272,19 @@ func skipDigits(b []byte, i int) int {
 // skipString returns what follows the string whose first byte, behind the quote,
 // is b[i].
 func skipString(b []byte, i int) (end int, ok bool) {
+	if i >= 0 && i <= len(b)-8 { // i >= 0 for the compiler, which then checks no bounds
+		hit := marks(binary.LittleEndian.Uint64(b[i:])) & tops
+		if hit != 0 {
+			if end := i + bits.TrailingZeros64(hit)/8; isAt(b, end, '"') { // a short one, as most are
+				return end + 1, true
+			}
+		}
+	}
+	return skipLong(b, i)
+}
+
+// skipLong is skipString without its short way.
+func skipLong(b []byte, i int) (end int, ok bool) {
 	for {
 		if i = skipPlain(b, i); isAt(b, i, '"') {
 			return i + 1, true
