@@ -31,7 +31,8 @@
 // alone knows the spokes and their subscriptions; it never waits for a spoke, a listener or
 // the application. What a subscriber is to get, it puts into that subscriber's bounded queue,
 // many events in one channel operation; the writer writes as much as is waiting in one
-// call. An event is encoded once, and all subscribers share its bytes.
+// call. An event is encoded once, events of one topic and sender that follow each other are
+// joined to one piece, and all subscribers share its bytes.
 //
 // # Topics
 //
@@ -50,7 +51,8 @@
 // disconnect, you have missed nothing.
 //
 // What is not promised: that events of different publishers come in the same order everywhere;
-// that an event survives a lost connection; that a publisher learns who got its event (whether
+// that an event survives a lost connection, or comes before those that a Spoke publishes
+// after it, over the next one; that a publisher learns who got its event (whether
 // the hub did, Spoke.Flush and Spoke.Close say). A Spoke that reconnects has missed what was
 // published meanwhile. Hub.Publish goes to
 // spokes, not to the hub's own Subscriptions; a spoke's event goes to those, to other spokes
