@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"irohub"
 )
@@ -49,6 +50,7 @@ func Bench(b *testing.B, transport Transport) {
 			benchRare(newBench(b, transport, spokes), 256)
 		})
 	}
+	b.Run("Latency/spokes=64/size=256", func(b *testing.B) { benchLatency(b, transport, 64) })
 	b.Run("Churn", func(b *testing.B) { benchChurn(newBench(b, transport, 1)) })
 }
 
@@ -63,7 +65,7 @@ type bench struct {
 	endpoint Endpoint // the hub's
 	hub      *irohub.Hub
 	spokes   []*irohub.Spoke
-	taken    chan struct{} // a subscriber has taken the event with the id "last"
+	taken    chan time.Time // a subscriber has taken the event with the id "last", just then
 }
 
 func newBench(b *testing.B, transport Transport, spokes int) *bench {
@@ -76,7 +78,7 @@ func newBench(b *testing.B, transport Transport, spokes int) *bench {
 	})
 	served := make(chan error, 1)
 	go func() { served <- hub.Serve(ctx) }()
-	x := &bench{B: b, ctx: ctx, endpoint: endpoint, hub: hub, taken: make(chan struct{}, spokes)}
+	x := &bench{B: b, ctx: ctx, endpoint: endpoint, hub: hub, taken: make(chan time.Time, spokes)}
 	b.Cleanup(func() {
 		for _, s := range x.spokes {
 			s.Close()
@@ -100,7 +102,7 @@ func newBench(b *testing.B, transport Transport, spokes int) *bench {
 		go func() {
 			for ev := range sub.Events() {
 				if ev.ID == "last" {
-					x.taken <- struct{}{}
+					x.taken <- time.Now()
 				}
 			}
 		}()
