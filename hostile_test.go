@@ -81,6 +81,7 @@ func TestHub_EventOverTheQueueCutsOffWhoHasSomethingWaiting(t *testing.T) {
 			t.Errorf("%d bytes are waiting", n)
 		}
 		w.hub.Publish(w.Context(), framed("a", 100))
+		synctest.Wait() // before it reads, which wantClosed does
 		r.wantClosed(irohub.CodeSlow)
 		synctest.Wait()
 		if cut := slow.take(); len(cut) != 1 || cut[0].WaitingEvents != 1 || cut[0].WaitingBytes > 3*limit {

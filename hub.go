@@ -55,7 +55,7 @@ type HubOptions struct {
 	MaxSpokesPerNode  int // spokes of one NodeID; a further one replaces the oldest of them, closed with CodeTooMany; 0: 8
 	MaxStreamsPerConn int // spokes of one connection; further streams are aborted with CodeTooMany; 0: 16
 	MaxSubscriptions  int // topics of one spoke; 0: 1,024
-	MaxPending        int // connections that have not sent a whole frame yet; a further one replaces the oldest; 0: 256
+	MaxPending        int // connections that have not sent a whole frame yet; a further one replaces the oldest; 0: 1,024
 
 	// Time.
 
@@ -79,7 +79,7 @@ func (o HubOptions) withDefaults() HubOptions {
 	o.MaxSpokesPerNode = cmp.Or(max(o.MaxSpokesPerNode, 0), 8)
 	o.MaxStreamsPerConn = cmp.Or(max(o.MaxStreamsPerConn, 0), 16)
 	o.MaxSubscriptions = cmp.Or(max(o.MaxSubscriptions, 0), 1024)
-	o.MaxPending = cmp.Or(max(o.MaxPending, 0), 256)
+	o.MaxPending = cmp.Or(max(o.MaxPending, 0), 1024)
 	o.HandshakeTimeout = cmp.Or(max(o.HandshakeTimeout, 0), handshakeTimeout)
 	o.WriteTimeout = cmp.Or(max(o.WriteTimeout, 0), writeTimeout)
 	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))

@@ -51,6 +51,7 @@ func Bench(b *testing.B, transport Transport) {
 		})
 	}
 	b.Run("Latency/spokes=64/size=256", func(b *testing.B) { benchLatency(b, transport, 64) })
+	b.Run("Connect", func(b *testing.B) { benchConnect(b, transport) })
 	b.Run("Churn", func(b *testing.B) { benchChurn(newBench(b, transport, 1)) })
 }
 

@@ -1,0 +1,101 @@
+package transporttest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"irohub"
+)
+
+// benchConnect has many spokes dial a hub at the same moment, with a MaxPending that they
+// exceed, and with one that has room for all, as the default has. An iteration ends
+// once every call of Dial has: a spoke that has lost its place to a later one fails, and
+// does not try again. The latencies are those of the ones that got in; failed counts
+// the others, of a thousand.
+func benchConnect(b *testing.B, transport Transport) {
+	const spokes = 1000
+	for _, pending := range []int{256, spokes} {
+		b.Run(fmt.Sprintf("spokes=%d/pending=%d", spokes, pending), func(b *testing.B) {
+			var failed, rejected int
+			var spent time.Duration
+			var took []time.Duration // of each that got in, of all iterations
+			for b.Loop() {
+				in, wall, stats := connectAll(b, transport, spokes, pending)
+				if stats.Spokes != len(in) {
+					b.Fatalf("the hub has %d spokes, but %d got in", stats.Spokes, len(in))
+				}
+				failed += spokes - len(in)
+				rejected += int(stats.Rejected)
+				spent += wall
+				took = append(took, in...)
+			}
+			if len(took) == 0 {
+				b.Fatal("none got in")
+			}
+			slices.Sort(took)
+			b.ReportMetric(float64(len(took))/spent.Seconds(), "connects/s")
+			for _, at := range []struct {
+				what string
+				i    int
+			}{{"first-ms", 0}, {"median-ms", len(took) / 2}, {"last-ms", len(took) - 1}} {
+				b.ReportMetric(took[at.i].Seconds()*1000, at.what)
+			}
+			b.ReportMetric(float64(failed)/float64(b.N), "failed")
+			b.ReportMetric(float64(rejected)/float64(b.N), "rejected")
+			b.ReportMetric(0, "ns/op") // setting up and tearing down, for the most part
+		})
+	}
+}
+
+// connectAll returns how long each took that got in, how long it was until the last call
+// ended, and the hub's figures then.
+func connectAll(b *testing.B, transport Transport, spokes, pending int) (in []time.Duration, wall time.Duration, stats irohub.Stats) {
+	ctx, cancel := context.WithTimeout(b.Context(), time.Minute)
+	defer cancel()
+	endpoint := transport(b, 0)
+	defer endpoint.Close()
+	hub := irohub.NewHub(endpoint, irohub.HubOptions{MaxSpokesPerNode: spokes, MaxPending: pending})
+	served := make(chan error, 1)
+	go func() { served <- hub.Serve(ctx) }()
+	defer func() {
+		hub.Close()
+		<-served
+	}()
+	var from [8]Endpoint
+	for i := range from {
+		from[i] = transport(b, 0)
+		defer from[i].Close()
+	}
+
+	addr := endpoint.Addr()
+	dialled := make([]*irohub.Spoke, spokes)
+	took := make([]time.Duration, spokes)
+	var start time.Time
+	ready := make(chan struct{})
+	var running sync.WaitGroup
+	for i := range spokes {
+		running.Go(func() {
+			<-ready
+			s, err := irohub.Dial(ctx, from[i%len(from)], addr, irohub.SpokeOptions{NoReconnect: true})
+			if err == nil {
+				dialled[i], took[i] = s, time.Since(start)
+			}
+		})
+	}
+	start = time.Now()
+	close(ready)
+	running.Wait()
+	wall, stats = time.Since(start), hub.Stats()
+	for i, s := range dialled {
+		if s != nil {
+			in = append(in, took[i])
+			running.Go(func() { s.Close() }) // which waits for the hub
+		}
+	}
+	running.Wait()
+	return in, wall, stats
+}
