@@ -18,13 +18,14 @@ import (
 // a hub: what the transport can do. Ratio runs both in turns, and reports what the hub
 // delivers of that, and what a delivery costs in CPU time, both sides together, against it.
 func Bench(b *testing.B, transport Transport) {
+	// First, while no memory has been given back yet that it would use.
+	b.Run("Ratio/Idle", func(b *testing.B) { benchIdle(b, transport) })
 	for _, spokes := range []int{8, 64, 512} {
 		b.Run(fmt.Sprintf("Ratio/Fanout/spokes=%d", spokes), func(b *testing.B) {
 			benchRatio(b, transport, spokes, burst)
 		})
 	}
 	b.Run("Ratio/Rare/spokes=512", func(b *testing.B) { benchRatio(b, transport, 512, 1) })
-	b.Run("Ratio/Idle", func(b *testing.B) { benchIdle(b, transport) })
 	for _, size := range []int{256, 4096} {
 		for _, spokes := range []int{1, 8, 64, 512} {
 			b.Run(fmt.Sprintf("Bare/spokes=%d/size=%d", spokes, size), func(b *testing.B) {
