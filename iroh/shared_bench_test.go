@@ -5,8 +5,6 @@ package iroh
 import (
 	"context"
 	"fmt"
-	"os"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -14,6 +12,7 @@ import (
 	"time"
 
 	"irohub"
+	"irohub/internal/transporttest"
 )
 
 // BenchmarkShared answers whether spokes should share a connection, each with a stream,
@@ -185,10 +184,7 @@ func compare(b *testing.B, both [2]*layout, what string, measure func(*layout) f
 		slices.Sort(values[i])
 		b.ReportMetric(values[i][len(values[i])/2], name+"-"+what)
 	}
-	slices.Sort(ratios)
-	b.ReportMetric(ratios[0], "ratio-min")
-	b.ReportMetric(ratios[len(ratios)/2], "ratio-median")
-	b.ReportMetric(ratios[len(ratios)-1], "ratio-max")
+	transporttest.ReportRange(b, ratios, "ratio")
 	b.ReportMetric(0, "ns/op") // a time that was chosen
 }
 
@@ -255,7 +251,7 @@ func benchOpen(b *testing.B) {
 			i = 1
 		}
 		dialled, accepted := connect(b, spokes, hub)
-		before, start := resident(b), time.Now()
+		before, start := transporttest.Resident(b), time.Now()
 		for range streams {
 			if i == 1 {
 				dialled, accepted = connect(b, spokes, hub)
@@ -264,24 +260,10 @@ func benchOpen(b *testing.B) {
 			keep = append(keep, opened, other)
 		}
 		took[i] = append(took[i], float64(time.Since(start).Microseconds())/streams)
-		return float64(resident(b)-before) / 1024 / streams
+		return float64(transporttest.Resident(b)-before) / 1024 / streams
 	})
 	for i, name := range names {
 		slices.Sort(took[i])
 		b.ReportMetric(took[i][len(took[i])/2], name+"-open-µs")
 	}
-}
-
-// resident is how many bytes of memory this process has, the native library's among them.
-func resident(b *testing.B) int {
-	debug.FreeOSMemory()
-	text, err := os.ReadFile("/proc/self/statm")
-	if err != nil {
-		b.Skip("resident memory is read from /proc, which is not here")
-	}
-	var size, pages int
-	if _, err := fmt.Sscan(string(text), &size, &pages); err != nil {
-		b.Fatal(err)
-	}
-	return pages * os.Getpagesize()
 }

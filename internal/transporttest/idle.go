@@ -20,24 +20,24 @@ func benchIdle(b *testing.B, transport Transport) {
 	var open []irohub.Stream // until the end: what one has given back, the next would use
 	for b.Loop() {
 		hub, spoke := transport(b, 0), transport(b, 0)
-		before := resident(b)
+		before := Resident(b)
 		for range spokes {
 			out, in := connectBare(b, hub, spoke)
 			open = append(open, out, in)
 		}
-		side := float64(resident(b)-before) / 2
+		side := float64(Resident(b)-before) / 2
 
 		x, other := newBench(b, transport, 0), transport(b, 0)
-		before = resident(b)
+		before = Resident(b)
 		for range spokes {
 			open = append(open, x.subscribeBare(other))
 		}
-		ratios = append(ratios, (float64(resident(b)-before)-side)/side)
+		ratios = append(ratios, (float64(Resident(b)-before)-side)/side)
 		b.ReportMetric(side/spokes/1024, "bare-KiB")
 		b.Cleanup(func() { hub.Close(); spoke.Close(); other.Close() })
 	}
 	runtime.KeepAlive(open)
-	reportRange(b, ratios, "memory")
+	ReportRange(b, ratios, "memory")
 }
 
 // subscribeBare makes a spoke of a stream, and waits until the hub says so.
@@ -60,8 +60,8 @@ func (x *bench) subscribeBare(from Endpoint) irohub.Stream {
 	return stream
 }
 
-// resident is how many bytes of memory this process has, the native library's among them.
-func resident(b *testing.B) int {
+// Resident is how many bytes of memory this process has, a native library's among them.
+func Resident(b *testing.B) int {
 	debug.FreeOSMemory()
 	text, err := os.ReadFile("/proc/self/statm")
 	if err != nil {

@@ -153,8 +153,8 @@ func benchRatio(b *testing.B, transport Transport, spokes, n int) {
 			costs = append(costs, hubCPU.Seconds()/baseCPU.Seconds())
 		}
 	}
-	reportRange(b, rates, "rate")
-	reportRange(b, costs, "cpu")
+	ReportRange(b, rates, "rate")
+	ReportRange(b, costs, "cpu")
 }
 
 // timed says how long so many cycles take, and how much CPU time of this process.
@@ -166,8 +166,8 @@ func timed(cycle func(), n int) (wall, cpu time.Duration) {
 	return time.Since(start), cpuTime() - used
 }
 
-// reportRange reports the least, the middle and the largest of ratios.
-func reportRange(b *testing.B, ratios []float64, what string) {
+// ReportRange reports the least, the middle and the largest of ratios.
+func ReportRange(b *testing.B, ratios []float64, what string) {
 	if len(ratios) == 0 {
 		return
 	}
