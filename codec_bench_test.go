@@ -106,7 +106,7 @@ func BenchmarkEncode(b *testing.B) {
 			var topics namer
 			var buf []byte
 			for b.Loop() {
-				_, buf = newMessage(buf, topics.name(typ, id), payload, from)
+				buf, _ = appendMessage(buf[:0], topics.name(typ, id), payload, from)
 			}
 		})
 	}
@@ -154,7 +154,7 @@ func BenchmarkFrameReader(b *testing.B) {
 					return n, nil
 				}}
 				for b.Loop() {
-					if _, err := r.next(); err != nil && err != io.EOF {
+					if _, err := r.body(); err != nil && err != io.EOF {
 						b.Fatal(err)
 					}
 				}

@@ -23,7 +23,7 @@ type batch[T any] struct {
 	pool  *sync.Pool  // where it goes when it is done with
 }
 
-var frameBatches, eventBatches sync.Pool
+var frameBatches, runBatches sync.Pool
 
 // keepItems is the largest batch that is kept for another use.
 const keepItems = 4096
@@ -34,12 +34,6 @@ func (b *batch[T]) recycle() {
 		b.items, b.last = b.items[:0], nil
 		b.pool.Put(b)
 	}
-}
-
-// frames are encoded events, one behind the other. All who are to write them share them.
-type frames struct {
-	bytes []byte
-	count int
 }
 
 // An outbox is the bounded queue from a router to one receiver: a spoke's writer,
@@ -71,11 +65,11 @@ func newOutbox[T any](limit int, pool *sync.Pool) outbox[T] {
 }
 
 // push adds an item, of so many events, to what the next flush will hand over, unless more
-// than the limit would be waiting then. An item by itself has no limit.
+// than the limit would be waiting then. An event by itself has no limit.
 func (o *outbox[T]) push(item T, size, events int) bool {
 	if o.putBytes-o.known+int64(size) > o.limit {
 		o.known = o.doneBytes.Load()
-		if waiting := o.putBytes - o.known; waiting > 0 && waiting+int64(size) > o.limit {
+		if waiting := o.putBytes - o.known; waiting+int64(size) > o.limit && (waiting > 0 || events > 1) {
 			return false
 		}
 	}
@@ -177,7 +171,7 @@ func (l *link) err() error { return context.Cause(l.ctx) }
 
 // readLoop reads frames until the stream ends, and gives each to take. Before it waits
 // for more bytes, it calls flush.
-func (l *link) readLoop(frames frameReader, take func(body []byte) error, flush func() error) error {
+func (l *link) readLoop(frames frameReader, take func(frame []byte) error, flush func() error) error {
 	frames.read = func(p []byte) (int, error) { return l.stream.Read(l.ctx, p) }
 	for {
 		if frames.waits() {
@@ -185,11 +179,11 @@ func (l *link) readLoop(frames frameReader, take func(body []byte) error, flush 
 				return err
 			}
 		}
-		body, err := frames.next()
+		frame, err := frames.next()
 		if err != nil {
 			return err
 		}
-		if err := take(body); err != nil {
+		if err := take(frame); err != nil {
 			return err
 		}
 	}

@@ -24,8 +24,9 @@ type Event struct {
 	From NodeID `json:"from,omitzero"`
 
 	// Payload is any JSON text; nil: none. Listeners of one process share the
-	// bytes of a delivered one: they must not be changed. A Spoke's lie side by side
-	// in pieces of memory of up to 8 KiB: who keeps few of many should clone them.
+	// bytes of a delivered one: they must not be changed. They lie side by side in pieces
+	// of memory of up to 8 KiB for a Spoke's listeners, and up to 64 KiB for a Hub's: who
+	// keeps few of many should clone them.
 	Payload json.RawMessage `json:"payload,omitempty"`
 }
 
@@ -37,10 +38,6 @@ func (e Event) Topic() string {
 	}
 	return e.Type + ":" + e.ID
 }
-
-// size is what the event counts in a listener's queue: its text, and what its
-// frame adds to that.
-func (e *Event) size() int { return len(e.Type) + len(e.ID) + len(e.Payload) + frameOverhead }
 
 // ErrInvalid is wrapped by what Publish and Subscribe return for a topic, an event
 // or a payload that the protocol does not allow.
@@ -83,14 +80,71 @@ func validTopic(topic string) error {
 	return nil
 }
 
-// A message is an event on its way through a hub.
-type message struct {
+// frames are encoded events, one behind the other. All who are given them share them.
+type frames struct {
+	bytes []byte
+	count int
+}
+
+// A run is frames, as appendFrame makes them, of events of one topic and sender. It is how
+// listeners get many events for little more than one.
+type run struct {
+	frames
 	topic   topicName
-	frame   []byte // nobody changes it
-	payload int    // where in frame the payload begins, up to the last byte but one; 0: none
 	from    NodeID
+	payload int // where it begins in each frame, up to the last byte but one; 0: there is none
+}
+
+// A message is a run on its way through a hub: at first, of one event.
+type message struct {
+	run
 	sender  *subscriber // does not get its own event back; nil: the hub
 	forward bool        // goes to spokes, not to listeners alone
+}
+
+// goesWith says whether events behind these are of the same run.
+func (r *run) goesWith(next *run) bool {
+	return r.payload == next.payload && r.topic == next.topic && r.from == next.from
+}
+
+// follows says whether memory that begins with next lies right behind the run's, with which it
+// then makes one piece.
+func (r *run) follows(next []byte) bool {
+	n := len(r.bytes)
+	return cap(r.bytes) > n && &r.bytes[:n+1][n] == &next[0]
+}
+
+// size is what the events count in a listener's queue: their text, and what a frame adds to
+// that.
+func (r *run) size() int {
+	typ, id := r.topic.split()
+	size := r.count * (len(typ) + len(id) + frameOverhead)
+	if r.payload > 0 {
+		size += len(r.bytes) - r.count*(r.payload+1)
+	}
+	return size
+}
+
+// split takes the first so many events off.
+func (r *run) split(count int) run {
+	first, n := *r, 0
+	for range count {
+		n += headerSize + int(binary.BigEndian.Uint32(r.bytes[n:]))
+	}
+	first.bytes, first.count = r.bytes[:n], count
+	r.bytes, r.count = r.bytes[n:], r.count-count
+	return first
+}
+
+// event is the run's only event as listeners get it.
+func (r *run) event() Event {
+	ev := Event{From: r.from}
+	ev.Type, ev.ID = r.topic.split()
+	if r.payload > 0 {
+		end := len(r.bytes) - 1
+		ev.Payload = r.bytes[r.payload:end:end]
+	}
+	return ev
 }
 
 // A topicName is a topic, and how much of it is the type.
@@ -106,29 +160,16 @@ func (t topicName) split() (typ, id string) {
 	return t.text[:t.typ], t.text[t.typ+1:]
 }
 
-// newMessage encodes an event, in buf, which it returns for another use.
-func newMessage(buf []byte, topic topicName, payload []byte, from NodeID) (message, []byte) {
+// appendMessage encodes an event, behind what buf has.
+func appendMessage(buf []byte, topic topicName, payload []byte, from NodeID) ([]byte, message) {
+	start := len(buf)
 	typ, id := topic.split()
-	buf = appendFrame(buf[:0], typ, id, payload, from)
-	m := message{topic: topic, frame: bytes.Clone(buf), from: from}
+	buf = appendFrame(buf, typ, id, payload, from)
+	m := message{run: run{frames: frames{buf[start:], 1}, topic: topic, from: from}}
 	if len(payload) > 0 {
-		m.payload = len(buf) - 1 - len(payload)
+		m.payload = len(m.bytes) - 1 - len(payload)
 	}
-	return m, buf
-}
-
-// event is the message as listeners get it. Its payload is the frame's where that is not
-// for others too, whom a listener that changes it could harm.
-func (m *message) event() Event {
-	ev := Event{From: m.from}
-	ev.Type, ev.ID = m.topic.split()
-	if m.payload > 0 {
-		ev.Payload = m.frame[m.payload : len(m.frame)-1 : len(m.frame)-1]
-		if m.forward {
-			ev.Payload = bytes.Clone(ev.Payload)
-		}
-	}
-	return ev
+	return buf, m
 }
 
 // A namer makes topics of what comes. As events tend to come in rows of one topic, it
@@ -173,10 +214,11 @@ func (e *Event) encode(limit int) (message, error) {
 	buf := encodeBuffers.Get().(*[]byte)
 	defer encodeBuffers.Put(buf)
 	var m message
-	m, *buf = newMessage(*buf, topic, e.Payload, NodeID{})
-	if size := len(m.frame) - headerSize; size > limit {
+	*buf, m = appendMessage((*buf)[:0], topic, e.Payload, NodeID{})
+	if size := len(m.bytes) - headerSize; size > limit {
 		return message{}, fmt.Errorf("%w event %q: a frame of %d bytes, the limit is %d", ErrInvalid, e.Topic(), size, limit)
 	}
+	m.bytes = bytes.Clone(m.bytes)
 	return m, nil
 }
 
@@ -305,13 +347,19 @@ func parsePlain(body []byte) (env envelope, ok bool) {
 		env.from = body[first:at:at]
 	}
 	if literal(`,"payload":`) {
-		first := at
-		if at, ok = skipValue(body, at, 1); !ok {
-			return env, false
-		}
-		env.payload = body[first:at:at]
+		env.payload, ok = lastPayload(body, at)
+		return env, ok
 	}
 	return env, at == len(body)-1 && body[at] == '}'
+}
+
+// lastPayload is the value that begins at body[at], if that is an envelope's last member.
+func lastPayload(body []byte, at int) (payload []byte, ok bool) {
+	end, ok := skipValue(body, at, 1)
+	if !ok || end != len(body)-1 || body[end] != '}' {
+		return nil, false
+	}
+	return body[at:end:end], true
 }
 
 // parseAny reads an envelope in any form.
@@ -364,23 +412,22 @@ func (e *envelope) isControl() bool {
 	return len(e.typ) >= 2 && e.typ[0] == '_' && e.typ[1] == '_'
 }
 
-// event makes an Event of what a hub sent. Its payload is the frame's.
-func (e *envelope) event(topic topicName) (ev Event, err error) {
-	ev.Type, ev.ID = topic.split()
-	if e.from != nil {
-		if e.from[0] != '"' {
-			return ev, errFrom
-		}
-		digits, _ := unquote(e.from)
-		if len(digits) != hex.EncodedLen(len(ev.From)) {
-			return ev, errFrom
-		}
-		if _, err := hex.Decode(ev.From[:], digits); err != nil {
-			return ev, errFrom
-		}
+// sender is what from says, in what a hub sent.
+func (e *envelope) sender() (id NodeID, err error) {
+	if e.from == nil {
+		return id, nil
 	}
-	ev.Payload = e.payload
-	return ev, nil
+	if e.from[0] != '"' {
+		return id, errFrom
+	}
+	digits, _ := unquote(e.from)
+	if len(digits) != hex.EncodedLen(len(id)) {
+		return id, errFrom
+	}
+	if _, err := hex.Decode(id[:], digits); err != nil {
+		return id, errFrom
+	}
+	return id, nil
 }
 
 // The types of control events.

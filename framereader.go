@@ -17,7 +17,7 @@ const (
 type frameReader struct {
 	read func([]byte) (int, error)
 	max  int  // bytes a frame may have
-	keep bool // bodies stay valid: they lie in copies of up to keepSize, or of one frame
+	keep bool // frames stay valid: they lie in copies of up to keepSize, or of one frame
 
 	buf   []byte
 	start int // what is read but not returned yet: buf[start:end]
@@ -26,13 +26,13 @@ type frameReader struct {
 	kept  []byte // a copy of what buf begins with at start
 }
 
-// next returns the next frame's body, which without keep is valid until the next call. At the
-// end of the stream it returns io.EOF, or io.ErrUnexpectedEOF inside a frame.
+// next returns the next frame, its length included, which without keep is valid until the next
+// call. At the end of the stream it returns io.EOF, or io.ErrUnexpectedEOF inside a frame.
 func (f *frameReader) next() ([]byte, error) {
 	for {
-		body, err := f.take()
-		if body != nil || err != nil {
-			return body, err
+		frame, err := f.take()
+		if frame != nil || err != nil {
+			return frame, err
 		}
 		if err := f.fill(); err != nil {
 			if err == io.EOF && f.end > f.start {
@@ -65,14 +65,14 @@ func (f *frameReader) take() ([]byte, error) {
 	}
 	f.start += size
 	if !f.keep {
-		return have[headerSize:size:size], nil
+		return have[:size:size], nil
 	}
 	if len(f.kept) < size {
 		f.kept = bytes.Clone(have[:min(len(have), max(size, keepSize))])
 	}
-	body := f.kept[headerSize:size:size]
+	frame := f.kept[:size]
 	f.kept = f.kept[size:]
-	return body, nil
+	return frame, nil
 }
 
 // fill reads once, behind what is there. It makes the buffer as large as the

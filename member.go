@@ -33,7 +33,6 @@ type member struct {
 	joined bool
 	work   handover[inbound]
 	topics namer
-	buf    []byte // to encode in
 }
 
 // maxOps is how many frames a reader hands to the router at once: enough for the
@@ -116,8 +115,8 @@ func (m *member) post(q request[*member]) error {
 }
 
 // take makes an op of one frame. What it keeps of the frame, it copies.
-func (m *member) take(body []byte) error {
-	env, err := parseEnvelope(body)
+func (m *member) take(frame []byte) error {
+	env, err := parseEnvelope(frame[headerSize:])
 	if err != nil {
 		return err
 	}
@@ -126,11 +125,15 @@ func (m *member) take(body []byte) error {
 			return err
 		}
 	}
+	in, err := m.work.open()
+	if err != nil {
+		return err
+	}
 	var op op
 	if env.isControl() {
 		op, err = m.control(&env)
 	} else {
-		op = m.event(&env)
+		op = m.event(&env, in)
 	}
 	if err != nil {
 		return err
@@ -151,8 +154,8 @@ func (m *member) add(op op) error {
 	return nil
 }
 
-// event makes an op of an event that the spoke publishes.
-func (m *member) event(env *envelope) op {
+// event makes an op of an event that the spoke publishes. Its frame lies in what in has.
+func (m *member) event(env *envelope, in *inbound) op {
 	opts := &m.hub.opts
 	topic := m.topics.name(env.typ, env.id)
 	if err := validTopic(topic.text); err != nil {
@@ -161,12 +164,8 @@ func (m *member) event(env *envelope) op {
 	if err := m.allow("AllowPublish", opts.AllowPublish, topic.text); err != nil {
 		return refuse("", refusedForbidden, topic.text, err)
 	}
-	var msg message
-	msg, m.buf = newMessage(m.buf, topic, env.payload, m.id)
-	if cap(m.buf) > maxBuffer {
-		m.buf = nil // a large event is rare, and many idle spokes are not
-	}
-	if size := len(msg.frame) - headerSize; size > opts.MaxFrame {
+	msg := in.encode(topic, env.payload, m.id)
+	if size := len(msg.bytes) - headerSize; size > opts.MaxFrame {
 		// A spoke with the same limit could not take it.
 		return refuse("", refusedPayload, topic.text, fmt.Errorf("with its from, the frame has %d bytes, the limit is %d", size, opts.MaxFrame))
 	}

@@ -39,8 +39,7 @@ type router struct {
 	opts HubOptions
 
 	fanout
-	run       []message // of one topic and sender, one behind the other, not spread yet
-	events    []Event   // of the run that is being spread, for listeners
+	run       []message // what makes one run for all who get it, not spread yet
 	bytes     int       // of the events since the last flush
 	members   map[*member]struct{}
 	byNode    map[NodeID][]*member // the oldest first
@@ -63,6 +62,26 @@ type request[T any] struct {
 type inbound struct {
 	from *member
 	ops  []op
+	text *[]byte // what their events lie in; nil: there are none
+}
+
+// encode makes a message that is good until recycle.
+func (in *inbound) encode(topic topicName, payload []byte, from NodeID) (m message) {
+	if in.text == nil {
+		in.text = encodeBuffers.Get().(*[]byte)
+		*in.text = (*in.text)[:0]
+	}
+	*in.text, m = appendMessage(*in.text, topic, payload, from)
+	return m
+}
+
+func (in *inbound) recycle() {
+	clear(in.ops) // or it would keep what it carried alive
+	in.ops = in.ops[:0]
+	if in.text != nil {
+		encodeBuffers.Put(in.text)
+		in.text = nil
+	}
 }
 
 // An op is what one frame asks of the router.
@@ -185,32 +204,30 @@ func (r *router) route(m *message) {
 	} else {
 		r.counts.Received++
 	}
-	if r.bytes > 0 && r.bytes+len(m.frame) > min(roundBytes, r.opts.MaxQueue/4) {
+	if r.bytes > 0 && r.bytes+len(m.bytes) > min(roundBytes, r.opts.MaxQueue/4) {
 		r.flush()
 	}
 	if len(r.run) > 0 && !r.run[0].goesWith(m) {
 		r.spread()
 	}
 	r.run = append(r.run, *m)
-	r.bytes += len(m.frame)
+	r.bytes += len(m.bytes)
 }
 
-// goesWith says whether whoever gets one of two events gets the other too.
+// goesWith says whether whoever gets one of two events gets the other too, as one run.
 func (m *message) goesWith(next *message) bool {
-	return m.topic.text == next.topic.text && m.sender == next.sender && m.forward == next.forward
+	return m.sender == next.sender && m.forward == next.forward && m.run.goesWith(&next.run)
 }
 
-// spread gives the run to all who are to have it: to spokes in one piece. It comes before
+// spread gives the run to all who are to have it: in one piece. It comes before
 // everything that could change who they are.
 func (r *router) spread() {
 	if len(r.run) == 0 {
 		return
 	}
-	run := r.run
-	r.run = r.run[:0]
-	first := &run[0]
+	first := &r.run[0]
 	r.event++
-	var encoded frames // made when there is somebody for it, as are events
+	var written, heard run // for spokes and for listeners, whom nothing keeps from changing theirs; made for the first
 	for _, subs := range r.table.match(first.topic.text) {
 		for _, sub := range subs {
 			if sub.seen == r.event || sub == first.sender {
@@ -219,45 +236,44 @@ func (r *router) spread() {
 			sub.seen = r.event
 			switch {
 			case sub.spoke != nil && first.forward:
-				if encoded.count == 0 {
-					encoded = join(run)
+				if written.count == 0 {
+					written = join(r.run)
 				}
-				if r.give(sub, encoded) {
-					r.counts.Delivered += uint64(encoded.count)
+				if r.give(sub, written.frames) {
+					r.counts.Delivered += uint64(written.count)
 				}
 			case sub.listener != nil && first.sender != nil:
-				if len(r.events) == 0 {
-					for i := range run {
-						r.events = append(r.events, run[i].event())
-					}
+				if heard.count == 0 {
+					heard = join(r.run)
 				}
-				r.counts.Delivered += uint64(r.tell(sub, r.events))
+				r.counts.Delivered += uint64(r.tell(sub, heard))
 			}
 		}
 	}
-	clear(run) // or it would keep what it carried alive
-	clear(r.events)
-	r.events = r.events[:0]
+	clear(r.run) // or it would keep what it carried alive
+	r.run = r.run[:0]
 	r.cutOff()
 	if r.gathered >= roundSize {
 		r.flush()
 	}
 }
 
-// join makes one piece of the frames of a run.
-func join(run []message) frames {
-	if len(run) == 1 {
-		return frames{run[0].frame, 1}
+// join makes one run of messages. Where they came from a spoke, their memory is its reader's
+// and is copied in any case.
+func join(messages []message) run {
+	all := messages[0].run
+	if len(messages) == 1 && messages[0].sender == nil {
+		return all
 	}
 	size := 0
-	for i := range run {
-		size += len(run[i].frame)
+	for i := range messages {
+		size += len(messages[i].bytes)
 	}
-	all := make([]byte, 0, size)
-	for i := range run {
-		all = append(all, run[i].frame...)
+	all.frames = frames{make([]byte, 0, size), len(messages)}
+	for i := range messages {
+		all.bytes = append(all.bytes, messages[i].bytes...)
 	}
-	return frames{all, len(run)}
+	return all
 }
 
 // flush ends the round.
@@ -322,8 +338,8 @@ func (r *router) work(in *inbound) {
 	if r.gathered >= roundSize {
 		r.flush()
 	}
-	clear(in.ops) // or it would keep what it carried alive
-	in.ops = in.ops[:0]
+	r.spread() // the rest of in.text
+	in.recycle()
 	m.work.free <- in // has room for both
 }
 

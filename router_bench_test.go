@@ -82,7 +82,7 @@ func BenchmarkRouter(b *testing.B) {
 			for b.Loop() {
 				for range round {
 					for _, c := range channels {
-						c <- m.frame
+						c <- m.bytes
 					}
 				}
 				for _, c := range channels {

@@ -72,27 +72,35 @@ func (in *spokeInbox) ended() error {
 
 // arrivals are what a reader has made of the frames that it found waiting.
 type arrivals struct {
-	from   *spokeReader
-	items  []arrival
-	events []Event // of all items
+	from  *spokeReader
+	items []arrival
+	count int // of frames in them
 }
 
-// An arrival is a run of events of one topic, or the hub's answer to a request.
+// An arrival is events, or the hub's answer to a request.
 type arrival struct {
-	topic   string // of the events; empty: it is an answer
-	events  int
+	run     run
 	id      string // of the answer
 	refusal error  // nil: an acknowledgement
 }
 
-// add adds an event, to the run before it where that is of the same topic.
-func (a *arrivals) add(topic string, ev Event) {
-	a.events = append(a.events, ev)
-	if n := len(a.items); n > 0 && a.items[n-1].topic == topic {
-		a.items[n-1].events++
-	} else {
-		a.items = append(a.items, arrival{topic: topic, events: 1})
+// event adds an event, to those before it if it goes with them.
+func (a *arrivals) event(next *run) {
+	a.count++
+	if n := len(a.items); n > 0 {
+		if last := &a.items[n-1].run; last.count > 0 && last.goesWith(next) && last.follows(next.bytes) {
+			last.bytes = last.bytes[:len(last.bytes)+len(next.bytes)]
+			last.count++
+			return
+		}
 	}
+	a.items = append(a.items, arrival{run: *next})
+}
+
+// answer adds the answer to a request.
+func (a *arrivals) answer(id string, refusal error) {
+	a.count++
+	a.items = append(a.items, arrival{id: id, refusal: refusal})
 }
 
 // A spokeRouter is the one goroutine of a Spoke that knows its Subscriptions, and what
@@ -187,27 +195,24 @@ func (r *spokeRouter) loop() {
 
 // work passes events on to the listeners, and answers to those who wait for them.
 func (r *spokeRouter) work(in *arrivals) {
-	events := in.events
 	for i := range in.items {
-		if a := &in.items[i]; a.topic == "" {
-			r.answered(a.id, a.refusal)
+		if a := &in.items[i]; a.run.count > 0 {
+			r.route(a.run)
 		} else {
-			r.route(a.topic, events[:a.events])
-			events = events[a.events:]
+			r.answered(a.id, a.refusal)
 		}
 	}
 	clear(in.items) // or it would keep what it carried alive
-	clear(in.events)
-	in.items, in.events = in.items[:0], in.events[:0]
+	in.items, in.count = in.items[:0], 0
 	in.from.work.free <- in // has room for both
 }
 
-func (r *spokeRouter) route(topic string, events []Event) {
+func (r *spokeRouter) route(events run) {
 	if r.resuming > 0 {
 		return // the application has not heard of this link, and may never
 	}
 	r.event++
-	for _, subs := range r.table.match(topic) {
+	for _, subs := range r.table.match(events.topic.text) {
 		for _, sub := range subs {
 			if sub.seen != r.event {
 				sub.seen = r.event

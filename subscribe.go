@@ -163,17 +163,23 @@ func (f *fanout) give(sub *subscriber, what frames) bool {
 	return f.mark(sub, fresh, out.push(what, len(what.bytes), what.count))
 }
 
-// tell puts events into a listener's queue, and returns how many: fewer than all, if that
-// is over its limit then.
-func (f *fanout) tell(sub *subscriber, events []Event) int {
-	queue := &sub.listener.queue
-	for i := range events {
-		fresh := queue.next == nil
-		if !f.mark(sub, fresh, queue.push(events[i], events[i].size(), 1)) {
-			return i
-		}
+// tell puts a run into a listener's queue, and returns how many of its events: fewer than all,
+// if the queue is over its limit then.
+func (f *fanout) tell(sub *subscriber, what run) (told int) {
+	queue, all := &sub.listener.queue, what.count
+	fresh := queue.next == nil
+	if queue.push(what, what.size(), all) {
+		told = all
 	}
-	return len(events)
+	for told < all { // what still has room
+		one := what.split(1)
+		if !queue.push(one, one.size(), 1) {
+			break
+		}
+		told++
+	}
+	f.mark(sub, fresh, told == all)
+	return told
 }
 
 // mark notes who has something to flush, and who was over its limit.
@@ -216,7 +222,7 @@ type Subscription struct {
 	topics []string
 	cancel chan<- *Subscription // to the router
 	over   <-chan struct{}      // closed when the router is gone
-	queue  outbox[Event]
+	queue  outbox[run]
 
 	// Owned by the router.
 	subscriber subscriber
@@ -226,8 +232,8 @@ type Subscription struct {
 	done chan struct{}
 
 	// Owned by the goroutine that ranges over Events.
-	rest *batch[Event]
-	next int
+	rest *batch[run] // what it has collected
+	next int         // of these, the run in hand, of which what came out already is split off
 }
 
 func newSubscription(topics []string, limit int, cancel chan<- *Subscription, over <-chan struct{}) *Subscription {
@@ -235,7 +241,7 @@ func newSubscription(topics []string, limit int, cancel chan<- *Subscription, ov
 		topics: topics,
 		cancel: cancel,
 		over:   over,
-		queue:  newOutbox[Event](limit, &eventBatches),
+		queue:  newOutbox[run](limit, &runBatches),
 		done:   make(chan struct{}),
 	}
 	s.subscriber.listener = s
@@ -252,10 +258,13 @@ func (s *Subscription) Events() iter.Seq[Event] {
 	return func(yield func(Event) bool) {
 		for s.rest != nil || s.collect() {
 			for s.next < len(s.rest.items) {
-				ev := s.rest.items[s.next]
-				s.next++
-				s.queue.done(1, ev.size())
-				if s.closed() || !yield(ev) {
+				run := &s.rest.items[s.next]
+				one := run.split(1)
+				if run.count == 0 {
+					s.next++
+				}
+				s.queue.done(1, one.size())
+				if s.closed() || !yield(one.event()) {
 					return
 				}
 			}

@@ -580,10 +580,11 @@ func TestOutbox_RandomOperations(t *testing.T) {
 func TestFanout(t *testing.T) {
 	f := fanout{table: newTable()}
 	spoke := &subscriber{spoke: &member{link: &link{out: newOutbox[frames](10, &frameBatches)}}}
-	listener := &subscriber{listener: &Subscription{queue: newOutbox[Event](1000, &eventBatches)}}
+	listener := &subscriber{listener: &Subscription{queue: newOutbox[run](1000, &runBatches)}}
 	one, two, much := frames{[]byte("one"), 1}, frames{[]byte("two"), 2}, frames{[]byte("much too much"), 1}
 	f.give(spoke, one)
-	f.tell(listener, []Event{{Type: "t"}})
+	first, second := testRun("t", 1), testRun("u", 1)
+	f.tell(listener, first)
 	f.give(spoke, two)
 	f.give(spoke, much)
 	if f.gathered != 4 || !slices.Equal(f.dirty, []*subscriber{spoke, listener}) {
@@ -597,14 +598,94 @@ func TestFanout(t *testing.T) {
 	}
 	f.flush()
 	takes(t, &spoke.spoke.link.out, one, two)
-	takes(t, &listener.listener.queue, Event{Type: "t"})
+	takes(t, &listener.listener.queue, first)
 	if f.gathered != 0 || len(f.dirty) != 0 {
 		t.Errorf("after the flush %d gathered, %d to flush", f.gathered, len(f.dirty))
 	}
 	f.flush()
 	takes(t, &spoke.spoke.link.out)
 
-	f.tell(listener, []Event{{Type: "u"}})
+	f.tell(listener, second)
 	f.flush()
-	takes(t, &listener.listener.queue, Event{Type: "u"})
+	takes(t, &listener.listener.queue, second)
+}
+
+// testRun is so many events with a payload.
+func testRun(typ string, count int) run {
+	messages := make([]message, count)
+	for i := range messages {
+		_, messages[i] = appendMessage(nil, topicName{typ, len(typ)}, []byte("1"), someNode)
+	}
+	return join(messages)
+}
+
+// What of a run has room is delivered, in order, and counts as much as those events alone.
+func TestFanout_TellsWhatHasRoom(t *testing.T) {
+	one := testRun("t", 1)
+	event := one.event()
+	for room := range 6 {
+		f := fanout{table: newTable()}
+		listener := &subscriber{listener: &Subscription{queue: newOutbox[run](max(1, room*one.size()), &runBatches)}}
+		want := max(1, min(4, room)) // an event by itself has no limit
+		if told := f.tell(listener, testRun("t", 4)); told != want {
+			t.Fatalf("with room for %d, %d were told", room, told)
+		}
+		if full := len(f.takeFull()) == 1; full != (want < 4) {
+			t.Errorf("with room for %d, over its limit: %v", room, full)
+		}
+		if bytes, events := listener.listener.queue.waiting(); bytes != want*one.size() || events != want {
+			t.Errorf("with room for %d, %d bytes and %d events are waiting", room, bytes, events)
+		}
+		f.flush()
+		listener.listener.queue.flush()
+		got := 0
+		for _, r := range (<-listener.listener.queue.box).items {
+			for ; r.count > 0; got++ {
+				if one := r.split(1); !reflect.DeepEqual(one.event(), event) {
+					t.Errorf("got %+v", one.event())
+				}
+			}
+		}
+		if got != want {
+			t.Errorf("with room for %d, %d came", room, got)
+		}
+	}
+}
+
+// What spokes and listeners get of a reader's events is theirs: the reader uses its memory
+// again, and a listener that changes a payload, which it must not, changes nothing for spokes.
+func TestRouter_RunsAreCopied(t *testing.T) {
+	r, members := newBenchRouter(2)
+	from, to := members[0], members[1]
+	sub := newSubscription([]string{"t"}, 1000, nil, nil)
+	r.table.add(&to.subscriber, "t")
+	r.table.add(&sub.subscriber, "t")
+	r.listeners[sub] = struct{}{}
+	for _, count := range []int{1, 2, 3} {
+		in := &inbound{from: from}
+		from.work.free = make(chan *inbound, 2)
+		var want []byte
+		for i := range count {
+			m := in.encode(topicName{"t", 1}, []byte{'0' + byte(i)}, someNode)
+			m.sender, m.forward = &from.subscriber, true
+			in.ops = append(in.ops, op{kind: opPublish, event: m})
+			want = append(want, m.bytes...)
+		}
+		text := *in.text
+		r.work(in)
+		for i := range text {
+			text[i] = '?'
+		}
+		r.flush()
+		heard := (<-sub.queue.box).items
+		if len(heard) != 1 || string(heard[0].bytes) != string(want) {
+			t.Fatalf("the listener gets %v, want %q", heard, want)
+		}
+		for i := range heard[0].bytes {
+			heard[0].bytes[i] = '!'
+		}
+		if written := (<-to.link.out.box).items; len(written) != 1 || string(written[0].bytes) != string(want) {
+			t.Errorf("the spoke gets %v, want %q", written, want)
+		}
+	}
 }
