@@ -30,10 +30,12 @@ type child struct {
 	out *bufio.Reader
 }
 
-// child starts a spoke that plays a role, and waits until it is connected.
-func (s *siege) child(role string) *child {
+// child starts a spoke that plays a role, and waits until it is connected. Where there is a
+// command to run it under, such as nice, that comes first.
+func (s *siege) child(role string, under ...string) *child {
 	s.Helper()
-	cmd := exec.Command(os.Args[0])
+	args := append(under, os.Args[0])
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %s", roleVariable, s.transport, role, s.endpoint.Addr()))
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
