@@ -60,6 +60,8 @@ var contestants = []contestant{
 		[]string{"github.com/mochi-mqtt/server/v2", "github.com/eclipse/paho.mqtt.golang"}},
 	{"websocket", "WebSocket hub", peer, "bare-tls", newWebSocket,
 		[]string{"github.com/gorilla/websocket"}},
+	{"websocket-topics", "WebSocket hub with topics", peer, "bare-tls", newWebSocketTopics,
+		[]string{"github.com/gorilla/websocket"}},
 	{"centrifuge", "centrifuge", peer, "bare-tls", newCentrifuge,
 		[]string{"github.com/centrifugal/centrifuge", "github.com/centrifugal/protocol", "github.com/gorilla/websocket"}},
 	{"bare-tls", "bare loop over TLS", ceiling, "bare-tls", newBareTLS, nil},

@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"sync"
@@ -14,25 +16,44 @@ import (
 // A webSocketSystem is the hub that one writes in an afternoon: a goroutine that hands each event to
 // a channel per client, and a writer per client that puts all the events that wait into one
 // message, on lines of their own.
+//
+// As it is, a client gets every line, as it is. With topics it does what the other systems do: a client
+// says what it wants, and an event is JSON that names its topic, which encoding/json reads.
 type webSocketSystem struct {
+	topics  bool
 	web     webServer
-	events  chan []byte
+	events  chan webLine
 	joining chan *webClient
 	stopped chan struct{}
 	clients sync.WaitGroup // subscribers' goroutines
 	conns   []*websocket.Conn
 }
 
+// A webEvent is an event of a hub with topics.
+type webEvent struct {
+	Type    string          `json:"type"`
+	ID      string          `json:"id,omitempty"`
+	Payload json.RawMessage `json:"payload"`
+}
+
+// A webLine is an event on its way to the clients of a topic.
+type webLine struct {
+	topic string
+	line  []byte
+}
+
 // A webClient is the hub's side of a connection.
 type webClient struct {
 	conn *websocket.Conn
+	want string      // its topic, where there are topics
 	send chan []byte // capacity window; closed by the hub
 }
 
-func newWebSocket() system { return &webSocketSystem{} }
+func newWebSocket() system       { return &webSocketSystem{} }
+func newWebSocketTopics() system { return &webSocketSystem{topics: true} }
 
 func (s *webSocketSystem) start(n int, to *audience) error {
-	s.events = make(chan []byte, 64)
+	s.events = make(chan webLine, 64)
 	s.joining = make(chan *webClient)
 	s.stopped = make(chan struct{})
 	go s.run(to)
@@ -47,6 +68,11 @@ func (s *webSocketSystem) start(n int, to *audience) error {
 			return err
 		}
 		s.conns[i] = conn
+		if s.topics {
+			if err := conn.WriteMessage(websocket.TextMessage, []byte(topic)); err != nil {
+				return err
+			}
+		}
 		// The hub's greeting: the client is subscribed.
 		if _, _, err := conn.ReadMessage(); err != nil {
 			return err
@@ -54,13 +80,30 @@ func (s *webSocketSystem) start(n int, to *audience) error {
 		s.clients.Go(func() {
 			readMessages(conn, to, func(message []byte) error {
 				for line := range bytes.Lines(message) {
-					to.deliver(i, bytes.TrimSuffix(line, newline))
+					event, err := s.decode(bytes.TrimSuffix(line, newline))
+					if err != nil {
+						return err
+					}
+					to.deliver(i, event)
 				}
 				return nil
 			})
 		})
 		return nil
 	})
+}
+
+// decode is the client's.
+func (s *webSocketSystem) decode(line []byte) ([]byte, error) {
+	if !s.topics {
+		return line, nil
+	}
+	var ev webEvent
+	err := json.Unmarshal(line, &ev)
+	if err == nil && ev.Type != topic {
+		err = fmt.Errorf("an event of %q, which nobody wants", ev.Type)
+	}
+	return ev.Payload, err
 }
 
 var newline = []byte("\n")
@@ -78,6 +121,13 @@ func (s *webSocketSystem) accept(w http.ResponseWriter, r *http.Request) {
 	}
 	defer conn.Close()
 	c := &webClient{conn: conn, send: make(chan []byte, window)}
+	if s.topics {
+		_, want, err := conn.ReadMessage()
+		if err != nil {
+			return
+		}
+		c.want = string(want)
+	}
 	select {
 	case s.joining <- c:
 		go c.write()
@@ -94,24 +144,26 @@ func (s *webSocketSystem) accept(w http.ResponseWriter, r *http.Request) {
 // run is the hub.
 func (s *webSocketSystem) run(to *audience) {
 	defer close(s.stopped)
-	var clients []*webClient
+	clients := make(map[string][]*webClient) // by topic; without topics, that is ""
 	defer func() {
-		for _, c := range clients {
-			close(c.send)
+		for _, of := range clients {
+			for _, c := range of {
+				close(c.send)
+			}
 		}
 	}()
 	for {
 		select {
 		case c := <-s.joining:
-			clients = append(clients, c)
+			clients[c.want] = append(clients[c.want], c)
 			c.send <- []byte("welcome")
 		case event, ok := <-s.events:
 			if !ok {
 				return
 			}
-			for _, c := range clients {
+			for _, c := range clients[event.topic] {
 				select {
-				case c.send <- event:
+				case c.send <- event.line:
 				default:
 					to.fail(errors.New("a WebSocket client is too slow"))
 				}
@@ -138,7 +190,15 @@ func (c *webClient) write() {
 }
 
 func (s *webSocketSystem) publish(event []byte) error {
-	s.events <- event
+	if !s.topics {
+		s.events <- webLine{line: event}
+		return nil
+	}
+	line, err := json.Marshal(webEvent{Type: topic, Payload: event})
+	if err != nil {
+		return err
+	}
+	s.events <- webLine{topic, line}
 	return nil
 }
 
