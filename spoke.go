@@ -388,7 +388,7 @@ func (s *Spoke) read(l *link, conn Conn) {
 type spokeReader struct {
 	work   handover[arrivals]
 	topics namer
-	last   run    // the last event
+	last   run    // the last event, without its frame
 	prefix []byte // what its frame's body had before the payload; empty: not remembered
 }
 
@@ -402,8 +402,7 @@ func (r *spokeReader) take(frame []byte) error {
 		return err
 	}
 	if body := frame[headerSize:]; r.again(body) {
-		r.last.frames = frames{frame, 1}
-		next.event(&r.last)
+		next.event(&r.last, frame)
 	} else {
 		env, plain := parsePlain(body)
 		if !plain {
@@ -413,10 +412,10 @@ func (r *spokeReader) take(frame []byte) error {
 		}
 		switch {
 		case !env.isControl():
-			if err := r.event(&env, frame, plain); err != nil {
+			if frame, err = r.event(&env, frame, plain); err != nil {
 				return err
 			}
-			next.event(&r.last)
+			next.event(&r.last, frame)
 		case string(env.typ) == typeAck:
 			next.answer(string(env.id), nil)
 		case string(env.typ) == typeError:
@@ -424,7 +423,6 @@ func (r *spokeReader) take(frame []byte) error {
 		}
 		// What else there may be is of a later version of the protocol.
 	}
-	r.last.frames = frames{} // which it would keep alive
 	if next.count >= maxOps {
 		return r.work.flush()
 	}
@@ -442,28 +440,29 @@ func (r *spokeReader) again(body []byte) bool {
 	return ok
 }
 
-// event makes an event of an envelope, the last one now. Where the hub has written that
-// otherwise than this package would, the event gets a frame of its own.
-func (r *spokeReader) event(env *envelope, frame []byte, plain bool) error {
+// event makes an envelope the last event, and returns its frame: one of its own, where the hub
+// has written that otherwise than this package would.
+func (r *spokeReader) event(env *envelope, frame []byte, plain bool) ([]byte, error) {
 	from, err := env.sender()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	topic := r.topics.name(env.typ, env.id)
 	r.prefix = r.prefix[:0]
 	if !plain {
-		_, m := appendMessage(nil, topic, env.payload, from)
+		own, m := appendMessage(nil, topic, env.payload, from)
 		r.last = m.run
-		return nil
+		r.last.frames = frames{}
+		return own, nil
 	}
-	r.last = run{frames: frames{frame, 1}, topic: topic, from: from}
+	r.last = run{topic: topic, from: from}
 	if n := len(frame) - 1 - len(env.payload); len(env.payload) > 0 {
 		r.last.payload = n
 		if prefix := frame[headerSize:n]; len(prefix) <= maxPrefix {
 			r.prefix = append(r.prefix, prefix...)
 		}
 	}
-	return nil
+	return frame, nil
 }
 
 // refusalError makes an error of what a hub refuses.

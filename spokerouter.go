@@ -84,17 +84,19 @@ type arrival struct {
 	refusal error  // nil: an acknowledgement
 }
 
-// event adds an event, to those before it if it goes with them.
-func (a *arrivals) event(next *run) {
+// event adds a frame of an event like another, to those before it if it goes with them.
+func (a *arrivals) event(like *run, frame []byte) {
 	a.count++
 	if n := len(a.items); n > 0 {
-		if last := &a.items[n-1].run; last.count > 0 && last.goesWith(next) && last.follows(next.bytes) {
-			last.bytes = last.bytes[:len(last.bytes)+len(next.bytes)]
+		if last := &a.items[n-1].run; last.count > 0 && last.goesWith(like) && last.follows(frame) {
+			last.bytes = last.bytes[:len(last.bytes)+len(frame)]
 			last.count++
 			return
 		}
 	}
-	a.items = append(a.items, arrival{run: *next})
+	next := arrival{run: *like}
+	next.run.frames = frames{frame, 1}
+	a.items = append(a.items, next)
 }
 
 // answer adds the answer to a request.

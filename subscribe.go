@@ -172,7 +172,7 @@ func (f *fanout) tell(sub *subscriber, what run) (told int) {
 		told = all
 	}
 	for told < all { // what still has room
-		one := what.split(1)
+		one := what.shift()
 		if !queue.push(one, one.size(), 1) {
 			break
 		}
@@ -233,7 +233,7 @@ type Subscription struct {
 
 	// Owned by the goroutine that ranges over Events.
 	rest *batch[run] // what it has collected
-	next int         // of these, the run in hand, of which what came out already is split off
+	next int         // of these, the run in hand, of which what came out is already taken off
 }
 
 func newSubscription(topics []string, limit int, cancel chan<- *Subscription, over <-chan struct{}) *Subscription {
@@ -259,7 +259,7 @@ func (s *Subscription) Events() iter.Seq[Event] {
 		for s.rest != nil || s.collect() {
 			for s.next < len(s.rest.items) {
 				run := &s.rest.items[s.next]
-				one := run.split(1)
+				one := run.shift()
 				if run.count == 0 {
 					s.next++
 				}

@@ -641,7 +641,7 @@ func TestFanout_TellsWhatHasRoom(t *testing.T) {
 		got := 0
 		for _, r := range (<-listener.listener.queue.box).items {
 			for ; r.count > 0; got++ {
-				if one := r.split(1); !reflect.DeepEqual(one.event(), event) {
+				if one := r.shift(); !reflect.DeepEqual(one.event(), event) {
 					t.Errorf("got %+v", one.event())
 				}
 			}

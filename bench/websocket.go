@@ -32,7 +32,6 @@ type webSocketSystem struct {
 // A webEvent is an event of a hub with topics.
 type webEvent struct {
 	Type    string          `json:"type"`
-	ID      string          `json:"id,omitempty"`
 	Payload json.RawMessage `json:"payload"`
 }
 
