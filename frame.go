@@ -96,7 +96,7 @@ func (e *Event) encode(limit int) (message, error) {
 		return message{}, err
 	}
 	buf := encodeBuffers.Get().(*[]byte)
-	defer encodeBuffers.Put(buf)
+	defer recycleText(buf)
 	var m message
 	*buf, m = appendMessage((*buf)[:0], topic, e.Payload, NodeID{})
 	if size := len(m.bytes) - headerSize; size > limit {
@@ -106,7 +106,15 @@ func (e *Event) encode(limit int) (message, error) {
 	return m, nil
 }
 
+// encodeBuffers have what events are encoded in.
 var encodeBuffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// recycleText keeps a buffer for another event, but not one that a large event has made large.
+func recycleText(buf *[]byte) {
+	if cap(*buf) <= 2*maxBuffer {
+		encodeBuffers.Put(buf)
+	}
+}
 
 // validPayload checks a payload for its place in an envelope, one level deep.
 func validPayload(payload []byte) bool {

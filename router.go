@@ -79,7 +79,7 @@ func (in *inbound) recycle() {
 	clear(in.ops) // or it would keep what it carried alive
 	in.ops = in.ops[:0]
 	if in.text != nil {
-		encodeBuffers.Put(in.text)
+		recycleText(in.text)
 		in.text = nil
 	}
 }

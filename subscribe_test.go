@@ -689,3 +689,15 @@ func TestRouter_RunsAreCopied(t *testing.T) {
 		}
 	}
 }
+
+// What a hostile spoke's largest frames lay in is not kept for its next ones.
+func TestInbound_LargeTextIsNotKept(t *testing.T) {
+	for range 100 {
+		in := &inbound{}
+		in.encode(topicName{"t", 1}, make([]byte, 2*maxBuffer), someNode)
+		in.recycle()
+		if text := *encodeBuffers.Get().(*[]byte); cap(text) > 2*maxBuffer {
+			t.Fatalf("%d bytes are kept, want %d at most", cap(text), 2*maxBuffer)
+		}
+	}
+}
