@@ -204,12 +204,13 @@ func (h *Hub) Subscribe(ctx context.Context, topics ...string) (*Subscription, e
 			return nil, err
 		}
 	}
-	sub := newSubscription(topics, h.opts.MaxQueue, h.inbox.unlisten, h.inbox.done)
-	q := request[*Subscription]{sub, make(chan error, 1)}
-	if err := post(ctx, h.inbox, h.inbox.listen, q); err != nil {
+	sub := newSubscription(topics, h.opts.MaxQueue)
+	sub.cancel = func() bool { return h.inbox.call(func(r *router) { r.unlistened(sub, nil) }) }
+	reply := make(chan error, 1)
+	if err := post(ctx, h.inbox, h.inbox.calls, func(r *router) { reply <- r.listened(sub) }); err != nil {
 		return nil, err
 	}
-	if err := <-q.reply; err != nil {
+	if err := <-reply; err != nil {
 		return nil, err
 	}
 	return sub, nil
@@ -242,10 +243,7 @@ func post[T any](ctx context.Context, in *inbox, to chan<- T, v T) error {
 // error; when Close, or the end of Serve's context, cuts it short, ErrHubClosed. It does not
 // wait for callbacks.
 func (h *Hub) Shutdown(ctx context.Context) error {
-	select {
-	case h.inbox.shutdown <- struct{}{}:
-	case <-h.inbox.done:
-	}
+	h.inbox.call((*router).drain)
 	select {
 	case <-h.inbox.done:
 		h.wait()
@@ -268,10 +266,7 @@ func (h *Hub) Close() error {
 }
 
 func (h *Hub) quit() {
-	select {
-	case h.inbox.quit <- struct{}{}:
-	case <-h.inbox.done:
-	}
+	h.inbox.call((*router).end)
 	<-h.inbox.done
 }
 
@@ -283,7 +278,7 @@ func (h *Hub) wait() {
 
 // Stats returns the hub's figures; after the hub is closed, the last ones.
 func (h *Hub) Stats() Stats {
-	if stats, ok := ask(h.inbox, h.inbox.stats); ok {
+	if stats, ok := ask(h.inbox, (*router).statistics); ok {
 		return stats
 	}
 	return h.inbox.final
@@ -291,7 +286,7 @@ func (h *Hub) Stats() Stats {
 
 // Spokes lists the spokes that are connected, in no order; after the hub is closed, none.
 func (h *Hub) Spokes() []SpokeInfo {
-	list, _ := ask(h.inbox, h.inbox.spokes)
+	list, _ := ask(h.inbox, (*router).spokeList)
 	return list
 }
 
@@ -299,19 +294,8 @@ func (h *Hub) Spokes() []SpokeInfo {
 // is closed, nil. The router makes the map: with a million topics that holds up
 // events for a while.
 func (h *Hub) Topics() map[string]int {
-	topics, _ := ask(h.inbox, h.inbox.topics)
+	topics, _ := ask(h.inbox, (*router).topicList)
 	return topics
-}
-
-// ask sends the router a channel for its answer; false: it has ended.
-func ask[T any](in *inbox, to chan<- chan T) (answer T, ok bool) {
-	c := make(chan T, 1)
-	select {
-	case to <- c:
-		return <-c, true
-	case <-in.done:
-		return answer, false
-	}
 }
 
 // A peer is one connection, from its first packet on.
@@ -337,9 +321,7 @@ func (h *Hub) accept(ctx, base context.Context) error {
 		p.silent = time.AfterFunc(h.opts.HandshakeTimeout, func() {
 			p.cancel(&CloseError{Code: CodeTimeout, Reason: "no whole frame in time"})
 		})
-		select {
-		case h.inbox.begin <- p:
-		case <-h.inbox.done:
+		if !h.inbox.call(func(r *router) { r.admit(p) }) {
 			p.cancel(errShutdown)
 		}
 		h.tasks.Add(1)
@@ -387,10 +369,7 @@ func (h *Hub) settle(p *peer) {
 	if p.streams.Load() == 0 {
 		p.cancel(errGone)
 	}
-	select {
-	case h.inbox.settle <- p:
-	case <-h.inbox.done:
-	}
+	h.inbox.call(func(r *router) { r.settled(p) })
 }
 
 var errGone = &CloseError{Reason: "connection ended"}
@@ -445,10 +424,7 @@ func (h *Hub) stream(p *peer, stream Stream) {
 	// The writer: a task of the hub, ended by the link's context.
 	h.tasks.Go(func() {
 		m.link.write()
-		select {
-		case h.inbox.leave <- m:
-		case <-h.inbox.done:
-		}
+		h.inbox.call(func(r *router) { r.left(m) })
 		close(m.link.closed)
 	})
 	// The reader: ended likewise, but not before the application's callbacks

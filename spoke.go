@@ -100,7 +100,7 @@ func Dial(ctx context.Context, endpoint Endpoint, addr Addr, opts SpokeOptions) 
 	go newSpokeRouter(s.inbox, s.published, cancel).loop()
 	l, err := s.connect(ctx, base)
 	if err != nil {
-		send(s.inbox, s.inbox.failed, err)
+		s.failed(err)
 		return nil, fmt.Errorf("irohub: dialing %s: %w", addr, err)
 	}
 	// The keeper's goroutine: ended by the router's end, or by an end that no
@@ -149,7 +149,8 @@ func (s *Spoke) write(ctx context.Context, frame []byte) error {
 func (s *Spoke) Flush(ctx context.Context) error {
 	frame, reply, gone := make(chan []byte, 1), make(chan error, 1), make(chan struct{})
 	defer close(gone)
-	if !send(s.inbox, s.inbox.flush, flushing{frame: frame, reply: reply, gone: gone}) {
+	f := flushing{frame: frame, reply: reply, gone: gone}
+	if !s.inbox.call(func(r *spokeRouter) { r.flushing(f) }) {
 		return s.inbox.ended()
 	}
 	select {
@@ -183,13 +184,14 @@ func (s *Spoke) Subscribe(ctx context.Context, topics ...string) (*Subscription,
 		}
 	}
 	topics = slices.Compact(slices.Sorted(slices.Values(topics)))
-	sub := newSubscription(topics, s.opts.MaxQueue, s.inbox.unlisten, s.inbox.done)
-	q := request[*Subscription]{sub, make(chan error, 1)}
-	if !send(s.inbox, s.inbox.listen, q) {
+	sub := newSubscription(topics, s.opts.MaxQueue)
+	sub.cancel = func() bool { return s.inbox.call(func(r *spokeRouter) { r.unlistened(sub, nil) }) }
+	reply := make(chan error, 1)
+	if !s.inbox.call(func(r *spokeRouter) { r.listened(sub, reply) }) {
 		return nil, s.inbox.ended()
 	}
 	select {
-	case err := <-q.reply:
+	case err := <-reply:
 		if err != nil {
 			return nil, err
 		}
@@ -205,7 +207,7 @@ func (s *Spoke) Subscribe(ctx context.Context, topics ...string) (*Subscription,
 // failed, or if a connection was missing for it. It gives up after the WriteTimeout
 // without progress. Later calls return what the first did.
 func (s *Spoke) Close() error {
-	send(s.inbox, s.inbox.close, struct{}{})
+	s.inbox.call((*spokeRouter).finish)
 	<-s.inbox.done
 	if s.inbox.err == errSpokeClosed {
 		return nil
@@ -225,7 +227,7 @@ func (s *Spoke) keep(ctx context.Context, l *link) {
 		}
 		final := s.opts.NoReconnect || turnedAway(err)
 		if final {
-			send(s.inbox, s.inbox.failed, err)
+			s.failed(err)
 		}
 		s.opts.Logger.Info("disconnected", "hub", s.addr.ID, "err", err)
 		if s.opts.OnDisconnect != nil {
@@ -238,7 +240,7 @@ func (s *Spoke) keep(ctx context.Context, l *link) {
 			pause = s.opts.MinBackoff // it held; a link that never does is not to hammer
 		}
 		if l, pause, err = s.redial(ctx, pause); err != nil {
-			send(s.inbox, s.inbox.failed, err)
+			s.failed(err)
 			return
 		}
 		s.opts.Logger.Info("reconnected", "hub", s.addr.ID)
@@ -261,6 +263,11 @@ func (s *Spoke) watch(l *link) error {
 			return l.err()
 		}
 	}
+}
+
+// failed tells the router that there will be no link any more.
+func (s *Spoke) failed(err error) {
+	s.inbox.call(func(r *spokeRouter) { r.end(err) })
 }
 
 func (s *Spoke) refused(err error) {
@@ -343,10 +350,10 @@ func (s *Spoke) connect(ctx, base context.Context) (*link, error) {
 	go func() {
 		l.write()
 		<-read
-		send(s.inbox, s.inbox.down, l)
+		s.inbox.call(func(r *spokeRouter) { r.unlinked(l) })
 		close(l.closed)
 	}()
-	if !send(s.inbox, s.inbox.up, l) {
+	if !s.inbox.call(func(r *spokeRouter) { r.linked(l) }) {
 		l.cancel(s.inbox.err)
 	}
 	select {
