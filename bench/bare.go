@@ -17,12 +17,16 @@ import (
 // of 64 events are put together once and written to every connection in one call; the
 // reader splits them. There is no topic, no subscription, no check and no limit.
 type bareSystem struct {
-	network bareNetwork
-	batch   []byte // being filled
-	frames  int    // in it
-	writers []chan []byte
-	running sync.WaitGroup
+	network   bareNetwork
+	batch     []byte // being filled
+	frames    int    // in it
+	accepting sync.WaitGroup
+	running   sync.WaitGroup // readers and writers
+
+	mu      sync.Mutex
 	conns   []bareConn
+	closed  bool
+	writers []chan []byte
 }
 
 const (
@@ -32,8 +36,9 @@ const (
 
 // A bareNetwork makes connections over one transport.
 type bareNetwork interface {
-	listen() error
-	connect() (server, client bareConn, err error)
+	listen() (place, error)
+	accept() (bareConn, error) // the next; an error once it is closed
+	dial(at place) (bareConn, error)
 	close()
 }
 
@@ -46,27 +51,70 @@ type bareConn interface {
 func newBareTLS() system  { return &bareSystem{network: &bareTLS{}} }
 func newBareIroh() system { return &bareSystem{network: &bareIroh{}} }
 
-func (s *bareSystem) start(n int, to *audience) error {
-	if err := s.network.listen(); err != nil {
+func (s *bareSystem) serve(to *audience) (place, error) {
+	at, err := s.network.listen()
+	if err != nil {
+		return at, err
+	}
+	s.accepting.Go(func() {
+		for {
+			conn, err := s.network.accept()
+			if err == nil {
+				err = s.join(conn, to)
+			}
+			if err != nil {
+				to.fail(err)
+				s.network.close() // and so subscribers do not wait
+				return
+			}
+		}
+	})
+	return at, nil
+}
+
+// keep has the system close a connection at its end.
+func (s *bareSystem) keep(conn bareConn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conns = append(s.conns, conn); s.closed {
+		conn.Close()
+	}
+}
+
+// join answers what a subscriber says first: from then on it gets all events.
+func (s *bareSystem) join(conn bareConn, to *audience) error {
+	s.keep(conn)
+	if _, err := conn.Read(make([]byte, 1)); err != nil {
 		return err
 	}
-	for i := range n {
-		server, client, err := s.network.connect()
-		if err != nil {
-			return err
-		}
-		s.conns = append(s.conns, server, client)
-		batches := make(chan []byte, window) // at least one event in each
-		s.writers = append(s.writers, batches)
-		s.running.Go(func() {
-			for p := range batches {
-				if _, err := server.Write(p); err != nil {
-					to.fail(fmt.Errorf("writing to subscriber %d: %w", i, err))
-				}
+	batches := make(chan []byte, window) // at least one event in each
+	s.mu.Lock()
+	s.writers = append(s.writers, batches)
+	s.mu.Unlock()
+	_, err := conn.Write([]byte("x"))
+	s.running.Go(func() {
+		for p := range batches {
+			if _, err := conn.Write(p); err != nil {
+				to.fail(fmt.Errorf("writing to a subscriber: %w", err))
 			}
-		})
-		s.running.Go(func() { readBare(client, func(event []byte) { to.deliver(i, event) }) })
+		}
+	})
+	return err
+}
+
+func (s *bareSystem) subscribe(i int, at place, to *audience) error {
+	conn, err := s.network.dial(at)
+	if err != nil {
+		return err
 	}
+	s.keep(conn)
+	if _, err := conn.Write([]byte("x")); err != nil { // or an iroh hub would not see the stream
+		return err
+	}
+	if _, err := conn.Read(make([]byte, 1)); err != nil {
+		return err
+	}
+	s.running.Go(func() { readBare(conn, func(event []byte) { to.deliver(i, event) }) })
 	return nil
 }
 
@@ -100,6 +148,8 @@ func (s *bareSystem) publish(event []byte) error {
 }
 
 func (s *bareSystem) flush() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.frames > 0 {
 		for _, batches := range s.writers {
 			batches <- s.batch
@@ -110,44 +160,32 @@ func (s *bareSystem) flush() error {
 }
 
 func (s *bareSystem) close() {
-	for _, batches := range s.writers {
-		close(batches)
-	}
+	s.mu.Lock()
+	s.closed = true
 	for _, c := range s.conns {
 		c.Close()
 	}
-	s.running.Wait()
+	s.mu.Unlock()
 	s.network.close()
+	s.accepting.Wait()
+	for _, batches := range s.writers {
+		close(batches)
+	}
+	s.running.Wait()
 }
 
 // bareTLS is TCP with TLS 1.3 as the standard library has it.
 type bareTLS struct{ listener net.Listener }
 
-func (t *bareTLS) listen() (err error) {
-	t.listener, err = tls.Listen("tcp", "127.0.0.1:0", serverTLS())
-	return err
+func (t *bareTLS) listen() (at place, err error) {
+	if t.listener, err = tls.Listen("tcp", "127.0.0.1:0", serverTLS()); err != nil {
+		return at, err
+	}
+	return here(t.listener.Addr().String()), nil
 }
 
-func (t *bareTLS) connect() (server, client bareConn, err error) {
-	shook := make(chan error, 1)
-	var accepted *tls.Conn
-	go func() {
-		c, err := t.listener.Accept()
-		if err == nil {
-			accepted = c.(*tls.Conn)
-			err = accepted.Handshake()
-		}
-		shook <- err
-	}()
-	dialled, err := tls.Dial("tcp", t.listener.Addr().String(), clientTLS())
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := <-shook; err != nil {
-		return nil, nil, err
-	}
-	return accepted, dialled, nil
-}
+func (t *bareTLS) accept() (bareConn, error)       { return t.listener.Accept() }
+func (t *bareTLS) dial(at place) (bareConn, error) { return tls.Dial("tcp", at.Addr, at.clientTLS()) }
 
 func (t *bareTLS) close() {
 	if t.listener != nil {
@@ -158,67 +196,60 @@ func (t *bareTLS) close() {
 // bareIroh is a stream on a connection of iroh, by the same binding as irohub's. Every
 // client has an endpoint of its own.
 type bareIroh struct {
-	server  endpoint
+	server endpoint
+
+	mu      sync.Mutex
 	clients []endpoint
 }
 
-func (t *bareIroh) listen() (err error) {
-	t.server, err = bindIroh()
-	return err
+func (t *bareIroh) listen() (at place, err error) {
+	if t.server, err = bindIroh(); err != nil {
+		return at, err
+	}
+	return place{Addr: t.server.Addr().String()}, nil
 }
 
-func (t *bareIroh) connect() (server, client bareConn, err error) {
+func (t *bareIroh) accept() (bareConn, error) {
 	ctx := context.Background()
-	ep, err := bindIroh()
+	in, err := t.server.Accept(ctx)
 	if err != nil {
-		return nil, nil, err
-	}
-	t.clients = append(t.clients, ep)
-	type result struct {
-		stream bareStream
-		err    error
-	}
-	accepted := make(chan result, 1)
-	go func() {
-		stream, err := acceptBare(ctx, t.server)
-		accepted <- result{stream, err}
-	}()
-	conn, err := ep.Dial(ctx, t.server.Addr())
-	if err != nil {
-		return nil, nil, err
-	}
-	out, err := conn.OpenStream(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	if _, err := out.Write(ctx, []byte("x")); err != nil { // or the hub would not see it
-		return nil, nil, err
-	}
-	got := <-accepted
-	return got.stream, bareStream{out, conn}, got.err
-}
-
-func acceptBare(ctx context.Context, ep endpoint) (bareStream, error) {
-	in, err := ep.Accept(ctx)
-	if err != nil {
-		return bareStream{}, err
+		return nil, err
 	}
 	conn, err := in.Handshake(ctx)
 	if err != nil {
-		return bareStream{}, err
+		return nil, err
 	}
 	stream, err := conn.AcceptStream(ctx)
+	return bareStream{stream, conn}, err
+}
+
+func (t *bareIroh) dial(at place) (bareConn, error) {
+	ctx := context.Background()
+	hub, err := irohub.ParseAddr(at.Addr)
 	if err != nil {
-		return bareStream{}, err
+		return nil, err
 	}
-	_, err = stream.Read(ctx, make([]byte, 1))
+	ep, err := bindIroh()
+	if err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	t.clients = append(t.clients, ep)
+	t.mu.Unlock()
+	conn, err := ep.Dial(ctx, hub)
+	if err != nil {
+		return nil, err
+	}
+	stream, err := conn.OpenStream(ctx)
 	return bareStream{stream, conn}, err
 }
 
 func (t *bareIroh) close() {
+	all := t.clients
 	if t.server != nil {
-		closeAll(append(t.clients, t.server))
+		all = append(all, t.server)
 	}
+	closeAll(all)
 }
 
 type bareStream struct {

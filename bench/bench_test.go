@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,8 +35,8 @@ func TestSystems_DeliverEverything(t *testing.T) {
 			before := 0
 			for range 2 {
 				err := check(c.new(), 4, 8*step)
-				if os.Getenv("CI") != "true" && (errors.Is(err, iroh.ErrNoLibrary) || errors.Is(err, iroh.ErrUnsupported)) {
-					t.Skip(err) // it says how to get it
+				if missing(err) {
+					t.Skip(err)
 				}
 				if err != nil {
 					t.Fatal(err)
@@ -53,6 +54,12 @@ func TestSystems_DeliverEverything(t *testing.T) {
 			}
 		})
 	}
+}
+
+// missing says whether err is that there is no native library, and how to get it, where that is no
+// reason to fail.
+func missing(err error) bool {
+	return os.Getenv("CI") != "true" && (errors.Is(err, iroh.ErrNoLibrary) || errors.Is(err, iroh.ErrUnsupported))
 }
 
 // settled counts the goroutines once their number has stood still for a while.
@@ -73,10 +80,12 @@ type faultySystem struct {
 	pass     func(seq uint32, event []byte) [][]byte
 }
 
-func (s *faultySystem) start(_ int, to *audience) error {
+func (s *faultySystem) serve(to *audience) (place, error) {
 	s.audience = to
-	return nil
+	return place{}, nil
 }
+
+func (s *faultySystem) subscribe(int, place, *audience) error { return nil }
 
 func (s *faultySystem) publish(event []byte) error {
 	seq, err := seqOf(event)
@@ -209,6 +218,7 @@ func made() *results {
 		for _, rate := range rates {
 			r.add(system, metricRate, 8, rate)
 			r.add(system, metricCPU, 8, 0.5)
+			r.add(system, metricServer, 8, 10*rate)
 			r.add(system, metricP50, latencyNumber, 1)
 			r.add(system, metricP99, latencyNumber, 2)
 			r.add(system, metricMemory, 8, 100)
@@ -222,8 +232,9 @@ func TestReport_ComparesRoundByRound(t *testing.T) {
 	report(&text, made())
 	for _, want := range []string{
 		" of nats-server |", // the best peer by its median
-		"| irohub over TLS    | 2.000 |  2.500 | 3.000 |    0.50 | 0.62 (0.50–0.75) | 2.00 (1.00–3.00) |",
-		"| bare loop over TLS | 4.000 |  4.000 | 4.000 |    0.50 |                – | 3.00 (2.00–4.00) |",
+		"| irohub over TLS    | 2.000 |  2.500 | 3.000 | 0.62 (0.50–0.75) | 2.00 (1.00–3.00) |    0.50 |",
+		"| bare loop over TLS | 4.000 |  4.000 | 4.000 |                – | 3.00 (2.00–4.00) |    0.50 |",
+		"| irohub over TLS    | 20.000 | 25.000 | 30.000 | 0.62 (0.50–0.75) | 2.00 (1.00–3.00) |",
 		"| mochi-mqtt         | 100 |    100 | 100 |",
 	} {
 		if !strings.Contains(text.String(), want) {
@@ -263,6 +274,87 @@ func TestWrite_KeepsWhatIsNotGenerated(t *testing.T) {
 			t.Errorf("the plot does not say %q", want)
 		}
 	}
+}
+
+func TestApart_DeliversEverything(t *testing.T) {
+	t.Setenv(asCommand, "1")
+	for _, c := range contestants {
+		t.Run(c.name, func(t *testing.T) {
+			cpu, err := serverCPU(c, 4, 50*time.Millisecond)
+			if missing(err) {
+				t.Skip(err)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if cpu <= 0 {
+				t.Errorf("a million deliveries take %v", cpu)
+			}
+		})
+	}
+}
+
+// A faultyClient has its one subscriber get what the function makes of the place it is to go to.
+type faultyClient struct {
+	faultySystem
+	get func(at place) ([]byte, error)
+}
+
+func (s *faultyClient) subscribe(i int, at place, to *audience) error {
+	event, err := s.get(at)
+	to.deliver(i, event)
+	return err
+}
+
+func TestApart_NoticesFaults(t *testing.T) {
+	t.Setenv(asCommand, "1")
+	fault := errors.New("faulty")
+	for _, test := range []struct {
+		name, in string
+		get      func(place) ([]byte, error)
+	}{
+		{name: "no place", in: "", get: func(place) ([]byte, error) { return newEvent(0), nil }},
+		{name: "not subscribed", in: "{}", get: func(place) ([]byte, error) { return newEvent(0), fault }},
+		{name: "wrong event", in: "{}", get: func(place) ([]byte, error) { return newEvent(1), nil }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := contestant{new: func() system { return &faultyClient{get: test.get} }}
+			in, stop := io.Pipe()
+			defer stop.Close()
+			go func() {
+				io.WriteString(stop, test.in)
+				if test.in == "" {
+					stop.Close()
+				}
+			}()
+			if err := subscribersMain(c, 1, in, io.Discard); err == nil {
+				t.Error("the subscribers have noticed nothing")
+			}
+		})
+	}
+	t.Run("no process", func(t *testing.T) {
+		if _, err := subscribeApart("nothing", 1, place{}, newAudience(0, step, false)); err == nil {
+			t.Error("no error of a process that ends at once")
+		}
+	})
+	t.Run("process ends", func(t *testing.T) {
+		bare, err := find("bare-tls")
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = apart(bare, 2, func(s system, a *audience) error {
+			s.(*bareSystem).conns[0].Close() // so a subscriber gets nothing any more
+			for range 3 * window {
+				if err := a.publish(s); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err == nil {
+			t.Error("no error of a subscriber that gets nothing")
+		}
+	})
 }
 
 func TestMemory_GrowsWithSubscribers(t *testing.T) {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/centrifugal/centrifuge"
@@ -18,17 +17,16 @@ import (
 // The client here is the least that speaks it: it connects, subscribes, answers pings, and
 // decodes with the decoder of the protocol's own module.
 type centrifugeSystem struct {
-	node    *centrifuge.Node
-	web     webServer
-	conns   []*websocket.Conn
-	clients sync.WaitGroup
+	node *centrifuge.Node
+	web  webServer
+	webClients
 }
 
 func newCentrifuge() system { return &centrifugeSystem{} }
 
-func (s *centrifugeSystem) start(n int, to *audience) (err error) {
+func (s *centrifugeSystem) serve(to *audience) (at place, err error) {
 	if s.node, err = centrifuge.New(centrifuge.Config{LogLevel: centrifuge.LogLevelNone}); err != nil {
-		return err
+		return at, err
 	}
 	s.node.OnConnecting(func(context.Context, centrifuge.ConnectEvent) (centrifuge.ConnectReply, error) {
 		return centrifuge.ConnectReply{
@@ -47,36 +45,32 @@ func (s *centrifugeSystem) start(n int, to *audience) (err error) {
 		})
 	})
 	if err := s.node.Run(); err != nil {
-		return err
+		return at, err
 	}
-	err = s.web.listen(centrifuge.NewWebsocketHandler(s.node, centrifuge.WebsocketConfig{
+	return s.web.listen(centrifuge.NewWebsocketHandler(s.node, centrifuge.WebsocketConfig{
 		WriteBufferSize:    16 << 10,
 		UseWriteBufferPool: true,
 		WriteTimeout:       patience,
 		CheckOrigin:        func(*http.Request) bool { return true },
 	}))
+}
+
+func (s *centrifugeSystem) subscribe(i int, at place, to *audience) error {
+	conn, err := s.dial(at, "centrifuge-protobuf")
 	if err != nil {
 		return err
 	}
-	s.conns = make([]*websocket.Conn, n)
-	return connect(n, func(i int) error {
-		conn, err := s.web.dial([]string{"centrifuge-protobuf"})
-		if err != nil {
-			return err
-		}
-		s.conns[i] = conn
-		c := &centrifugeClient{conn: conn, ready: make(chan error, 1), deliver: func(event []byte) { to.deliver(i, event) }}
-		if err := c.send(&protocol.Command{Id: 1, Connect: &protocol.ConnectRequest{}}); err != nil {
-			return err
-		}
-		s.clients.Go(func() { readMessages(conn, to, c.take) })
-		select {
-		case err := <-c.ready:
-			return err
-		case <-time.After(patience):
-			return errors.New("centrifuge does not answer")
-		}
-	})
+	c := &centrifugeClient{conn: conn, ready: make(chan error, 1), deliver: func(event []byte) { to.deliver(i, event) }}
+	if err := c.send(&protocol.Command{Id: 1, Connect: &protocol.ConnectRequest{}}); err != nil {
+		return err
+	}
+	s.read(conn, to, c.take)
+	select {
+	case err := <-c.ready:
+		return err
+	case <-time.After(patience):
+		return errors.New("centrifuge does not answer")
+	}
 }
 
 func (s *centrifugeSystem) publish(event []byte) error {
@@ -85,12 +79,7 @@ func (s *centrifugeSystem) publish(event []byte) error {
 }
 
 func (s *centrifugeSystem) close() {
-	for _, conn := range s.conns {
-		if conn != nil {
-			conn.Close()
-		}
-	}
-	s.clients.Wait()
+	s.webClients.close()
 	s.web.close()
 	if s.node != nil {
 		s.node.Shutdown(context.Background())

@@ -50,18 +50,22 @@ type irohubSystem struct {
 func newIrohubTLS() system  { return &irohubSystem{bind: bindTLS} }
 func newIrohubIroh() system { return &irohubSystem{bind: bindIroh} }
 
-func (s *irohubSystem) start(n int, to *audience) (err error) {
+func (s *irohubSystem) serve(*audience) (at place, err error) {
 	if s.server, err = s.bind(); err != nil {
-		return err
+		return at, err
 	}
 	s.hub = irohub.NewHub(s.server, irohub.HubOptions{})
 	s.served = make(chan error, 1)
 	go func() { s.served <- s.hub.Serve(context.Background()) }()
-	return connect(n, func(i int) error { return s.subscribe(i, to) })
+	return place{Addr: s.server.Addr().String()}, nil
 }
 
-func (s *irohubSystem) subscribe(i int, to *audience) error {
+func (s *irohubSystem) subscribe(i int, at place, to *audience) error {
 	ctx := context.Background()
+	hub, err := irohub.ParseAddr(at.Addr)
+	if err != nil {
+		return err
+	}
 	ep, err := s.bind()
 	if err != nil {
 		return err
@@ -69,7 +73,7 @@ func (s *irohubSystem) subscribe(i int, to *audience) error {
 	s.mu.Lock()
 	s.endpoints = append(s.endpoints, ep)
 	s.mu.Unlock()
-	spoke, err := irohub.Dial(ctx, ep, s.server.Addr(), irohub.SpokeOptions{
+	spoke, err := irohub.Dial(ctx, ep, hub, irohub.SpokeOptions{
 		OnDisconnect: func(err error) { to.fail(fmt.Errorf("spoke %d is disconnected: %w", i, err)) },
 	})
 	if err != nil {
@@ -98,16 +102,16 @@ func (s *irohubSystem) publish(event []byte) error {
 }
 
 func (s *irohubSystem) close() {
-	if s.server == nil {
-		return
-	}
 	for _, spoke := range s.spokes {
 		spoke.Close()
 	}
-	s.hub.Close()
-	<-s.served
+	if s.hub != nil {
+		s.hub.Close()
+		<-s.served
+		s.endpoints = append(s.endpoints, s.server)
+	}
 	s.listening.Wait()
-	closeAll(append(s.endpoints, s.server))
+	closeAll(s.endpoints)
 }
 
 // closeAll closes endpoints at once, as each waits for its peers to learn of it.

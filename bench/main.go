@@ -38,7 +38,8 @@ func command() error {
 	length := flag.Duration("for", time.Second, "how long each measurement takes, about")
 	output := flag.String("o", "", "write the tables into the generated part of this Markdown file, and the plot beside it as SVG")
 	asJSON := flag.Bool("json", false, "print every value as JSON instead of tables")
-	child := flag.String("resident", "", "print the resident memory of this process with that system idle; the command runs itself so")
+	residentOf := flag.String("resident", "", "print the resident memory of this process with that system idle; the command runs itself so")
+	subscribeTo := flag.String("subscribe", "", "be the subscribers of a server that the standard input names; the command runs itself so")
 	flag.Parse()
 	if flag.NArg() > 0 || *rounds < 1 {
 		flag.Usage()
@@ -48,14 +49,21 @@ func command() error {
 	if err != nil {
 		return err
 	}
-	if *child != "" {
-		c, err := find(*child)
+	if *residentOf != "" {
+		c, err := find(*residentOf)
 		if err != nil {
 			return err
 		}
 		size, err := resident(c.new(), ns[0])
 		fmt.Println(size)
 		return err
+	}
+	if *subscribeTo != "" {
+		c, err := find(*subscribeTo)
+		if err != nil {
+			return err
+		}
+		return subscribersMain(c, ns[0], os.Stdin, os.Stdout)
 	}
 	if slices.Max(ns) < 8 {
 		return errors.New("-n: the largest number is to be 8 or more, for the sake of memory")
@@ -123,6 +131,11 @@ func (r *results) measure(chosen []contestant) error {
 					return err
 				}
 			}
+			for _, c := range order {
+				if err := r.round(round, c, n, r.measureServer); err != nil {
+					return err
+				}
+			}
 		}
 		for _, c := range order {
 			if err := r.round(round, c, latencyNumber, r.measureLatency); err != nil {
@@ -159,6 +172,15 @@ func (r *results) measureRate(c contestant, n int) (string, error) {
 	r.add(c.name, metricRate, n, rate)
 	r.add(c.name, metricCPU, n, cpu.Seconds())
 	return fmt.Sprintf("%.3f M deliveries/s, %.2f CPU s/M", rate/1e6, cpu.Seconds()), nil
+}
+
+func (r *results) measureServer(c contestant, n int) (string, error) {
+	cpu, err := serverCPU(c, n, r.Length)
+	if err != nil {
+		return "", err
+	}
+	r.add(c.name, metricServer, n, 1e6/cpu.Seconds())
+	return fmt.Sprintf("%.3f CPU s/M of the server alone", cpu.Seconds()), nil
 }
 
 func (r *results) measureLatency(c contestant, n int) (string, error) {

@@ -22,7 +22,7 @@ func run(s system, n, step int, timed bool, measure func(*audience) error) (err 
 		s.close()
 		runtime.GC() // the next one begins with a heap of its own
 	}()
-	if err := s.start(n, a); err != nil {
+	if err := start(s, n, a); err != nil {
 		return err
 	}
 	return measure(a)
@@ -40,34 +40,38 @@ func check(s system, n, events int) error {
 	})
 }
 
-// throughput publishes as fast as the window allows for about so long, and returns
-// deliveries per second and the CPU time of a million deliveries.
+// throughput is fullSpeed with all in this process.
 func throughput(s system, n int, about time.Duration) (rate float64, cpu time.Duration, err error) {
 	err = run(s, n, step, false, func(a *audience) error {
-		for range warmUp {
-			if err := a.publish(s); err != nil {
-				return err
-			}
-		}
-		if err := a.drain(); err != nil {
-			return err
-		}
-		first, cpuBefore, begin := a.seq, cpuTime(), time.Now()
-		for more := true; more; more = time.Since(begin) < about {
-			if err := a.publish(s); err != nil {
-				return err
-			}
-		}
-		if err := a.drain(); err != nil { // what is underway counts, and so does its time
-			return err
-		}
-		elapsed, used := time.Since(begin), cpuTime()-cpuBefore
-		deliveries := float64(a.seq-first) * float64(n)
-		rate = deliveries / elapsed.Seconds()
-		cpu = time.Duration(float64(used) / deliveries * 1e6)
-		return nil
+		rate, cpu, err = fullSpeed(s, a, n, about)
+		return err
 	})
 	return rate, cpu, err
+}
+
+// fullSpeed publishes as fast as the window allows for about so long, and returns
+// deliveries per second and this process's CPU time for a million deliveries.
+func fullSpeed(s system, a *audience, n int, about time.Duration) (rate float64, cpu time.Duration, err error) {
+	for range warmUp {
+		if err := a.publish(s); err != nil {
+			return 0, 0, err
+		}
+	}
+	if err := a.drain(); err != nil {
+		return 0, 0, err
+	}
+	first, cpuBefore, begin := a.seq, cpuTime(), time.Now()
+	for more := true; more; more = time.Since(begin) < about {
+		if err := a.publish(s); err != nil {
+			return 0, 0, err
+		}
+	}
+	if err := a.drain(); err != nil { // what is underway counts, and so does its time
+		return 0, 0, err
+	}
+	elapsed, used := time.Since(begin), cpuTime()-cpuBefore
+	deliveries := float64(a.seq-first) * float64(n)
+	return deliveries / elapsed.Seconds(), time.Duration(float64(used) / deliveries * 1e6), nil
 }
 
 // latency publishes latencyRate events a second for so long, and returns the percentiles of the

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 
 	paho "github.com/eclipse/paho.mqtt.golang"
 	mqtt "github.com/mochi-mqtt/server/v2"
@@ -14,13 +15,15 @@ import (
 // A mochiSystem is an embedded MQTT broker. It publishes by its inline client; the subscribers are
 // paho's, with quality of service 0.
 type mochiSystem struct {
-	server  *mqtt.Server
+	server *mqtt.Server
+
+	mu      sync.Mutex
 	clients []paho.Client
 }
 
 func newMochi() system { return &mochiSystem{} }
 
-func (s *mochiSystem) start(n int, to *audience) error {
+func (s *mochiSystem) serve(*audience) (at place, err error) {
 	limits := mqtt.NewDefaultServerCapabilities()
 	limits.MaximumClientWritesPending = 2 * window // what is over it would be dropped; the default costs memory
 	s.server = mqtt.New(&mqtt.Options{
@@ -30,29 +33,29 @@ func (s *mochiSystem) start(n int, to *audience) error {
 		Logger:                   slog.New(slog.DiscardHandler),
 	})
 	if err := s.server.AddHook(new(auth.AllowHook), nil); err != nil {
-		return err
+		return at, err
 	}
 	tcp := listeners.NewTCP(listeners.Config{ID: "tls", Address: "127.0.0.1:0", TLSConfig: serverTLS()})
 	if err := s.server.AddListener(tcp); err != nil {
+		return at, err
+	}
+	return here("tls://" + tcp.Address()), s.server.Serve()
+}
+
+func (s *mochiSystem) subscribe(i int, at place, to *audience) error {
+	c := paho.NewClient(paho.NewClientOptions().
+		AddBroker(at.Addr).
+		SetClientID(fmt.Sprint("subscriber-", i)).
+		SetTLSConfig(at.clientTLS()).
+		SetAutoReconnect(false).
+		SetConnectionLostHandler(func(_ paho.Client, err error) { to.fail(err) }))
+	if err := wait(c.Connect()); err != nil {
 		return err
 	}
-	if err := s.server.Serve(); err != nil {
-		return err
-	}
-	s.clients = make([]paho.Client, n)
-	return connect(n, func(i int) error {
-		c := paho.NewClient(paho.NewClientOptions().
-			AddBroker("tls://" + tcp.Address()).
-			SetClientID(fmt.Sprint("subscriber-", i)).
-			SetTLSConfig(clientTLS()).
-			SetAutoReconnect(false).
-			SetConnectionLostHandler(func(_ paho.Client, err error) { to.fail(err) }))
-		if err := wait(c.Connect()); err != nil {
-			return err
-		}
-		s.clients[i] = c
-		return wait(c.Subscribe(topic, 0, func(_ paho.Client, m paho.Message) { to.deliver(i, m.Payload()) }))
-	})
+	s.mu.Lock()
+	s.clients = append(s.clients, c)
+	s.mu.Unlock()
+	return wait(c.Subscribe(topic, 0, func(_ paho.Client, m paho.Message) { to.deliver(i, m.Payload()) }))
 }
 
 func wait(t paho.Token) error {
@@ -66,9 +69,7 @@ func (s *mochiSystem) publish(event []byte) error { return s.server.Publish(topi
 
 func (s *mochiSystem) close() {
 	for _, c := range s.clients {
-		if c != nil {
-			c.Disconnect(0)
-		}
+		c.Disconnect(0)
 	}
 	if s.server != nil {
 		s.server.Close()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"sync"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -12,12 +13,14 @@ import (
 type natsSystem struct {
 	server    *server.Server
 	publisher *nats.Conn
-	conns     []*nats.Conn
+
+	mu    sync.Mutex
+	conns []*nats.Conn
 }
 
 func newNATS() system { return &natsSystem{} }
 
-func (s *natsSystem) start(n int, to *audience) (err error) {
+func (s *natsSystem) serve(*audience) (at place, err error) {
 	s.server, err = server.NewServer(&server.Options{
 		Host:   "127.0.0.1",
 		Port:   server.RANDOM_PORT,
@@ -28,41 +31,44 @@ func (s *natsSystem) start(n int, to *audience) (err error) {
 		TLSTimeout: 10, // seconds
 	})
 	if err != nil {
-		return err
+		return at, err
 	}
 	go s.server.Start()
 	if !s.server.ReadyForConnections(patience) {
-		return errors.New("nats-server does not get ready")
+		return at, errors.New("nats-server does not get ready")
 	}
-	if s.publisher, err = nats.Connect(s.server.ClientURL(), nats.Secure(clientTLS())); err != nil {
+	at = here(s.server.ClientURL())
+	s.publisher, err = nats.Connect(at.Addr, nats.Secure(at.clientTLS()))
+	return at, err
+}
+
+func (s *natsSystem) subscribe(i int, at place, to *audience) error {
+	nc, err := nats.Connect(at.Addr, nats.Secure(at.clientTLS()), nats.NoReconnect(), nats.Timeout(patience),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { to.fail(err) }))
+	if err != nil {
 		return err
 	}
-	s.conns = make([]*nats.Conn, n)
-	return connect(n, func(i int) error {
-		nc, err := nats.Connect(s.server.ClientURL(), nats.Secure(clientTLS()), nats.NoReconnect(), nats.Timeout(patience),
-			nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { to.fail(err) }))
-		if err != nil {
-			return err
-		}
-		s.conns[i] = nc
-		sub, err := nc.Subscribe(topic, func(m *nats.Msg) { to.deliver(i, m.Data) })
-		if err == nil {
-			err = sub.SetPendingLimits(-1, -1) // the window bounds what is pending
-		}
-		if err == nil {
-			err = nc.Flush()
-		}
-		return err
-	})
+	s.mu.Lock()
+	s.conns = append(s.conns, nc)
+	s.mu.Unlock()
+	sub, err := nc.Subscribe(topic, func(m *nats.Msg) { to.deliver(i, m.Data) })
+	if err == nil {
+		err = sub.SetPendingLimits(-1, -1) // the window bounds what is pending
+	}
+	if err == nil {
+		err = nc.Flush()
+	}
+	return err
 }
 
 func (s *natsSystem) publish(event []byte) error { return s.publisher.Publish(topic, event) }
 
 func (s *natsSystem) close() {
-	for _, nc := range append(s.conns, s.publisher) {
-		if nc != nil {
-			nc.Close()
-		}
+	for _, nc := range s.conns {
+		nc.Close()
+	}
+	if s.publisher != nil {
+		s.publisher.Close()
 	}
 	if s.server != nil {
 		s.server.Shutdown()

@@ -20,7 +20,16 @@ func report(w io.Writer, r *results) {
 		fmt.Fprintf(w, "- %s %s\n", path, m.Versions[path])
 	}
 	for _, n := range r.Numbers {
-		r.reportRate(w, n)
+		t := r.compare(metricRate, n)
+		for i, c := range r.having(metricRate, n) {
+			cpu := summarize(r.values(c.name, metricCPU, n)).median
+			t[i+1] = append(t[i+1], fmt.Sprintf("%.2f", cpu))
+		}
+		t[0] = append(t[0], "CPU s/M")
+		t.section(w, fmt.Sprintf("%d subscribers: million deliveries per second", n))
+	}
+	for _, n := range r.Numbers {
+		r.compare(metricServer, n).section(w, fmt.Sprintf("%d subscribers in a process of their own: million deliveries per second of the server's CPU time", n))
 	}
 	r.reportLatency(w)
 	r.reportMemory(w)
@@ -37,58 +46,51 @@ func (r *results) modules() (paths []string) {
 	return slices.Compact(paths)
 }
 
-func (r *results) reportRate(w io.Writer, n int) {
-	best, ok := r.bestPeer(n)
-	head := []string{"", "min", "median", "max", "CPU s/M", "of the bare loop", "of the best peer"}
+// having are those of whom a metric is known.
+func (r *results) having(metric string, n int) (those []contestant) {
+	for _, c := range contestants {
+		if r.find(c.name, metric, n) != nil {
+			those = append(those, c)
+		}
+	}
+	return those
+}
+
+// compare is a table of a metric of which more is better, in millions.
+func (r *results) compare(metric string, n int) table {
+	best, ok := r.bestPeer(metric, n)
+	head := []string{"", "min", "median", "max", "of the bare loop", "of the best peer"}
 	if ok {
-		head[6] = "of " + best.title
+		head[5] = "of " + best.title
 	}
 	t := table{head}
-	for _, c := range contestants {
-		rates := r.values(c.name, metricRate, n)
-		if rates == nil {
-			continue
-		}
+	for _, c := range r.having(metric, n) {
+		rates := r.values(c.name, metric, n)
 		s := summarize(rates)
 		t.add(c.title, millions(s.min), millions(s.median), millions(s.max),
-			fmt.Sprintf("%.2f", summarize(r.values(c.name, metricCPU, n)).median),
-			ratio(rates, r.values(c.bare, metricRate, n), c.name == c.bare),
-			ratio(rates, r.values(best.name, metricRate, n), c.name == best.name))
+			ratio(rates, r.values(c.bare, metric, n), c.name == c.bare),
+			ratio(rates, r.values(best.name, metric, n), c.name == best.name))
 	}
-	if len(t) > 1 {
-		fmt.Fprintf(w, "\n### %d subscribers: million deliveries per second\n\n", n)
-		t.write(w)
-	}
+	return t
 }
 
 func (r *results) reportLatency(w io.Writer) {
 	t := table{{"", "p50 min", "median", "max", "p99 min", "median", "max"}}
-	for _, c := range contestants {
-		p50, p99 := r.values(c.name, metricP50, latencyNumber), r.values(c.name, metricP99, latencyNumber)
-		if p50 != nil {
-			a, b := summarize(p50), summarize(p99)
-			t.addFloats(c.title, 2, a.min, a.median, a.max, b.min, b.median, b.max)
-		}
+	for _, c := range r.having(metricP50, latencyNumber) {
+		a, b := summarize(r.values(c.name, metricP50, latencyNumber)), summarize(r.values(c.name, metricP99, latencyNumber))
+		t.addFloats(c.title, 2, a.min, a.median, a.max, b.min, b.median, b.max)
 	}
-	if len(t) > 1 {
-		fmt.Fprintf(w, "\n### Latency in milliseconds, %d events per second to %d subscribers\n\n", latencyRate, latencyNumber)
-		t.write(w)
-	}
+	t.section(w, fmt.Sprintf("Latency in milliseconds, %d events per second to %d subscribers", latencyRate, latencyNumber))
 }
 
 func (r *results) reportMemory(w io.Writer) {
 	n := slices.Max(r.Numbers)
 	t := table{{"", "min", "median", "max"}}
-	for _, c := range contestants {
-		if values := r.values(c.name, metricMemory, n); values != nil {
-			s := summarize(values)
-			t.addFloats(c.title, 0, s.min, s.median, s.max)
-		}
+	for _, c := range r.having(metricMemory, n) {
+		s := summarize(r.values(c.name, metricMemory, n))
+		t.addFloats(c.title, 0, s.min, s.median, s.max)
 	}
-	if len(t) > 1 {
-		fmt.Fprintf(w, "\n### Memory: resident KiB per idle subscriber, both sides, at %d\n\n", n)
-		t.write(w)
-	}
+	t.section(w, fmt.Sprintf("Memory: resident KiB per idle subscriber, both sides, at %d", n))
 }
 
 func millions(rate float64) string { return fmt.Sprintf("%.3f", rate/1e6) }
@@ -114,6 +116,14 @@ func (t *table) addFloats(name string, digits int, values ...float64) {
 		row = append(row, fmt.Sprintf("%.*f", digits, v))
 	}
 	t.add(row...)
+}
+
+// section writes the table under a heading, unless it has nothing but its head.
+func (t table) section(w io.Writer, heading string) {
+	if len(t) > 1 {
+		fmt.Fprintf(w, "\n### %s\n\n", heading)
+		t.write(w)
+	}
 }
 
 func (t table) write(w io.Writer) {

@@ -9,6 +9,7 @@ import (
 const (
 	metricRate   = "deliveries per second"
 	metricCPU    = "CPU seconds per million deliveries"
+	metricServer = "deliveries per second of the server's CPU time, its subscribers apart"
 	metricP50    = "latency p50, milliseconds"
 	metricP99    = "latency p99, milliseconds"
 	metricMemory = "resident KiB per idle subscriber"
@@ -59,10 +60,10 @@ func (r *results) values(system, metric string, n int) []float64 {
 }
 
 // bestPeer is the peer with the highest median; ok is false if none was measured.
-func (r *results) bestPeer(n int) (best contestant, ok bool) {
+func (r *results) bestPeer(metric string, n int) (best contestant, ok bool) {
 	var highest float64
 	for _, c := range contestants {
-		values := r.values(c.name, metricRate, n)
+		values := r.values(c.name, metric, n)
 		if c.role != peer || len(values) == 0 {
 			continue
 		}

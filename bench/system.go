@@ -10,23 +10,61 @@ import (
 	"math/big"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// A system is a hub or a broker together with the clients that are subscribed to it, all in
-// this process and connected over the loopback with TLS 1.3.
+// A system is a hub or a broker, or clients that are subscribed to it over the loopback with
+// TLS 1.3, or both in one process.
 type system interface {
-	// start connects n subscribers, each by a connection of its own, and returns once
-	// every one of them is subscribed. From then on each hands to the audience what its
-	// client has decoded.
-	start(n int, to *audience) error
+	// serve starts the server, and returns where clients find it. What goes wrong later, the
+	// audience is told.
+	serve(to *audience) (place, error)
+
+	// subscribe connects subscriber i by a connection of its own, and returns once it is
+	// subscribed. From then on it hands to the audience what its client has decoded.
+	// Several are called at once.
+	subscribe(i int, at place, to *audience) error
 
 	// publish sends one event, whose bytes are the system's from now on, to all
 	// subscribers.
 	publish(event []byte) error
 
-	// close ends everything that start began. It is called after a failed start too.
+	// close ends everything that the others began, also where that failed.
 	close()
+}
+
+// start starts a server and n subscribers in this process.
+func start(s system, n int, to *audience) error {
+	at, err := s.serve(to)
+	if err != nil {
+		return err
+	}
+	return subscribe(s, n, at, to)
+}
+
+// subscribe connects n subscribers, a few at a time, as no server is to be flooded with
+// handshakes here.
+func subscribe(s system, n int, at place, to *audience) error {
+	const atOnce = 8
+	next := make(chan int)
+	errs := make([]error, atOnce)
+	var running sync.WaitGroup
+	for worker := range atOnce {
+		running.Go(func() {
+			for i := range next {
+				if errs[worker] == nil {
+					errs[worker] = s.subscribe(i, at, to)
+				}
+			}
+		})
+	}
+	for i := range n {
+		next <- i
+	}
+	close(next)
+	running.Wait()
+	return errors.Join(errs...)
 }
 
 // A flusher is a system that gathers events until it is told that no more come for now.
@@ -71,13 +109,20 @@ var contestants = []contestant{
 // topic is what all events are about.
 const topic = "bench"
 
-// serverTLS and clientTLS are the settings of everything that is not a node with a key.
-func serverTLS() *tls.Config { return loopbackTLS().server }
-func clientTLS() *tls.Config { return loopbackTLS().client }
+// A place is where clients find a server: by its address, and the certificate that it has, unless it
+// is a node with a key.
+type place struct {
+	Addr string
+	Cert []byte // DER
+}
 
-type tlsPair struct{ server, client *tls.Config }
+// here is the place of a server of this process that has serverTLS.
+func here(addr string) place {
+	return place{addr, serverTLS().Certificates[0].Certificate[0]}
+}
 
-var loopbackTLS = sync.OnceValue(func() tlsPair {
+// serverTLS is the settings of every server that is not a node with a key.
+var serverTLS = sync.OnceValue(func() *tls.Config {
 	secret, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		panic(err)
@@ -91,41 +136,26 @@ var loopbackTLS = sync.OnceValue(func() tlsPair {
 	if err != nil {
 		panic(err)
 	}
-	cert, err := x509.ParseCertificate(der)
+	return &tls.Config{
+		MinVersion:   tls.VersionTLS13,
+		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: secret}},
+	}
+})
+
+// clientTLS is the settings of a server's clients. They share what was made first, as the clients of
+// a process are all of one server.
+func (p place) clientTLS() *tls.Config {
+	if config := clients.Load(); config != nil {
+		return config
+	}
+	cert, err := x509.ParseCertificate(p.Cert)
 	if err != nil {
 		panic(err)
 	}
 	roots := x509.NewCertPool()
 	roots.AddCert(cert)
-	return tlsPair{
-		server: &tls.Config{
-			MinVersion:   tls.VersionTLS13,
-			Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: secret}},
-		},
-		client: &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: "127.0.0.1"},
-	}
-})
-
-// connect calls dial for each of n subscribers, a few at a time, as no server is to be
-// flooded with handshakes here.
-func connect(n int, dial func(i int) error) error {
-	const atOnce = 8
-	next := make(chan int)
-	errs := make([]error, atOnce)
-	var running sync.WaitGroup
-	for worker := range atOnce {
-		running.Go(func() {
-			for i := range next {
-				if errs[worker] == nil {
-					errs[worker] = dial(i)
-				}
-			}
-		})
-	}
-	for i := range n {
-		next <- i
-	}
-	close(next)
-	running.Wait()
-	return errors.Join(errs...)
+	clients.CompareAndSwap(nil, &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: "127.0.0.1"})
+	return clients.Load()
 }
+
+var clients atomic.Pointer[tls.Config]

@@ -25,8 +25,7 @@ type webSocketSystem struct {
 	events  chan webLine
 	joining chan *webClient
 	stopped chan struct{}
-	clients sync.WaitGroup // subscribers' goroutines
-	conns   []*websocket.Conn
+	webClients
 }
 
 // A webEvent is an event of a hub with topics.
@@ -51,45 +50,39 @@ type webClient struct {
 func newWebSocket() system       { return &webSocketSystem{} }
 func newWebSocketTopics() system { return &webSocketSystem{topics: true} }
 
-func (s *webSocketSystem) start(n int, to *audience) error {
+func (s *webSocketSystem) serve(to *audience) (place, error) {
 	s.events = make(chan webLine, 64)
 	s.joining = make(chan *webClient)
 	s.stopped = make(chan struct{})
 	go s.run(to)
-	err := s.web.listen(http.HandlerFunc(s.accept))
+	return s.web.listen(http.HandlerFunc(s.accept))
+}
+
+func (s *webSocketSystem) subscribe(i int, at place, to *audience) error {
+	conn, err := s.dial(at)
 	if err != nil {
 		return err
 	}
-	s.conns = make([]*websocket.Conn, n)
-	return connect(n, func(i int) error {
-		conn, err := s.web.dial(nil)
-		if err != nil {
+	if s.topics {
+		if err := conn.WriteMessage(websocket.TextMessage, []byte(topic)); err != nil {
 			return err
 		}
-		s.conns[i] = conn
-		if s.topics {
-			if err := conn.WriteMessage(websocket.TextMessage, []byte(topic)); err != nil {
+	}
+	// The hub's greeting: the client is subscribed.
+	if _, _, err := conn.ReadMessage(); err != nil {
+		return err
+	}
+	s.read(conn, to, func(message []byte) error {
+		for line := range bytes.Lines(message) {
+			event, err := s.decode(bytes.TrimSuffix(line, newline))
+			if err != nil {
 				return err
 			}
+			to.deliver(i, event)
 		}
-		// The hub's greeting: the client is subscribed.
-		if _, _, err := conn.ReadMessage(); err != nil {
-			return err
-		}
-		s.clients.Go(func() {
-			readMessages(conn, to, func(message []byte) error {
-				for line := range bytes.Lines(message) {
-					event, err := s.decode(bytes.TrimSuffix(line, newline))
-					if err != nil {
-						return err
-					}
-					to.deliver(i, event)
-				}
-				return nil
-			})
-		})
 		return nil
 	})
+	return nil
 }
 
 // decode is the client's.
@@ -202,34 +195,64 @@ func (s *webSocketSystem) publish(event []byte) error {
 }
 
 func (s *webSocketSystem) close() {
-	for _, conn := range s.conns {
-		if conn != nil {
-			conn.Close()
-		}
+	s.webClients.close()
+	if s.events != nil {
+		close(s.events)
+		<-s.stopped
 	}
-	s.clients.Wait()
-	close(s.events)
-	<-s.stopped
 	s.web.close()
 }
 
-// readMessages reads a client's connection to its end, in one buffer.
-func readMessages(conn *websocket.Conn, to *audience, take func([]byte) error) {
-	var buf bytes.Buffer
-	for {
-		_, r, err := conn.NextReader()
-		if err != nil {
-			return // the watch over the window notices what is lost
-		}
-		buf.Reset()
-		if _, err := buf.ReadFrom(r); err != nil {
-			return
-		}
-		if err := take(buf.Bytes()); err != nil {
-			to.fail(err)
-			return
-		}
+// webClients are the clients' side of connections.
+type webClients struct {
+	reading sync.WaitGroup
+	mu      sync.Mutex
+	conns   []*websocket.Conn
+}
+
+func (c *webClients) dial(at place, protocols ...string) (*websocket.Conn, error) {
+	dialer := websocket.Dialer{
+		TLSClientConfig: at.clientTLS(),
+		Subprotocols:    protocols,
+		ReadBufferSize:  16 << 10,
+		WriteBufferSize: 1024,
 	}
+	conn, _, err := dialer.DialContext(context.Background(), at.Addr, nil)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.conns = append(c.conns, conn)
+	return conn, nil
+}
+
+// read has a goroutine read a connection to its end, in one buffer.
+func (c *webClients) read(conn *websocket.Conn, to *audience, take func([]byte) error) {
+	c.reading.Go(func() {
+		var buf bytes.Buffer
+		for {
+			_, r, err := conn.NextReader()
+			if err != nil {
+				return // the watch over the window notices what is lost
+			}
+			buf.Reset()
+			if _, err := buf.ReadFrom(r); err != nil {
+				return
+			}
+			if err := take(buf.Bytes()); err != nil {
+				to.fail(err)
+				return
+			}
+		}
+	})
+}
+
+func (c *webClients) close() {
+	for _, conn := range c.conns {
+		conn.Close()
+	}
+	c.reading.Wait()
 }
 
 // A webServer serves one WebSocket handler over TLS.
@@ -239,27 +262,16 @@ type webServer struct {
 	served   chan error
 }
 
-func (s *webServer) listen(handler http.Handler) (err error) {
+func (s *webServer) listen(handler http.Handler) (at place, err error) {
 	if s.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-		return err
+		return at, err
 	}
 	s.server.Handler = handler
 	s.server.TLSConfig = serverTLS().Clone()
 	s.server.TLSConfig.NextProtos = []string{"http/1.1"}
 	s.served = make(chan error, 1)
 	go func() { s.served <- s.server.ServeTLS(s.listener, "", "") }()
-	return nil
-}
-
-func (s *webServer) dial(protocols []string) (*websocket.Conn, error) {
-	dialer := websocket.Dialer{
-		TLSClientConfig: clientTLS(),
-		Subprotocols:    protocols,
-		ReadBufferSize:  16 << 10,
-		WriteBufferSize: 1024,
-	}
-	conn, _, err := dialer.DialContext(context.Background(), "wss://"+s.listener.Addr().String()+"/", nil)
-	return conn, err
+	return here("wss://" + s.listener.Addr().String() + "/"), nil
 }
 
 func (s *webServer) close() {
