@@ -1,5 +1,5 @@
 // Command bench compares irohub with the systems that a user would pick instead: the same
-// workload over each of them, in one process, one after the other within every round.
+// workload over each of them, one after the other within every round.
 // docs/performance.md says what is measured.
 //
 //	go run . -o ../docs/performance.md
