@@ -204,13 +204,12 @@ func (h *Hub) Subscribe(ctx context.Context, topics ...string) (*Subscription, e
 			return nil, err
 		}
 	}
-	sub := newSubscription(topics, h.opts.MaxQueue)
-	sub.cancel = func() bool { return h.inbox.call(func(r *router) { r.unlistened(sub, nil) }) }
-	reply := make(chan error, 1)
-	if err := post(ctx, h.inbox, h.inbox.calls, func(r *router) { reply <- r.listened(sub) }); err != nil {
+	sub := newSubscription(topics, h.opts.MaxQueue, h.inbox.unlisten, h.inbox.done)
+	q := request[*Subscription]{sub, make(chan error, 1)}
+	if err := post(ctx, h.inbox, h.inbox.listen, q); err != nil {
 		return nil, err
 	}
-	if err := <-reply; err != nil {
+	if err := <-q.reply; err != nil {
 		return nil, err
 	}
 	return sub, nil
@@ -243,7 +242,10 @@ func post[T any](ctx context.Context, in *inbox, to chan<- T, v T) error {
 // error; when Close, or the end of Serve's context, cuts it short, ErrHubClosed. It does not
 // wait for callbacks.
 func (h *Hub) Shutdown(ctx context.Context) error {
-	h.inbox.call((*router).drain)
+	select {
+	case h.inbox.shutdown <- struct{}{}:
+	case <-h.inbox.done:
+	}
 	select {
 	case <-h.inbox.done:
 		h.wait()
@@ -266,7 +268,10 @@ func (h *Hub) Close() error {
 }
 
 func (h *Hub) quit() {
-	h.inbox.call((*router).end)
+	select {
+	case h.inbox.quit <- struct{}{}:
+	case <-h.inbox.done:
+	}
 	<-h.inbox.done
 }
 
@@ -278,7 +283,7 @@ func (h *Hub) wait() {
 
 // Stats returns the hub's figures; after the hub is closed, the last ones.
 func (h *Hub) Stats() Stats {
-	if stats, ok := ask(h.inbox, (*router).statistics); ok {
+	if stats, ok := ask(h.inbox, h.inbox.stats); ok {
 		return stats
 	}
 	return h.inbox.final
@@ -286,7 +291,7 @@ func (h *Hub) Stats() Stats {
 
 // Spokes lists the spokes that are connected, in no order; after the hub is closed, none.
 func (h *Hub) Spokes() []SpokeInfo {
-	list, _ := ask(h.inbox, (*router).spokeList)
+	list, _ := ask(h.inbox, h.inbox.spokes)
 	return list
 }
 
@@ -294,8 +299,19 @@ func (h *Hub) Spokes() []SpokeInfo {
 // is closed, nil. The router makes the map: with a million topics that holds up
 // events for a while.
 func (h *Hub) Topics() map[string]int {
-	topics, _ := ask(h.inbox, (*router).topicList)
+	topics, _ := ask(h.inbox, h.inbox.topics)
 	return topics
+}
+
+// ask sends the router a channel for its answer; false: it has ended.
+func ask[T any](in *inbox, to chan<- chan T) (answer T, ok bool) {
+	c := make(chan T, 1)
+	select {
+	case to <- c:
+		return <-c, true
+	case <-in.done:
+		return answer, false
+	}
 }
 
 // A peer is one connection, from its first packet on.
@@ -321,7 +337,9 @@ func (h *Hub) accept(ctx, base context.Context) error {
 		p.silent = time.AfterFunc(h.opts.HandshakeTimeout, func() {
 			p.cancel(&CloseError{Code: CodeTimeout, Reason: "no whole frame in time"})
 		})
-		if !h.inbox.call(func(r *router) { r.admit(p) }) {
+		select {
+		case h.inbox.begin <- p:
+		case <-h.inbox.done:
 			p.cancel(errShutdown)
 		}
 		h.tasks.Add(1)
@@ -369,7 +387,10 @@ func (h *Hub) settle(p *peer) {
 	if p.streams.Load() == 0 {
 		p.cancel(errGone)
 	}
-	h.inbox.call(func(r *router) { r.settled(p) })
+	select {
+	case h.inbox.settle <- p:
+	case <-h.inbox.done:
+	}
 }
 
 var errGone = &CloseError{Reason: "connection ended"}
@@ -424,7 +445,10 @@ func (h *Hub) stream(p *peer, stream Stream) {
 	// The writer: a task of the hub, ended by the link's context.
 	h.tasks.Go(func() {
 		m.link.write()
-		h.inbox.call(func(r *router) { r.left(m) })
+		select {
+		case h.inbox.leave <- m:
+		case <-h.inbox.done:
+		}
 		close(m.link.closed)
 	})
 	// The reader: ended likewise, but not before the application's callbacks

@@ -87,15 +87,11 @@ func (m *member) call(name string, f func()) {
 func (m *member) join() error {
 	m.silent.Stop()
 	m.peer.silent.Stop()
-	reply := make(chan error, 1)
-	select {
-	case m.hub.inbox.calls <- func(r *router) { reply <- r.joined(m) }:
-	case <-m.link.ctx.Done():
-		return m.link.err()
-	case <-m.hub.inbox.done:
-		return errShutdown
+	q := request[*member]{m, make(chan error, 1)}
+	if err := m.post(q); err != nil {
+		return err
 	}
-	if err := <-reply; err != nil {
+	if err := <-q.reply; err != nil {
 		return err
 	}
 	m.joined = true
@@ -105,6 +101,17 @@ func (m *member) join() error {
 		m.call("OnConnect", func() { opts.OnConnect(SpokeInfo{ID: m.id, Number: m.number, Since: m.since}) })
 	}
 	return nil
+}
+
+func (m *member) post(q request[*member]) error {
+	select {
+	case m.hub.inbox.join <- q:
+		return nil
+	case <-m.link.ctx.Done():
+		return m.link.err()
+	case <-m.hub.inbox.done:
+		return errShutdown
+	}
 }
 
 // take makes an op of one frame. What it keeps of the frame, it copies.

@@ -8,35 +8,27 @@ import (
 
 // An inbox is how all others reach the router: channels that any goroutine may send
 // to, and never without waiting for closing or done besides, since nobody receives
-// after that. None of the former is ever closed.
+// after that. None of the former is ever closed. Where no buffer is named there is
+// none: what was sent is then being dealt with.
 type inbox struct {
-	publish chan message       // from Hub.Publish; buffered, so that a round finds several
-	inbound chan *inbound      // from readers; buffered likewise, at most two of each reader
-	calls   chan func(*router) // all else that is asked of the router, which calls it; no buffer: what was sent is being done
+	publish  chan message  // from Hub.Publish; buffered, so that a round finds several
+	inbound  chan *inbound // from readers; buffered likewise, at most two of each reader
+	begin    chan *peer    // a connection's first packet has come
+	settle   chan *peer    // it has failed
+	join     chan request[*member]
+	leave    chan *member // its stream is closed
+	listen   chan request[*Subscription]
+	unlisten chan *Subscription
+	stats    chan chan Stats // of this and the next two, each with room for the answer
+	spokes   chan chan []SpokeInfo
+	topics   chan chan map[string]int
+	shutdown chan struct{} // end once all that waits is written
+	quit     chan struct{} // end now
 
 	closing chan struct{} // closed by the router once it takes nothing new
 	done    chan struct{} // closed by the router at its end
 	final   Stats         // written before done is closed, as is cut
-	cut     bool          // the end was not that of Shutdown
-}
-
-// call has the router call f, which must not block; false: the router has ended.
-func (in *inbox) call(f func(*router)) bool {
-	select {
-	case in.calls <- f:
-		return true
-	case <-in.done:
-		return false
-	}
-}
-
-// ask has the router answer a question; false: it has ended.
-func ask[T any](in *inbox, question func(*router) T) (answer T, ok bool) {
-	c := make(chan T, 1)
-	if !in.call(func(r *router) { c <- question(r) }) {
-		return answer, false
-	}
-	return <-c, true
+	cut     bool          // the end was not that of shutdown
 }
 
 // A router is the one goroutine that knows the spokes, the listeners and the table,
@@ -58,6 +50,12 @@ type router struct {
 
 	last   uint64 // number of the newest spoke
 	counts Stats
+}
+
+// A request is what is answered with an error or nil. The reply has room for it.
+type request[T any] struct {
+	value T
+	reply chan error
 }
 
 // inbound is what a reader has made of the frames that it found waiting.
@@ -118,11 +116,21 @@ const (
 
 func newInbox() *inbox {
 	return &inbox{
-		publish: make(chan message, publishQueue),
-		inbound: make(chan *inbound, inboundQueue),
-		calls:   make(chan func(*router)),
-		closing: make(chan struct{}),
-		done:    make(chan struct{}),
+		publish:  make(chan message, publishQueue),
+		inbound:  make(chan *inbound, inboundQueue),
+		begin:    make(chan *peer),
+		settle:   make(chan *peer),
+		join:     make(chan request[*member]),
+		leave:    make(chan *member),
+		listen:   make(chan request[*Subscription]),
+		unlisten: make(chan *Subscription),
+		stats:    make(chan chan Stats),
+		spokes:   make(chan chan []SpokeInfo),
+		topics:   make(chan chan map[string]int),
+		shutdown: make(chan struct{}),
+		quit:     make(chan struct{}),
+		closing:  make(chan struct{}),
+		done:     make(chan struct{}),
 	}
 }
 
@@ -146,8 +154,28 @@ func (r *router) loop() {
 		case in := <-r.inbound:
 			r.work(in)
 			r.waiting()
-		case f := <-r.calls:
-			f(r)
+		case p := <-r.begin:
+			r.admit(p)
+		case p := <-r.settle:
+			r.settled(p)
+		case q := <-r.join:
+			q.reply <- r.joined(q.value)
+		case m := <-r.leave:
+			r.left(m)
+		case q := <-r.listen:
+			q.reply <- r.listened(q.value)
+		case sub := <-r.unlisten:
+			r.unlistened(sub, nil)
+		case c := <-r.stats:
+			c <- r.statistics()
+		case c := <-r.spokes:
+			c <- r.spokeList()
+		case c := <-r.topics:
+			c <- maps.Collect(r.table.topics())
+		case <-r.shutdown:
+			r.drain()
+		case <-r.quit:
+			r.end()
 		}
 		if len(r.publish) == 0 && len(r.inbound) == 0 {
 			r.flush()
@@ -506,8 +534,6 @@ func (r *router) info(m *member) SpokeInfo {
 		WaitingBytes:  bytes, WaitingEvents: events,
 	}
 }
-
-func (r *router) topicList() map[string]int { return maps.Collect(r.table.topics()) }
 
 func (r *router) spokeList() []SpokeInfo {
 	r.spread()

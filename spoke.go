@@ -100,7 +100,7 @@ func Dial(ctx context.Context, endpoint Endpoint, addr Addr, opts SpokeOptions) 
 	go newSpokeRouter(s.inbox, s.published, cancel).loop()
 	l, err := s.connect(ctx, base)
 	if err != nil {
-		s.failed(err)
+		send(s.inbox, s.inbox.failed, err)
 		return nil, fmt.Errorf("irohub: dialing %s: %w", addr, err)
 	}
 	// The keeper's goroutine: ended by the router's end, or by an end that no
@@ -149,8 +149,7 @@ func (s *Spoke) write(ctx context.Context, frame []byte) error {
 func (s *Spoke) Flush(ctx context.Context) error {
 	frame, reply, gone := make(chan []byte, 1), make(chan error, 1), make(chan struct{})
 	defer close(gone)
-	f := flushing{frame: frame, reply: reply, gone: gone}
-	if !s.inbox.call(func(r *spokeRouter) { r.flushing(f) }) {
+	if !send(s.inbox, s.inbox.flush, flushing{frame: frame, reply: reply, gone: gone}) {
 		return s.inbox.ended()
 	}
 	select {
@@ -184,14 +183,13 @@ func (s *Spoke) Subscribe(ctx context.Context, topics ...string) (*Subscription,
 		}
 	}
 	topics = slices.Compact(slices.Sorted(slices.Values(topics)))
-	sub := newSubscription(topics, s.opts.MaxQueue)
-	sub.cancel = func() bool { return s.inbox.call(func(r *spokeRouter) { r.unlistened(sub, nil) }) }
-	reply := make(chan error, 1)
-	if !s.inbox.call(func(r *spokeRouter) { r.listened(sub, reply) }) {
+	sub := newSubscription(topics, s.opts.MaxQueue, s.inbox.unlisten, s.inbox.done)
+	q := request[*Subscription]{sub, make(chan error, 1)}
+	if !send(s.inbox, s.inbox.listen, q) {
 		return nil, s.inbox.ended()
 	}
 	select {
-	case err := <-reply:
+	case err := <-q.reply:
 		if err != nil {
 			return nil, err
 		}
@@ -207,7 +205,7 @@ func (s *Spoke) Subscribe(ctx context.Context, topics ...string) (*Subscription,
 // failed, or if a connection was missing for it. It gives up after the WriteTimeout
 // without progress. Later calls return what the first did.
 func (s *Spoke) Close() error {
-	s.inbox.call((*spokeRouter).finish)
+	send(s.inbox, s.inbox.close, struct{}{})
 	<-s.inbox.done
 	if s.inbox.err == errSpokeClosed {
 		return nil
@@ -227,7 +225,7 @@ func (s *Spoke) keep(ctx context.Context, l *link) {
 		}
 		final := s.opts.NoReconnect || turnedAway(err)
 		if final {
-			s.failed(err)
+			send(s.inbox, s.inbox.failed, err)
 		}
 		s.opts.Logger.Info("disconnected", "hub", s.addr.ID, "err", err)
 		if s.opts.OnDisconnect != nil {
@@ -240,7 +238,7 @@ func (s *Spoke) keep(ctx context.Context, l *link) {
 			pause = s.opts.MinBackoff // it held; a link that never does is not to hammer
 		}
 		if l, pause, err = s.redial(ctx, pause); err != nil {
-			s.failed(err)
+			send(s.inbox, s.inbox.failed, err)
 			return
 		}
 		s.opts.Logger.Info("reconnected", "hub", s.addr.ID)
@@ -263,11 +261,6 @@ func (s *Spoke) watch(l *link) error {
 			return l.err()
 		}
 	}
-}
-
-// failed tells the router that there will be no link any more.
-func (s *Spoke) failed(err error) {
-	s.inbox.call(func(r *spokeRouter) { r.end(err) })
 }
 
 func (s *Spoke) refused(err error) {
@@ -350,10 +343,10 @@ func (s *Spoke) connect(ctx, base context.Context) (*link, error) {
 	go func() {
 		l.write()
 		<-read
-		s.inbox.call(func(r *spokeRouter) { r.unlinked(l) })
+		send(s.inbox, s.inbox.down, l)
 		close(l.closed)
 	}()
-	if !s.inbox.call(func(r *spokeRouter) { r.linked(l) }) {
+	if !send(s.inbox, s.inbox.up, l) {
 		l.cancel(s.inbox.err)
 	}
 	select {

@@ -13,8 +13,14 @@ import (
 // A spokeInbox is how all others reach a spoke's router, as the inbox is for a hub's:
 // nobody sends without waiting for done besides.
 type spokeInbox struct {
-	inbound chan *arrivals          // from the reader
-	calls   chan func(*spokeRouter) // all else
+	inbound  chan *arrivals // from the reader
+	listen   chan request[*Subscription]
+	unlisten chan *Subscription
+	flush    chan flushing
+	up       chan *link    // a new link, whose reader and writer run
+	down     chan *link    // they have ended
+	failed   chan error    // there will be no link any more
+	close    chan struct{} // end on purpose
 
 	// refused: from the router to the keeper, which tells the application.
 	// Capacity 16; what finds it full is dropped.
@@ -30,18 +36,24 @@ type spokeInbox struct {
 
 func newSpokeInbox() *spokeInbox {
 	return &spokeInbox{
-		inbound: make(chan *arrivals),
-		calls:   make(chan func(*spokeRouter)),
-		refused: make(chan error, 16),
-		closing: make(chan struct{}),
-		done:    make(chan struct{}),
+		inbound:  make(chan *arrivals),
+		listen:   make(chan request[*Subscription]),
+		unlisten: make(chan *Subscription),
+		flush:    make(chan flushing),
+		up:       make(chan *link),
+		down:     make(chan *link),
+		failed:   make(chan error),
+		close:    make(chan struct{}),
+		refused:  make(chan error, 16),
+		closing:  make(chan struct{}),
+		done:     make(chan struct{}),
 	}
 }
 
-// call has the router call f, which must not block; false: the router has ended.
-func (in *spokeInbox) call(f func(*spokeRouter)) bool {
+// send sends to the router; false: it has ended.
+func send[T any](in *spokeInbox, to chan<- T, v T) bool {
 	select {
-	case in.calls <- f:
+	case to <- v:
 		return true
 	case <-in.done:
 		return false
@@ -160,8 +172,20 @@ func (r *spokeRouter) loop() {
 		select {
 		case a := <-r.inbound:
 			r.work(a)
-		case f := <-r.calls:
-			f(r)
+		case q := <-r.listen:
+			r.listened(q.value, q.reply)
+		case sub := <-r.unlisten:
+			r.unlistened(sub, nil)
+		case f := <-r.spokeInbox.flush:
+			r.flushing(f)
+		case l := <-r.up:
+			r.linked(l)
+		case l := <-r.down:
+			r.unlinked(l)
+		case err := <-r.failed:
+			r.end(err)
+		case <-r.close:
+			r.finish()
 		}
 		r.fanout.flush()
 		if r.link != nil {

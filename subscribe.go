@@ -220,7 +220,8 @@ func (f *fanout) flush() {
 type Subscription struct {
 	// Immutable.
 	topics []string
-	cancel func() bool // has the router end it; false: all has ended
+	cancel chan<- *Subscription // to the router
+	over   <-chan struct{}      // closed when the router is gone
 	queue  outbox[run]
 
 	// Owned by the router.
@@ -235,9 +236,11 @@ type Subscription struct {
 	next int         // of these, the run in hand, of which what came out is already taken off
 }
 
-func newSubscription(topics []string, limit int) *Subscription {
+func newSubscription(topics []string, limit int, cancel chan<- *Subscription, over <-chan struct{}) *Subscription {
 	s := &Subscription{
 		topics: topics,
+		cancel: cancel,
+		over:   over,
 		queue:  newOutbox[run](limit, &runBatches),
 		done:   make(chan struct{}),
 	}
@@ -299,8 +302,11 @@ func (s *Subscription) end(err error) {
 // Close ends the subscription and drops what is queued. It may be called by any
 // goroutine, also more than once and while Events is being ranged over.
 func (s *Subscription) Close() {
-	if s.cancel() {
+	select {
+	case s.cancel <- s:
 		<-s.done
+	case <-s.done:
+	case <-s.over:
 	}
 }
 

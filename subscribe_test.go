@@ -657,7 +657,7 @@ func TestFanout_TellsWhatHasRoom(t *testing.T) {
 func TestRouter_RunsAreCopied(t *testing.T) {
 	r, members := newBenchRouter(2)
 	from, to := members[0], members[1]
-	sub := newSubscription([]string{"t"}, 1000)
+	sub := newSubscription([]string{"t"}, 1000, nil, nil)
 	r.table.add(&to.subscriber, "t")
 	r.table.add(&sub.subscriber, "t")
 	r.listeners[sub] = struct{}{}
