@@ -109,7 +109,7 @@ func (e *Event) encode(limit int) (message, error) {
 // encodeBuffers have what events are encoded in.
 var encodeBuffers = sync.Pool{New: func() any { return new([]byte) }}
 
-// recycleText keeps a buffer for another event, but not one that a large event has made large.
+// recycleText keeps a buffer for another event, but not one that what was encoded has made large.
 func recycleText(buf *[]byte) {
 	if cap(*buf) <= 2*maxBuffer {
 		encodeBuffers.Put(buf)

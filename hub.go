@@ -245,6 +245,7 @@ func (h *Hub) Shutdown(ctx context.Context) error {
 	select {
 	case h.inbox.shutdown <- struct{}{}:
 	case <-h.inbox.done:
+	case <-ctx.Done(): // the router may have much to do
 	}
 	select {
 	case <-h.inbox.done:

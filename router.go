@@ -7,9 +7,9 @@ import (
 )
 
 // An inbox is how all others reach the router: channels that any goroutine may send
-// to, and never without waiting for closing or done besides, since nobody receives
-// after that. None of the former is ever closed. Where no buffer is named there is
-// none: what was sent is then being dealt with.
+// to, and never without waiting besides for closing, for done, or for a link's end, which
+// the router's brings, since nobody receives after that. None of the former is ever closed.
+// Where no buffer is named there is none: what was sent is then being dealt with.
 type inbox struct {
 	publish  chan message  // from Hub.Publish; buffered, so that a round finds several
 	inbound  chan *inbound // from readers; buffered likewise, at most two of each reader
