@@ -46,6 +46,7 @@ func serverCPU(c contestant, n int, about time.Duration) (cpu time.Duration, err
 // step that all have got.
 type subscribersProcess struct {
 	cmd     *exec.Cmd
+	n       int
 	in      io.Closer
 	reading chan struct{} // closed at the end of its output
 }
@@ -68,11 +69,13 @@ func subscribeApart(name string, n int, at place, to *audience) (*subscribersPro
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	p := &subscribersProcess{cmd: cmd, in: in, reading: make(chan struct{})}
+	p := &subscribersProcess{cmd: cmd, n: n, in: in, reading: make(chan struct{})}
+	subscribed := p.limit()
 	err = json.NewEncoder(in).Encode(at)
 	if err == nil {
 		_, err = io.ReadFull(out, make([]byte, 1))
 	}
+	subscribed.Stop()
 	if err != nil {
 		close(p.reading)
 		return nil, errors.Join(fmt.Errorf("the subscribers' process: %w", err), p.close())
@@ -94,7 +97,15 @@ func subscribeApart(name string, n int, at place, to *audience) (*subscribersPro
 	return p, nil
 }
 
+// limit kills the process unless it is stopped in time, which is more than enough to connect or to
+// close the subscribers.
+func (p *subscribersProcess) limit() *time.Timer {
+	return time.AfterFunc(patience+time.Duration(p.n)*100*time.Millisecond, func() { p.cmd.Process.Kill() })
+}
+
 func (p *subscribersProcess) close() error {
+	closed := p.limit()
+	defer closed.Stop()
 	p.in.Close()
 	<-p.reading
 	if err := p.cmd.Wait(); err != nil {

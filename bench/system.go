@@ -142,8 +142,8 @@ var serverTLS = sync.OnceValue(func() *tls.Config {
 	}
 })
 
-// clientTLS is the settings of a server's clients. They share what was made first, as the clients of
-// a process are all of one server.
+// clientTLS is the settings of a server's clients. They share what was made first, as all servers
+// that a process meets have one certificate.
 func (p place) clientTLS() *tls.Config {
 	if config := clients.Load(); config != nil {
 		return config
