@@ -320,7 +320,8 @@ type peer struct {
 	ctx     context.Context // ends with the connection
 	cancel  context.CancelCauseFunc
 	silent  *time.Timer // ends the connection unless a whole frame comes
-	conn    Conn
+	conn    Conn        // nil before the handshake
+	known   bool        // it was admitted; owned, as conn is until then, by the connection's goroutine
 	streams atomic.Int32 // open ones; the last to end closes the connection
 	spokes  int          // owned by the router: those of the streams that became one, and are not closed
 }
@@ -349,7 +350,15 @@ func (h *Hub) accept(ctx, base context.Context) error {
 		go func() {
 			err := h.connection(p, in)
 			h.tasks.Done()
-			h.opts.Logger.Debug("connection ended", "err", err)
+			log := h.opts.Logger
+			if p.conn != nil {
+				log = log.With("node", p.conn.RemoteID())
+			}
+			if p.known {
+				log.Debug("connection ended", "err", err)
+			} else {
+				log.Info("connection turned away", "err", err)
+			}
 		}()
 	}
 }
@@ -367,6 +376,7 @@ func (h *Hub) connection(p *peer, in Incoming) error {
 	}
 	p.conn = conn
 	err = h.admit(p)
+	p.known = err == nil
 	for err == nil {
 		var stream Stream
 		if stream, err = conn.AcceptStream(p.ctx); err == nil {
@@ -399,6 +409,9 @@ var errGone = &CloseError{Reason: "connection ended"}
 // admit asks the application about a node. It does not wait for an Admit that
 // outlasts its context.
 func (h *Hub) admit(p *peer) error {
+	if p.conn.RemoteID() == (NodeID{}) { // an event from it would be the hub's
+		return &CloseError{Code: CodeForbidden, Reason: "the zero NodeID is nobody's"}
+	}
 	if h.opts.Admit == nil {
 		return nil
 	}

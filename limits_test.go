@@ -233,6 +233,18 @@ func TestHub_AdmitTurnsAway(t *testing.T) {
 	})
 }
 
+// What comes without a From is the hub's own, so nobody may be without a NodeID.
+func TestHub_TheZeroNodeIDIsNobodys(t *testing.T) {
+	inWorld(t, irohub.HubOptions{}, func(w *world) {
+		_, err := irohub.Dial(w.Context(), w.network.EndpointOf(irohub.NodeID{}), w.endpoint.Addr(), irohub.SpokeOptions{})
+		w.wantCode(err, irohub.CodeForbidden)
+		_, err = irohub.Dial(w.Context(), w.network.Endpoint(), irohub.Addr{Hosts: w.endpoint.Addr().Hosts}, irohub.SpokeOptions{})
+		if !errors.Is(err, irohub.ErrInvalid) {
+			t.Errorf("dialling nobody: %v, want ErrInvalid", err)
+		}
+	})
+}
+
 func TestHub_AdmitThatNeverReturnsHoldsUpNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})

@@ -24,7 +24,8 @@ var (
 	// ErrWrongPeer: another NodeID answers at the address than was dialled. The side that
 	// was dialled gets it too.
 	ErrWrongPeer = errors.New("irohub/tlsnet: another node answers")
-	// ErrIdentity: the peer shows no certificate, or one that is not of an Ed25519 key.
+	// ErrIdentity: the peer shows no certificate, or one that is not of an Ed25519 key, or of
+	// one that proves nothing.
 	ErrIdentity = errors.New("irohub/tlsnet: the peer has no Ed25519 key")
 	// ErrALPN: the two ends have no protocol in common, or one does not even speak TLS 1.3.
 	ErrALPN = errors.New("irohub/tlsnet: the peer speaks another protocol")

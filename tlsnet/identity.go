@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"slices"
 	"time"
 
 	"irohub"
@@ -54,8 +55,8 @@ func newCertificate(secret key.Secret) (tls.Certificate, error) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: private}, nil
 }
 
-// verify finds out who the peer is. crypto/tls has checked that it has the secret key of
-// the first certificate that it shows.
+// verify finds out who the peer says it is. That it has the secret key, crypto/tls has not
+// checked yet, but does before the handshake ends.
 func verify(state *tls.ConnectionState, alpn string) (id irohub.NodeID, err error) {
 	if state.Version != tls.VersionTLS13 {
 		return id, fmt.Errorf("%w: %s", ErrALPN, tls.VersionName(state.Version))
@@ -71,7 +72,28 @@ func verify(state *tls.ConnectionState, alpn string) (id irohub.NodeID, err erro
 	if !ok || len(public) != len(id) {
 		return id, fmt.Errorf("%w: its certificate is of a key of the kind %s", ErrIdentity, certificate.PublicKeyAlgorithm)
 	}
-	return irohub.NodeID(public), nil
+	id = irohub.NodeID(public)
+	if isWeak(id) {
+		return id, fmt.Errorf("%w: %s is one that anybody can sign for", ErrIdentity, id)
+	}
+	return id, nil
+}
+
+// weak are the points of the curve whose order divides 8, in all their encodings but for the
+// sign bit. Signatures that such a public key verifies can be made without a secret key.
+var weak = [...]string{
+	"0000000000000000000000000000000000000000000000000000000000000000",
+	"0100000000000000000000000000000000000000000000000000000000000000",
+	"26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+	"c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+	"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+	"edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+	"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+}
+
+func isWeak(id irohub.NodeID) bool {
+	id[len(id)-1] &= 0x7f
+	return slices.Contains(weak[:], id.String())
 }
 
 // handshake makes a connection of a socket, which it closes on failure. want is the NodeID

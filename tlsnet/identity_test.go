@@ -7,12 +7,14 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha512"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"io"
 	"math/big"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -105,6 +107,7 @@ var strangers = []stranger{
 	{"no certificate", func(_ *testing.T, c *tls.Config) { c.Certificates = nil }, ErrIdentity, nil},
 	{"RSA", func(t *testing.T, c *tls.Config) { c.Certificates = certificates(t, rsaKey(t)) }, ErrIdentity, ErrIdentity},
 	{"ECDSA", func(t *testing.T, c *tls.Config) { c.Certificates = certificates(t, ecdsaKey(t)) }, ErrIdentity, ErrIdentity},
+	{"forger", func(t *testing.T, c *tls.Config) { c.Certificates = certificates(t, forger{}) }, ErrIdentity, ErrIdentity},
 	{"two certificates", func(_ *testing.T, c *tls.Config) {
 		der := &c.Certificates[0].Certificate
 		*der = append(*der, (*der)[0])
@@ -220,4 +223,59 @@ func ecdsaKey(t *testing.T) crypto.Signer {
 		t.Fatal(err)
 	}
 	return private
+}
+
+// A forger signs for a public key without having its secret key.
+type forger struct{ public irohub.NodeID }
+
+func (f forger) Public() crypto.PublicKey { return ed25519.PublicKey(f.public[:]) }
+
+// Sign makes signatures R, S with R = S·B. They are good where the public key's part in the
+// equation vanishes: for a point of a small order, in one of few tries.
+func (f forger) Sign(_ io.Reader, message []byte, _ crypto.SignerOpts) ([]byte, error) {
+	order, _ := new(big.Int).SetString("7237005577332262213973186563042994240857116359379907606001950938285454250989", 10)
+	for range 1000 {
+		private := ed25519.NewKeyFromSeed(newSeed())
+		digest := sha512.Sum512(private.Seed())
+		scalar := digest[:32] // of which the public half of private is the product with B
+		scalar[0] &= 248
+		scalar[31] = scalar[31]&63 | 64
+		slices.Reverse(scalar)
+		s := new(big.Int).Mod(new(big.Int).SetBytes(scalar), order).FillBytes(make([]byte, 32))
+		slices.Reverse(s)
+		signature := append([]byte(private.Public().(ed25519.PublicKey)), s...)
+		if ed25519.Verify(f.public[:], message, signature) {
+			return signature, nil
+		}
+	}
+	return nil, errors.New("no forgery has worked")
+}
+
+func newSeed() []byte {
+	seed := make([]byte, ed25519.SeedSize)
+	rand.Read(seed)
+	return seed
+}
+
+// Every key that is called weak is, with either sign, and a usual one is not.
+func TestVerify_WeakKeysAreThoseThatCanBeForged(t *testing.T) {
+	for _, digits := range weak {
+		id, err := irohub.ParseNodeID(digits)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, sign := range []byte{0, 0x80} {
+			id[31] = id[31]&0x7f | sign
+			if _, err := (forger{id}).Sign(nil, []byte("message"), nil); err != nil {
+				t.Errorf("%s: %v", id, err)
+			}
+			if !isWeak(id) {
+				t.Errorf("%s is not called weak", id)
+			}
+		}
+	}
+	id := key.New().ID()
+	if _, err := (forger{id}).Sign(nil, []byte("message"), nil); err == nil || isWeak(id) {
+		t.Errorf("%s can be forged, or is called weak", id)
+	}
 }

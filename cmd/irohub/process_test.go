@@ -99,7 +99,10 @@ func testHubAllowTurnsOthersAway(t *testing.T) {
 	key, id := keyFile(t)
 	_, other := keyFile(t)
 	hub := startHub(t, "-allow", id, "-allow", other)
-	start(t, "pub", hub.addr, "chat", "1").wantExit(1, "forbidden", "not on the hub's list")
+	strangersKey, stranger := keyFile(t)
+	start(t, "pub", "-key", strangersKey, hub.addr, "chat", "1").wantExit(1, "forbidden", "not on the hub's list")
+	hub.wantSaid("node=" + stranger)
+	hub.wantSaid("not on the hub's list")
 	start(t, "sub", hub.addr, "chat").wantExit(1, "forbidden")
 	start(t, "pub", "-key", key, hub.addr, "chat", "2").wantExit(0)
 	hub.wantEvent(1, "chat", "2") // and the first never came
@@ -255,7 +258,7 @@ func testHubWrongAddr(t *testing.T) {
 func TestWrongNodeID(t *testing.T) { overEach(t, testWrongNodeID) }
 
 func testWrongNodeID(t *testing.T) {
-	hub := startHub(t, "-v")
+	hub := startHub(t)
 	_, other := keyFile(t)
 	_, addr, _ := strings.Cut(hub.addr, "@")
 	start(t, "pub", other+"@"+addr, "n").wantExit(1, "another node answers")
