@@ -50,6 +50,8 @@ type conn struct {
 	mu     sync.Mutex // never held while something blocks
 	why    error      // why it has ended; nil: it has not
 	local  bool       // this side has ended it, so that nothing can be read any more
+	said   bool       // the peer was sent why
+	hurry  bool       // it has no more time to learn of it
 	beats  *time.Timer
 	heard  uint32 // socket.heard one beat ago
 	silent int    // beats without anything heard
@@ -109,6 +111,12 @@ func (c *conn) run() {
 	}
 	c.socket.drain()
 	c.tasks.Wait()
+	c.mu.Lock()
+	onItsWay := c.hurry && c.said
+	c.mu.Unlock()
+	if !onItsWay {
+		c.socket.discard()
+	}
 	c.socket.Conn.Close()
 	c.endpoint.forget(c)
 }
@@ -124,6 +132,9 @@ func (c *conn) stopped(err error) {
 	default:
 		if cause := c.broken(); cause != nil && errors.Is(err, os.ErrDeadlineExceeded) {
 			err = cause
+		}
+		if c.socket.isFlooded() {
+			err = errFlood
 		}
 		c.end(lost(err), endLost)
 	}
@@ -174,10 +185,17 @@ var longAgo = time.Unix(1, 0)
 // its end, in closeTimeout at most.
 func (c *conn) end(why error, how ending) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.why != nil {
-		return
+	first := c.why == nil
+	if first {
+		c.endLocked(why, how)
 	}
+	c.mu.Unlock()
+	if first {
+		c.endpoint.linger(c)
+	}
+}
+
+func (c *conn) endLocked(why error, how ending) {
 	c.why, c.local = why, how == endLocal
 	close(c.ended)
 	c.beats.Stop()
@@ -198,13 +216,23 @@ func (c *conn) end(why error, how ending) {
 	}
 }
 
+// cutShort has a connection that has ended wait for its peer no longer.
+func (c *conn) cutShort() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.hurry = true
+	c.socket.Conn.SetDeadline(longAgo)
+}
+
 // sayGoodbye tells the peer that this side has closed, and why.
 func (c *conn) sayGoodbye() {
 	c.writing <- struct{}{} // who has it has been cut short
 	defer func() { <-c.writing }()
-	c.socket.Conn.SetWriteDeadline(time.Now().Add(closeTimeout))
 	end := c.why.(*irohub.CloseError)
 	c.mu.Lock()
+	if !c.hurry {
+		c.socket.Conn.SetWriteDeadline(time.Now().Add(closeTimeout))
+	}
 	p := c.posted.take(nil) // an ack may be among it
 	c.mu.Unlock()
 	_, err := c.tls.Write(appendClose(p, end.Code, end.Reason))
@@ -217,6 +245,9 @@ func (c *conn) sayGoodbye() {
 		return
 	}
 	c.socket.finish() // and run waits until the peer finishes too
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.said = true
 }
 
 // tick looks once in a beat after the peer, and sends a sign of life. It runs in the

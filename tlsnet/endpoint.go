@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"irohub"
@@ -43,6 +43,7 @@ type Endpoint struct {
 	alpn     string
 	config   *tls.Config
 	listener net.Listener // nil: it only dials
+	patience int          // how many connections may be lingering
 
 	// accepted: from the accept loop, its only sender, to Accept. Unbuffered, so that
 	// peers wait where they cost least: in the kernel. Never closed.
@@ -53,10 +54,16 @@ type Endpoint struct {
 	closed chan struct{}  // closed by Close
 	tasks  sync.WaitGroup // the accept loop, and every connection's main goroutine
 
-	mu    sync.Mutex
-	held  map[*held]struct{} // what Close is to end besides; nil once closed
-	conns map[*conn]struct{} // open ones; nil once closed
+	mu        sync.Mutex
+	held      map[*held]struct{} // what Close is to end besides; nil once closed
+	conns     map[*conn]struct{} // open ones; nil once closed
+	lingering []*conn            // those that have ended, and give their peer time to learn of it; the oldest first
 }
+
+// maxLingering is how many connections that have ended wait for their peers at the most. Good
+// peers take a round trip for it; those that do not care would hold a descriptor each for all
+// of closeTimeout, and no limit of a hub's counts them any more.
+const maxLingering = 1024
 
 // Bind opens an endpoint. ctx bounds the opening alone.
 func Bind(ctx context.Context, o Options) (*Endpoint, error) {
@@ -96,6 +103,7 @@ func newEndpoint(id irohub.NodeID, alpn string, config *tls.Config) *Endpoint {
 		id:       id,
 		alpn:     alpn,
 		config:   config,
+		patience: maxLingering,
 		accepted: make(chan *incoming),
 		broken:   make(chan struct{}),
 		closed:   make(chan struct{}),
@@ -185,8 +193,7 @@ func (e *Endpoint) acceptLoop() error {
 // not there now, or with another peer.
 func temporary(err error) bool {
 	var t interface{ Temporary() bool }
-	return errors.Is(err, syscall.ENOBUFS) || errors.Is(err, syscall.ENOMEM) || errors.Is(err, syscall.ECONNABORTED) ||
-		errors.As(err, &t) && t.Temporary()
+	return isOneOf(err, scarce) || errors.As(err, &t) && t.Temporary()
 }
 
 func (e *Endpoint) offer(raw net.Conn) {
@@ -245,9 +252,7 @@ func (in *incoming) Handshake(ctx context.Context) (irohub.Conn, error) {
 // Refuse implements [irohub.Incoming]. It resets the connection, which leaves nothing
 // behind in the kernel either.
 func (in *incoming) Refuse() {
-	if c, ok := in.raw.(interface{ SetLinger(int) error }); ok {
-		c.SetLinger(0)
-	}
+	newSocket(in.raw).discard()
 	in.raw.Close()
 	in.release()
 }
@@ -284,10 +289,28 @@ func (e *Endpoint) adopt(c *conn) bool {
 	return true
 }
 
+// linger notes that a connection has ended. Where too many have, the oldest has waited enough.
+func (e *Endpoint) linger(c *conn) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if _, ok := e.conns[c]; !ok { // forgotten already, or Close waits for it
+		return
+	}
+	e.lingering = append(e.lingering, c)
+	if len(e.lingering) > e.patience {
+		e.lingering[0].cutShort()
+		e.lingering = slices.Delete(e.lingering, 0, 1)
+	}
+}
+
+// forget is the end of run.
 func (e *Endpoint) forget(c *conn) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.conns, c)
+	if i := slices.Index(e.lingering, c); i >= 0 {
+		e.lingering = slices.Delete(e.lingering, i, i+1)
+	}
 }
 
 // Close closes every connection, with code 0, and the endpoint; it waits, for some seconds

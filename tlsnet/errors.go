@@ -7,9 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"runtime"
+	"slices"
 	"strings"
-	"syscall"
 
 	"irohub"
 )
@@ -151,10 +150,10 @@ func handshakeError(ctx context.Context, doing string, dialling bool, err error)
 }
 
 // hungUp says whether err is what Incoming.Refuse looks like from the other side.
-func hungUp(err error) bool {
-	const resetOnWindows = syscall.Errno(10054) // WSAECONNRESET, which is not ECONNRESET there
-	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
-		runtime.GOOS == "windows" && errors.Is(err, resetOnWindows)
+func hungUp(err error) bool { return errors.Is(err, io.EOF) || isOneOf(err, resets) }
+
+func isOneOf(err error, kinds []error) bool {
+	return slices.ContainsFunc(kinds, func(kind error) bool { return errors.Is(err, kind) })
 }
 
 // wrongPeer is a dialler's error.

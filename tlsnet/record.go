@@ -31,9 +31,6 @@ const (
 	// without credit, the reader never has to leave anything in the socket, and so sees a
 	// close, or that the peer is dead, whatever the application does.
 	window = 256 << 10
-
-	// maxCredit is more than a peer can have reason to give.
-	maxCredit = 1 << 30
 )
 
 // sizes are the least and the most bytes that a record has behind its header.

@@ -22,9 +22,10 @@ type socket struct {
 	established bool
 	budget      int // bytes that the handshake may still read
 
-	mu     sync.Mutex
-	sealed *[]byte // TLS records that wait for flush; nil: none
-	sent   int     // bytes of them that are out
+	mu      sync.Mutex
+	sealed  *[]byte // TLS records that wait for flush; nil: none
+	sent    int     // bytes of them that are out
+	flooded bool    // errFlood was returned
 }
 
 // handshakeBudget bounds what is read of a peer before it is known, and so the size of
@@ -74,6 +75,7 @@ func (s *socket) Write(p []byte) (int, error) {
 		s.sealed = sealedBuffers.Get().(*[]byte)
 	}
 	if len(*s.sealed)+len(p) > sealedSize {
+		s.flooded = true // TLS will say something else
 		return 0, errFlood
 	}
 	*s.sealed = append(*s.sealed, p...)
@@ -81,16 +83,28 @@ func (s *socket) Write(p []byte) (int, error) {
 }
 
 // flush writes out what waits. After an error it may be called again, to go on from there.
+// One goroutine at a time may call it. The lock is not held while the network is busy, or else
+// the reader would wait for that: it writes too, when the peer wants new keys.
 func (s *socket) flush() error {
+	for rest := s.rest(0); len(rest) > 0; {
+		n, err := s.Conn.Write(rest)
+		if rest = s.rest(n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rest returns what waits, of which so much more is out. What Write adds meanwhile, it puts
+// behind that.
+func (s *socket) rest(n int) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.sealed == nil {
 		return nil
 	}
-	n, err := s.Conn.Write((*s.sealed)[s.sent:])
-	s.sent += n
-	if err != nil {
-		return err
+	if s.sent += n; s.sent < len(*s.sealed) {
+		return (*s.sealed)[s.sent:]
 	}
 	*s.sealed = (*s.sealed)[:0]
 	sealedBuffers.Put(s.sealed)
@@ -120,4 +134,18 @@ func (s *socket) drain() {
 			return
 		}
 	}
+}
+
+// discard has the next Close leave nothing behind: what a peer has not taken, the kernel would
+// else keep for minutes.
+func (s *socket) discard() {
+	if c, ok := s.Conn.(interface{ SetLinger(int) error }); ok {
+		c.SetLinger(0)
+	}
+}
+
+func (s *socket) isFlooded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.flooded
 }

@@ -317,7 +317,7 @@ func (s *stream) appear() {
 func (s *stream) credited(n int) error {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
-	if n == 0 || s.allowed > maxCredit-n {
+	if n == 0 || n > window-s.allowed { // more than was used
 		return fmt.Errorf("%w: a credit of %d", errRecord, n)
 	}
 	s.allowed += n

@@ -55,6 +55,7 @@ type benchConfig struct {
 
 func (c *benchConfig) declare(flags *flag.FlagSet) {
 	c.network.declareTransport(flags)
+	c.network.declareRelays(flags)
 	flags.StringVar(&c.hub, "hub", "", "the hub at `PEER`, which must forward; none: one of its own")
 	flags.IntVar(&c.plan.Spokes, "spokes", 64, "the `NUMBER` of spokes, each with a connection of its own")
 	flags.IntVar(&c.plan.Topics, "topics", 1, "the `NUMBER` of topics")

@@ -39,6 +39,7 @@ type network struct {
 
 func (n *network) declare(flags *flag.FlagSet) {
 	n.declareTransport(flags)
+	n.declareRelays(flags)
 	flags.StringVar(&n.key, "key", "", "the `FILE` with the secret key, made if it is missing; none: a key for this run alone")
 }
 
@@ -51,6 +52,9 @@ func (n *network) declareTransport(flags *flag.FlagSet) {
 		n.transport = s
 		return nil
 	})
+}
+
+func (n *network) declareRelays(flags *flag.FlagSet) {
 	flags.StringVar(&n.relays, "relays", "none", "the relay servers, `none|n0|URL`; n0: those of iroh's authors; with -transport iroh only")
 }
 

@@ -11,9 +11,10 @@ import (
 var idCommand = command{
 	name:     "id",
 	synopsis: "-key FILE",
-	text: `Prints the NodeID that belongs to the secret key in FILE. If there is no such file, it
-makes one with a new key, for its owner alone to read.`,
+	text: `Prints the NodeID that belongs to the secret key in FILE, the same over either transport. If
+there is no such file, it makes one with a new key, for its owner alone to read.`,
 	setup: func(flags *flag.FlagSet) action {
+		new(network).declareTransport(flags) // as everywhere, though it makes no difference
 		file := flags.String("key", "", "the `FILE` with the secret key")
 		return func(_ context.Context, args []string, std stdio) error {
 			if *file == "" || len(args) > 0 {
