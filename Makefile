@@ -115,7 +115,7 @@ test-peers: native need-cc
 
 # Each benchmark once, to see that it runs.
 test-bench:
-	CI=true go test -run '^$$' -bench . -benchtime 1x .
+	CI=true go test -run '^$$' -bench . -benchtime 1x . ./internal/siege
 
 # Up to Go 1.26, a race in the go command's end of -fuzztime can fail a target with this
 # one line and no input (golang/go#75804): that is no finding. Minimizing is kept short, as
@@ -138,12 +138,13 @@ bench-peers: native need-cc
 	cd bench && go run . -o ../docs/performance.md
 
 # Each event of many publishers is checked at many spokes that come and go; then connections
-# alone, and what they leave behind.
+# alone, and what they leave behind; then a minute of a flood, and of churn.
 soak: native need-cc
 	go run -race ./soak -for $(SOAKTIME) -transport iroh
 	go run -race ./soak -for $(SOAKTIME) -transport tls
 	go run ./soak -connects 10000 -transport iroh
 	go run ./soak -connects 10000 -transport tls
+	CI=true go test -count=1 -v -run Flood ./internal/siege -siege 1m
 
 # What the glue allocates and does not free.
 leaks: native need-cc

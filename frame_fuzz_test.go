@@ -117,6 +117,19 @@ func refEnvelope(body []byte) (typ, id string, payload []byte, ok bool) {
 	return typ, id, payload, true
 }
 
+// vectorFrames are the frames of the test vectors, good and bad.
+func vectorFrames(f *testing.F) (frames [][]byte) {
+	f.Helper()
+	v := readVectors(f)
+	for _, valid := range v.Valid {
+		frames = append(frames, valid.Frame)
+	}
+	for _, invalid := range v.Invalid {
+		frames = append(frames, invalid.Frame)
+	}
+	return frames
+}
+
 func FuzzEnvelope(f *testing.F) {
 	for _, text := range jsonValues {
 		f.Add([]byte(text))
@@ -130,6 +143,9 @@ func FuzzEnvelope(f *testing.F) {
 		`{"type":"t","payload":` + nest(127, "ao") + `}`, `{"type":"t","payload":` + nest(128, "oa") + `}`,
 	} {
 		f.Add([]byte(body))
+	}
+	for _, frame := range vectorFrames(f) {
+		f.Add(frame[min(headerSize, len(frame)):])
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		before := bytes.Clone(body)
@@ -192,6 +208,9 @@ func FuzzFrames(f *testing.F) {
 	f.Add(bytes.Repeat(stream("small"), 1000), []byte{251, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, uint16(9))
 	f.Add([]byte("\x00\x00\x00\x00"), []byte{2}, uint16(9))
 	f.Add([]byte("\xff\xff\xff\xffxyz"), []byte{5}, uint16(65535))
+	for _, frame := range vectorFrames(f) {
+		f.Add(frame, []byte{3, 90}, uint16(65535))
+	}
 	f.Fuzz(func(t *testing.T, input, chunks []byte, limit uint16) {
 		turn := 0
 		r := frameReader{max: int(limit)}

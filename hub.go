@@ -319,9 +319,9 @@ func ask[T any](in *inbox, to chan<- chan T) (answer T, ok bool) {
 type peer struct {
 	ctx     context.Context // ends with the connection
 	cancel  context.CancelCauseFunc
-	silent  *time.Timer // ends the connection unless a whole frame comes
-	conn    Conn        // nil before the handshake
-	known   bool        // it was admitted; owned, as conn is until then, by the connection's goroutine
+	silent  *time.Timer  // ends the connection unless a whole frame comes
+	conn    Conn         // nil before the handshake
+	known   bool         // it was admitted; owned, as conn is until then, by the connection's goroutine
 	streams atomic.Int32 // open ones; the last to end closes the connection
 	spokes  int          // owned by the router: those of the streams that became one, and are not closed
 }

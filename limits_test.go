@@ -135,9 +135,12 @@ func TestHub_SilentPeersAreReaped(t *testing.T) {
 		half.write([]byte("\x00\x00\x00\x10{"))
 		// One byte at a time does not put the deadline off.
 		drip := w.raw()
+		drip.write([]byte("\x00\x00\x10\x00{"))
+		dripped := make(chan struct{})
 		go func() {
-			for range 100 {
-				if _, err := drip.stream.Write(w.Context(), []byte{0}); err != nil {
+			defer close(dripped)
+			for {
+				if _, err := drip.stream.Write(w.Context(), []byte{' '}); err != nil {
 					return
 				}
 				time.Sleep(time.Second)
@@ -147,13 +150,13 @@ func TestHub_SilentPeersAreReaped(t *testing.T) {
 		if n := w.hub.Stats().Pending; n != 3 {
 			t.Errorf("%d pending, want 3", n)
 		}
-		for _, conn := range []irohub.Conn{silent, half.conn} {
+		for _, conn := range []irohub.Conn{silent, half.conn, drip.conn} {
 			w.wantCode(conn.Wait(w.Context()), irohub.CodeTimeout)
 			if d := time.Since(start); d != 10*time.Second {
 				t.Errorf("reaped after %v, want 10s", d)
 			}
 		}
-		w.wantCode(drip.conn.Wait(w.Context()), irohub.CodeProtocol) // four zeros: an empty frame
+		<-dripped
 		synctest.Wait()
 		if n := w.hub.Stats().Pending; n != 0 {
 			t.Errorf("%d pending, want none", n)

@@ -58,6 +58,7 @@ func (m *member) read() {
 		m.link.cancel(err)
 	}
 	<-m.link.closed
+	m.link.stream.Abort(0) // whatever can be read of it yet, nobody will
 	if m.joined {
 		m.goodbye(m.link.err())
 	}

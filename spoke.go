@@ -346,6 +346,7 @@ func (s *Spoke) connect(ctx, base context.Context) (*link, error) {
 	go func() {
 		l.write()
 		<-read
+		stream.Abort(0) // whatever can be read of it yet, nobody will
 		send(s.inbox, s.inbox.down, l)
 		close(l.closed)
 	}()

@@ -144,8 +144,9 @@ type Stream interface {
 	// acknowledged all that was written.
 	CloseWrite(ctx context.Context) error
 
-	// Abort gives up both halves at once; the peer sees code. It never
-	// blocks, and calls that wait end. Any goroutine may call it.
+	// Abort gives up both halves at once; the peer sees code, unless the connection has ended
+	// before. It never blocks, and calls that wait end. Any goroutine may call it. It is called
+	// at the end of every stream, so that what is kept for it can go.
 	Abort(code uint64)
 }
 

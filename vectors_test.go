@@ -60,7 +60,7 @@ func (b *hexBytes) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-func readVectors(t *testing.T) (v vectors) {
+func readVectors(t testing.TB) (v vectors) {
 	t.Helper()
 	text, err := os.ReadFile("testdata/vectors.json")
 	if err != nil {

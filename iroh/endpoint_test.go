@@ -8,11 +8,13 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"irohub"
 	"irohub/key"
@@ -387,6 +389,48 @@ func TestHandles_Baseline(t *testing.T) {
 	}
 	for n := runtime.NumGoroutine(); n > goroutines; n = runtime.NumGoroutine() {
 		runtime.Gosched() // a goroutine that has said its last word may take a moment to end
+	}
+}
+
+// A hub and its spokes give back what they had, without the garbage collector's help.
+func TestHandles_HubAndSpokesLeaveNone(t *testing.T) {
+	wantNoHandles(t)
+	from, to := bind(t, Options{}), bind(t, Options{})
+	handles := live.Load()
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+
+	hub := irohub.NewHub(to, irohub.HubOptions{MaxSpokesPerNode: 100})
+	served := make(chan error, 1)
+	go func() { served <- hub.Serve(testContext(t)) }()
+	var left []*irohub.Spoke // whom the hub's end ends
+	for i := range 100 {
+		spoke, err := irohub.Dial(testContext(t), from, to.Addr(), irohub.SpokeOptions{NoReconnect: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := spoke.Subscribe(testContext(t), "n"); err != nil {
+			t.Fatal(err)
+		}
+		if err := hub.Publish(testContext(t), irohub.Event{Type: "n"}); err != nil {
+			t.Fatal(err)
+		}
+		if i%2 == 0 {
+			left = append(left, spoke)
+		} else if err := spoke.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := hub.Shutdown(testContext(t)); err != nil {
+		t.Error(err)
+	}
+	<-served
+	for _, spoke := range left {
+		spoke.Close()
+	}
+	for ctx := testContext(t); live.Load() != handles; time.Sleep(time.Millisecond) {
+		if ctx.Err() != nil {
+			t.Fatalf("%d handles, %d before", live.Load(), handles)
+		}
 	}
 }
 

@@ -409,6 +409,11 @@ func (s *stream) CloseWrite(ctx context.Context) error {
 }
 
 func (s *stream) Abort(code uint64) {
+	select {
+	case <-s.conn.both.end: // the peer has been told something else
+		return
+	default:
+	}
 	err := &irohub.CloseError{Code: code}
 	s.in.fail(err)
 	s.out.fail(err)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"irohub"
+	"irohub/internal/transports"
 	"irohub/key"
 )
 
@@ -18,13 +19,13 @@ func (s *soak) actor(i int, all []int) {
 	var rested sync.Once
 	a := &actor{soak: s, all: all, atRest: func() { rested.Do(s.resting.Done) }}
 	defer a.atRest()
-	ep, err := bind(context.Background(), s.transport, key.Secret{}, "")
+	ep, err := transports.Bind(context.Background(), s.transport, key.Secret{}, "")
 	if err != nil {
 		s.fail("bind: %v", err)
 		return
 	}
 	defer ep.Close()
-	a.endpoint = &frail{endpoint: ep}
+	a.endpoint = &frail{Endpoint: ep}
 	life := a.live
 	switch {
 	case i%25 == 0:

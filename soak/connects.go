@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"irohub"
+	"irohub/internal/transports"
 	"irohub/key"
 )
 
@@ -21,7 +22,7 @@ const (
 // connects makes count connections to one hub and ends them in every way there is. What is
 // used when the hub and one endpoint are left is to be what it was before.
 func connects(ctx context.Context, c config, count int) error {
-	ep, err := bind(ctx, c.transport, key.Secret{}, loopback)
+	ep, err := transports.Bind(ctx, c.transport, key.Secret{}, transports.Loopback)
 	if err != nil {
 		return err
 	}
@@ -76,7 +77,7 @@ func connectMany(ctx context.Context, c config, addr irohub.Addr, count int) err
 
 // connectSome makes the connections of one endpoint.
 func connectSome(ctx context.Context, c config, addr irohub.Addr, left *atomic.Int64) error {
-	ep, err := bind(ctx, c.transport, key.Secret{}, "")
+	ep, err := transports.Bind(ctx, c.transport, key.Secret{}, "")
 	if err != nil {
 		return err
 	}
@@ -94,10 +95,10 @@ func connectSome(ctx context.Context, c config, addr irohub.Addr, left *atomic.I
 }
 
 // connectOnce connects, and ends that in one of four ways.
-func connectOnce(ctx context.Context, ep endpoint, addr irohub.Addr, n int64) error {
+func connectOnce(ctx context.Context, ep transports.Endpoint, addr irohub.Addr, n int64) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	frail := &frail{endpoint: ep}
+	frail := &frail{Endpoint: ep}
 	if n%4 == 0 { // says nothing, and leaves
 		conn, err := frail.Dial(ctx, addr)
 		if err != nil {

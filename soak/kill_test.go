@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"irohub"
+	"irohub/internal/transports"
 	"irohub/key"
 )
 
@@ -30,7 +31,7 @@ func runHub(transport, seed, addr string) {
 		if _, err := hex.Decode(s[:], []byte(seed)); err != nil {
 			return err
 		}
-		ep, err := bind(context.Background(), transport, key.FromSeed(s), addr)
+		ep, err := transports.Bind(context.Background(), transport, key.FromSeed(s), addr)
 		if err != nil {
 			return err
 		}
@@ -115,7 +116,7 @@ type survivor struct {
 
 // A stopwatch is an endpoint that notes when the Spoke dials first after a loss.
 type stopwatch struct {
-	endpoint
+	transports.Endpoint
 	of *survivor
 }
 
@@ -123,18 +124,18 @@ func (w stopwatch) Dial(ctx context.Context, addr irohub.Addr) (irohub.Conn, err
 	if lost := w.of.lost.Load(); lost != 0 {
 		w.of.pause.CompareAndSwap(0, time.Now().UnixNano()-lost)
 	}
-	return w.endpoint.Dial(ctx, addr)
+	return w.Endpoint.Dial(ctx, addr)
 }
 
 // TestHubKilled kills a hub under many spokes and starts it again. All come back, not at
 // once, and miss nothing that is published after.
 func TestHubKilled(t *testing.T) {
-	for _, transport := range []string{overTLS, overIroh} {
-		warmUp(t.Context(), transport) // that one is missing is said below
+	for _, transport := range transports.Names() {
+		transports.Start(t.Context(), transport) // that one is missing is said below
 	}
 	before := runtime.NumGoroutine()
 	t.Run("over", func(t *testing.T) {
-		overEach(t, func(t *testing.T, transport string) {
+		transports.Each(t, func(t *testing.T, transport string) {
 			t.Parallel() // most of it is waiting, until iroh notices
 			count := 200
 			if testing.Short() {
@@ -161,17 +162,17 @@ func testHubKilled(t *testing.T, transport string, count int) {
 	ctx, cancel := context.WithTimeout(t.Context(), failsafe)
 	defer cancel()
 	secret := key.New()
-	hub := startHub(t, transport, secret, loopback)
+	hub := startHub(t, transport, secret, transports.OwnLoopback())
 	if len(hub.addr.Hosts) != 1 {
 		t.Fatalf("the hub is at %v, one address is wanted", hub.addr.Hosts)
 	}
 
 	survivors := make([]*survivor, count)
-	var ep endpoint
+	var ep transports.Endpoint
 	for i := range survivors {
 		if i%perNode == 0 {
 			var err error
-			if ep, err = bind(ctx, transport, key.Secret{}, ""); err != nil {
+			if ep, err = transports.Bind(ctx, transport, key.Secret{}, ""); err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { ep.Close() })
@@ -231,7 +232,7 @@ func testHubKilled(t *testing.T, transport string, count int) {
 	}
 }
 
-func survive(t *testing.T, ctx context.Context, ep endpoint, addr irohub.Addr, backoff time.Duration) *survivor {
+func survive(t *testing.T, ctx context.Context, ep transports.Endpoint, addr irohub.Addr, backoff time.Duration) *survivor {
 	t.Helper()
 	s := &survivor{back: make(chan struct{}, 1)}
 	var err error

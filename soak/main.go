@@ -18,13 +18,16 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
+
+	"irohub/internal/transports"
 )
 
 func main() {
 	c := config{out: os.Stdout}
-	flag.StringVar(&c.transport, "transport", overIroh, "`iroh|tls`")
+	flag.StringVar(&c.transport, "transport", "iroh", "one of `"+strings.Join(transports.Names(), "|")+"`")
 	flag.DurationVar(&c.length, "for", 10*time.Minute, "how long")
 	flag.IntVar(&c.spokes, "spokes", 200, "how many spokes")
 	flag.IntVar(&c.topics, "topics", 50, "how many topics")

@@ -63,7 +63,8 @@ func (u usage) over(base, slack usage) string {
 // steady waits until what ends in the background has ended, and measures then.
 func steady() usage {
 	u := measure()
-	for same := 0; same < 5; {
+	end := time.Now().Add(30 * time.Second)
+	for same := 0; same < 5 && time.Now().Before(end); {
 		time.Sleep(100 * time.Millisecond)
 		before := u
 		if u = measure(); u.goroutines == before.goroutines && u.files == before.files {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"irohub"
+	"irohub/internal/transports"
 	"irohub/key"
 )
 
@@ -80,13 +81,13 @@ func run(ctx context.Context, c config) error {
 		check:  make(chan struct{}),
 	}
 	s.own = s.ledger.open(irohub.NodeID{})
-	if err := warmUp(ctx, c.transport); err != nil {
+	if err := transports.Start(ctx, c.transport); err != nil {
 		return err
 	}
 	base := measure()
 	fmt.Fprintln(s.out, "before:", base)
 
-	ep, err := bind(ctx, c.transport, key.Secret{}, loopback)
+	ep, err := transports.Bind(ctx, c.transport, key.Secret{}, transports.Loopback)
 	if err != nil {
 		return err
 	}
@@ -109,7 +110,9 @@ func run(ctx context.Context, c config) error {
 	}
 	ep.Close()
 
-	s.flat(samples)
+	if s.length >= time.Minute { // a shorter one is warming up for too much of its time
+		s.flat(samples)
+	}
 	// The runtime keeps some hundred bytes of each goroutine that there ever was at one time;
 	// malloc, and the runtime, keep memory for the next use.
 	peak := 0

@@ -1,13 +1,12 @@
 package main
 
 import (
-	"errors"
 	"io"
 	"os"
 	"testing"
 	"time"
 
-	"irohub/iroh"
+	"irohub/internal/transports"
 )
 
 func TestMain(m *testing.M) {
@@ -17,26 +16,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// overEach runs a test over each transport, as a subtest of that name.
-func overEach(t *testing.T, test func(t *testing.T, transport string)) {
-	for _, transport := range []string{overTLS, overIroh} {
-		t.Run(transport, func(t *testing.T) {
-			err := warmUp(t.Context(), transport)
-			missing := errors.Is(err, iroh.ErrNoLibrary) || errors.Is(err, iroh.ErrUnsupported)
-			switch {
-			case missing && os.Getenv("CI") != "true":
-				t.Skipf("no native library; run: make native (%v)", err)
-			case err != nil:
-				t.Fatal(err)
-			}
-			test(t, transport)
-		})
-	}
-}
-
 // TestSoak is a short soak; see the program for a long one.
 func TestSoak(t *testing.T) {
-	overEach(t, func(t *testing.T, transport string) {
+	transports.Each(t, func(t *testing.T, transport string) {
 		c := config{transport: transport, length: 6 * time.Second, spokes: 52, topics: 10, rate: 100, pace: 300 * time.Millisecond, out: t.Output()}
 		if err := run(t.Context(), c); err != nil {
 			t.Error(err)
@@ -45,7 +27,7 @@ func TestSoak(t *testing.T) {
 }
 
 func TestConnects_LeaveNothingBehind(t *testing.T) {
-	overEach(t, func(t *testing.T, transport string) {
+	transports.Each(t, func(t *testing.T, transport string) {
 		count := 1000
 		if testing.Short() {
 			count = 200

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -16,8 +17,7 @@ import (
 	"time"
 
 	"irohub"
-	"irohub/iroh"
-	"irohub/key"
+	"irohub/internal/transports"
 )
 
 // The test binary is the command too, if this variable says so: what is tested is
@@ -33,20 +33,6 @@ func TestMain(m *testing.M) {
 
 // failsafe bounds what a broken test would wait for; no test measures time.
 const failsafe = time.Minute
-
-// needLibrary skips the test if the native library has not been fetched.
-func needLibrary(t *testing.T) {
-	t.Helper()
-	_, err := iroh.Ticket(irohub.Addr{ID: key.New().ID(), Hosts: []string{"127.0.0.1:1"}})
-	missing := errors.Is(err, iroh.ErrNoLibrary) || errors.Is(err, iroh.ErrUnsupported)
-	switch {
-	case err == nil:
-	case missing && os.Getenv("CI") != "true":
-		t.Skipf("no native library; run: make native (%v)", err)
-	default:
-		t.Fatal(err)
-	}
-}
 
 // A process is one run of the command.
 type process struct {
@@ -78,20 +64,14 @@ func (p *process) run() *process {
 
 // overEach runs a test over each transport, as a subtest of that name.
 func overEach(t *testing.T, test func(*testing.T)) {
-	for _, transport := range []string{overIroh, overTLS} {
-		t.Run(transport, func(t *testing.T) {
-			if transport == overIroh {
-				needLibrary(t)
-			}
-			test(t)
-		})
-	}
+	transports.Each(t, func(t *testing.T, _ string) { test(t) })
 }
 
 // transportOf is the transport of a subtest of overEach, by its name.
 func transportOf(t *testing.T) string {
-	if _, name, _ := strings.Cut(t.Name(), "/"); name == overTLS || strings.HasPrefix(name, overTLS+"/") {
-		return overTLS
+	_, rest, _ := strings.Cut(t.Name(), "/")
+	if name, _, _ := strings.Cut(rest, "/"); slices.Contains(transports.Names(), name) {
+		return name
 	}
 	return overIroh
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"irohub/internal/transports"
 )
 
 // Hubs, subs and pubs here are processes of their own, over each transport.
@@ -50,7 +52,7 @@ func testProcessesBothDirectionsByNodeIDAndAddress(t *testing.T) {
 }
 
 func TestProcesses_ByTicket(t *testing.T) {
-	needLibrary(t)
+	transports.Need(t, overIroh)
 	hub := startHub(t)
 	start(t, "pub", hub.ticket, "chat").wantExit(0)
 	hub.wantEvent(1, "chat", "")
@@ -198,7 +200,7 @@ func TestSub_ComesBackToANewHub(t *testing.T) { overEach(t, testSubComesBackToAN
 
 func testSubComesBackToANewHub(t *testing.T) {
 	key, _ := keyFile(t)
-	hub := startHub(t, "-key", key)
+	hub := startHub(t, "-key", key, "-addr", transports.OwnLoopback())
 	_, addr, _ := strings.Cut(hub.addr, "@")
 	sub := startSub(t, "-n", "1", hub.addr, "n")
 	hub.stop()

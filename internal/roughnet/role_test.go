@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"irohub"
-	"irohub/iroh"
-	"irohub/tlsnet"
+	"irohub/internal/transports"
+	"irohub/key"
 )
 
 func TestMain(m *testing.M) {
@@ -59,20 +59,6 @@ func runNode(at string, args []string) error {
 	return fmt.Errorf("%q?", args)
 }
 
-// An endpoint is what a node needs of a transport.
-type endpoint interface {
-	irohub.Endpoint
-	Addr() irohub.Addr
-	Close() error
-}
-
-func bind(ctx context.Context, transport, addr string) (endpoint, error) {
-	if transport == overTLS {
-		return tlsnet.Bind(ctx, tlsnet.Options{Addr: addr})
-	}
-	return iroh.Bind(ctx, iroh.Options{Addr: addr})
-}
-
 // numbered is an event's number as its payload.
 func numbered(typ string, n int) irohub.Event {
 	return irohub.Event{Type: typ, Payload: fmt.Appendf(nil, "%d", n)}
@@ -82,7 +68,7 @@ func numbered(typ string, n int) irohub.Event {
 const pace = 5 * time.Millisecond
 
 func runHub(ctx context.Context, transport, at string) error {
-	ep, err := bind(ctx, transport, at+":4433")
+	ep, err := transports.Bind(ctx, transport, key.Secret{}, at+":4433")
 	if err != nil {
 		return err
 	}
@@ -128,7 +114,7 @@ const spokes = 3
 func runSpokes(ctx context.Context, transport string, addr irohub.Addr) error {
 	var all []*irohub.Spoke
 	for i := range spokes {
-		ep, err := bind(ctx, transport, "")
+		ep, err := transports.Bind(ctx, transport, key.Secret{}, "0.0.0.0:0")
 		if err != nil {
 			return err
 		}

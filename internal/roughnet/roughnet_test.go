@@ -3,51 +3,23 @@
 package roughnet
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"irohub"
-	"irohub/iroh"
-	"irohub/key"
-)
-
-const (
-	overIroh = "iroh"
-	overTLS  = "tls"
+	"irohub/internal/transports"
 )
 
 // overEach runs a test over each transport, all at once, as most of them is waiting.
 func overEach(t *testing.T, test func(*network)) {
-	for _, transport := range []string{overTLS, overIroh} {
-		t.Run(transport, func(t *testing.T) {
-			t.Parallel()
-			if transport == overIroh {
-				needLibrary(t)
-			}
-			test(newNetwork(t, transport))
-		})
-	}
-}
-
-// needLibrary skips the test if the native library has not been fetched.
-func needLibrary(t *testing.T) {
-	t.Helper()
-	_, err := iroh.Ticket(irohub.Addr{ID: key.New().ID(), Hosts: []string{"127.0.0.1:1"}})
-	missing := errors.Is(err, iroh.ErrNoLibrary) || errors.Is(err, iroh.ErrUnsupported)
-	switch {
-	case err == nil:
-	case missing && os.Getenv("CI") != "true":
-		t.Skipf("no native library; run: make native (%v)", err)
-	default:
-		t.Fatal(err)
-	}
+	transports.Each(t, func(t *testing.T, transport string) {
+		t.Parallel()
+		test(newNetwork(t, transport))
+	})
 }
 
 // A network is a hub, and spokes at the other end of a wire.

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"irohub"
-	"irohub/key"
 )
 
 // A child is a spoke in a process of its own, which is this program once more: so it can
@@ -43,7 +42,9 @@ func (s *siege) child(role string, under ...string) *child {
 	out, err := cmd.StdoutPipe()
 	s.must(err)
 	s.must(cmd.Start())
+	stop := context.AfterFunc(s.ctx, func() { cmd.Process.Kill() }) // or it might be waited for in vain
 	s.Cleanup(func() {
+		stop()
 		cmd.Process.Kill() // it may be stopped
 		cmd.Wait()
 	})
@@ -83,7 +84,7 @@ func play(role string) int {
 		if err != nil {
 			return err
 		}
-		ep, err := bind(ctx, words[0], key.Secret{})
+		ep, err := bind(ctx, words[0])
 		if err != nil {
 			return err
 		}

@@ -81,7 +81,7 @@ func TestFrames_OneByteAtATime(t *testing.T) {
 // The deadline for the first frame is not put off by bytes that come before it.
 func TestFrames_HalfAFrameAndSilence(t *testing.T) {
 	overEach(t, func(s *siege) {
-		s.serve(irohub.HubOptions{HandshakeTimeout: 500 * time.Millisecond})
+		s.serve(irohub.HubOptions{HandshakeTimeout: 3 * time.Second})
 		from := s.bind()
 		half := s.raw(from)
 		half.write([]byte("\x00\x00\x10\x00{"))

@@ -22,9 +22,8 @@ func (c *child) freeze() {
 // A crowd is spokes that read, and count what they get.
 type crowd struct {
 	*siege
-	subs   []*irohub.Subscription
-	credit chan struct{} // for each event that one of them has taken
-	ended  sync.WaitGroup
+	credits []chan struct{} // of each, for each event that it has taken
+	ended   sync.WaitGroup
 }
 
 // window is how many events the publisher is ahead of the crowd at the most.
@@ -32,11 +31,11 @@ const window = 64
 
 func (s *siege) crowd(n int) *crowd {
 	s.Helper()
-	c := &crowd{siege: s, credit: make(chan struct{}, n*window)}
+	c := &crowd{siege: s}
 	for range n {
-		c.subs = append(c.subs, s.subscribe(s.dial(irohub.SpokeOptions{NoReconnect: true}), "n:*"))
-	}
-	for _, sub := range c.subs {
+		sub := s.subscribe(s.dial(irohub.SpokeOptions{NoReconnect: true}), "n:*")
+		credit := make(chan struct{}, window)
+		c.credits = append(c.credits, credit)
 		c.ended.Go(func() {
 			n := 0
 			for ev := range sub.Events() {
@@ -48,7 +47,7 @@ func (s *siege) crowd(n int) *crowd {
 					return
 				}
 				n++
-				c.credit <- struct{}{}
+				credit <- struct{}{}
 			}
 			s.Errorf("one that reads has ended after %d events: %v", n, sub.Err())
 		})
@@ -56,17 +55,18 @@ func (s *siege) crowd(n int) *crowd {
 	return c
 }
 
-// publish gives events to all, and large ones to the frozen one besides, until there is
-// nothing more to wait for. It checks that each of the crowd got all that is for it.
-func (c *crowd) publish(until <-chan struct{}) {
+// publish gives events to all, and large ones to the frozen one besides, so many bytes of them
+// at the most, until there is nothing more to wait for. It checks that each of the crowd got
+// all that is for it.
+func (c *crowd) publish(most int, until <-chan struct{}) {
 	c.Helper()
 	large := []byte(`"` + strings.Repeat("x", 32<<10) + `"`)
 	publish := func(ev irohub.Event) { c.must(c.hub.Publish(c.ctx, ev)) }
 	for n := 0; ; n++ {
 		if n >= window {
-			for range c.subs {
+			for _, credit := range c.credits {
 				select {
-				case <-c.credit:
+				case <-credit:
 				case <-c.ctx.Done():
 					c.Fatalf("one that reads gets nothing; the hub has %+v", c.hub.Stats())
 				}
@@ -79,7 +79,9 @@ func (c *crowd) publish(until <-chan struct{}) {
 			return
 		default:
 			publish(irohub.Event{Type: "n", ID: fmt.Sprint(n)})
-			publish(irohub.Event{Type: "frozen", Payload: large})
+			if (n+1)*len(large) <= most {
+				publish(irohub.Event{Type: "frozen", Payload: large})
+			}
 		}
 	}
 }
@@ -105,7 +107,7 @@ func TestFrozen_OneAmong64IsCutOff(t *testing.T) {
 		frozen := s.child("reader")
 		crowd := s.crowd(others)
 		frozen.freeze()
-		crowd.publish(gone)
+		crowd.publish(1<<30, gone)
 		s.wantCode(<-ended, irohub.CodeSlow)
 		if len(slow) != 1 || slow[0].Number != 1 || slow[0].WaitingBytes > limit || slow[0].WaitingEvents == 0 {
 			s.Errorf("OnBackpressure: %+v, want the frozen one", slow)
@@ -119,11 +121,11 @@ func TestFrozen_OneAmong64IsCutOff(t *testing.T) {
 // The same, but there is room: its writer is blocked in the transport, over iroh inside the
 // native library, and the WriteTimeout ends it.
 func TestFrozen_WriterBlockedInTheTransport(t *testing.T) {
-	const others = 63
+	const others, unread = 63, 32 << 20 // more than a transport takes
 	overEach(t, func(s *siege) {
 		gone, ended := make(chan struct{}), make(chan error, 1)
 		s.serve(irohub.HubOptions{
-			MaxQueue:       1 << 30,
+			MaxQueue:       2 * unread,
 			WriteTimeout:   3 * time.Second,
 			OnBackpressure: func(info irohub.SpokeInfo) { s.Errorf("cut off as too slow: %+v", info) },
 			OnDisconnect: func(info irohub.SpokeInfo, err error) {
@@ -136,7 +138,7 @@ func TestFrozen_WriterBlockedInTheTransport(t *testing.T) {
 		frozen := s.child("reader")
 		crowd := s.crowd(others)
 		frozen.freeze()
-		crowd.publish(gone)
+		crowd.publish(unread, gone)
 		s.wantCode(<-ended, irohub.CodeTimeout)
 		if n := s.hub.Stats().Spokes; n != others {
 			s.Errorf("%d spokes, want %d", n, others)
@@ -154,14 +156,14 @@ func TestFrozen_MemoryIsBounded(t *testing.T) {
 			OnBackpressure: func(info irohub.SpokeInfo) { cut <- info },
 		})
 		from := s.bind()
-		for range spokes {
-			s.raw(from).subscribe("n")
+		for i := range spokes {
+			s.raw(from).subscribe(fmt.Sprint("n:", i)) // so that none shares what waits for it
 		}
 		before, most := heap(), 0
 		payload := []byte(`"` + strings.Repeat("x", size) + `"`)
 		for n := 0; s.hub.Stats().Spokes > 0; n++ {
-			s.must(s.hub.Publish(s.ctx, irohub.Event{Type: "n", Payload: payload}))
-			if n%250 == 0 {
+			s.must(s.hub.Publish(s.ctx, irohub.Event{Type: "n", ID: fmt.Sprint(n % spokes), Payload: payload}))
+			if n%(100*spokes) == 0 {
 				most = max(most, heap()-before)
 			}
 		}
@@ -169,8 +171,13 @@ func TestFrozen_MemoryIsBounded(t *testing.T) {
 			s.Errorf("the heap grew by %d bytes, want less than %d", most, spokes*limit)
 		}
 		for range spokes {
-			if info := <-cut; info.WaitingBytes > limit {
-				s.Errorf("%d bytes waited for one, the limit is %d", info.WaitingBytes, limit)
+			select {
+			case info := <-cut:
+				if info.WaitingBytes > limit {
+					s.Errorf("%d bytes waited for one, the limit is %d", info.WaitingBytes, limit)
+				}
+			case <-s.ctx.Done():
+				s.Fatal("not all were cut off as too slow")
 			}
 		}
 		s.Logf("the heap grew by %d bytes, %.2f of a limit for each spoke", most, float64(most)/spokes/limit)

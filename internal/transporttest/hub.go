@@ -67,6 +67,7 @@ func numbered(topic string, n int) irohub.Event {
 // wantNumbered reads the events 0 to n-1.
 func (e *env) wantNumbered(sub *irohub.Subscription, n int) {
 	e.Helper()
+	defer context.AfterFunc(e.ctx, sub.Close)()
 	want := 0
 	for ev := range sub.Events() {
 		if string(ev.Payload) != fmt.Sprint(want) {
@@ -346,8 +347,10 @@ func testReplaced(e *env) {
 	newer, _ := h.dial(1, irohub.SpokeOptions{MinBackoff: time.Millisecond, OnReconnect: func() { back <- struct{}{} }})
 	sub, err := newer.Subscribe(h.ctx, "n")
 	h.must(err)
+	stop := context.AfterFunc(e.ctx, subOld.Close)
 	for range subOld.Events() {
 	}
+	stop()
 	e.wantCode(subOld.Err(), irohub.CodeTooMany)
 	e.wantCode(old.Publish(h.ctx, numbered("n", 0)), irohub.CodeTooMany)
 	h.publish(numbered("n", 0))
@@ -438,7 +441,11 @@ func testReconnect(e *env) {
 		e.wantNumbered(sub, 1)
 		h.stop()
 		h.start(irohub.HubOptions{})
-		<-back
+		select {
+		case <-back:
+		case <-e.ctx.Done():
+			e.Fatal("the spoke has not come back")
+		}
 	}
 	h.publish(numbered("n", 0))
 	e.wantNumbered(sub, 1)

@@ -322,6 +322,7 @@ func testCloseCode(e *env) {
 				e.Errorf("reason %q, want %q", end.Reason, test.Reason)
 			}
 		}
+		a.Abort(98) // nor does this, but for what is kept
 		// Our own calls fail with our own code.
 		_, err := a.Read(e.ctx, make([]byte, 10))
 		e.wantCode(err, test.Code)

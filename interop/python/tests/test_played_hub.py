@@ -229,7 +229,7 @@ class Played(Case):
         await self.greet_next()
 
     async def test_hub_that_never_answers(self) -> None:
-        connecting = asyncio.create_task(irohub.connect(self.played.peer, irohub.Options(handshake_timeout=0.3)))
+        connecting = asyncio.create_task(irohub.connect(self.played.peer, irohub.Options(handshake_timeout=2.0)))
         await self.played.accept()
         with self.assertRaises(irohub.LostError):
             await soon(connecting)

@@ -1,0 +1,110 @@
+// Package transports lists irohub's transports over a network, for the tests and tools that
+// run over each of them: another is tested by adding its line. What all transports must do,
+// the one in memory among them, package transporttest tests.
+package transports
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+
+	"irohub"
+	"irohub/iroh"
+	"irohub/key"
+	"irohub/tlsnet"
+)
+
+// An Endpoint is what the transports' own types have.
+type Endpoint interface {
+	irohub.Endpoint
+	Addr() irohub.Addr
+	Close() error
+}
+
+// A binding opens an endpoint. A zero secret is a new node's; with an empty addr, the endpoint
+// only dials.
+type binding func(ctx context.Context, secret key.Secret, addr string) (Endpoint, error)
+
+var list = []struct {
+	name string
+	bind binding
+}{
+	{"tls", func(ctx context.Context, secret key.Secret, addr string) (Endpoint, error) {
+		return tlsnet.Bind(ctx, tlsnet.Options{SecretKey: secret, Addr: addr})
+	}},
+	{"iroh", func(ctx context.Context, secret key.Secret, addr string) (Endpoint, error) {
+		if addr == "" {
+			addr = Loopback
+		}
+		return iroh.Bind(ctx, iroh.Options{SecretKey: secret, Addr: addr})
+	}},
+}
+
+// Loopback is an address to listen on.
+const Loopback = "127.0.0.1:0"
+
+// OwnLoopback is an address to listen on that no other program is likely to use, where the
+// system has such: who wants to come back to the same port finds it free there.
+func OwnLoopback() string {
+	if runtime.GOOS != "linux" {
+		return Loopback
+	}
+	return fmt.Sprintf("127.%d.%d.%d:0", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
+}
+
+// Names are what the transports are called, on command lines too.
+func Names() []string {
+	var names []string
+	for _, t := range list {
+		names = append(names, t.name)
+	}
+	return names
+}
+
+// Bind opens an endpoint of the transport with this name: see binding.
+func Bind(ctx context.Context, name string, secret key.Secret, addr string) (Endpoint, error) {
+	for _, t := range list {
+		if t.name == name {
+			return t.bind(ctx, secret, addr)
+		}
+	}
+	return nil, fmt.Errorf("transport %q: one of these is wanted: %s", name, strings.Join(Names(), ", "))
+}
+
+// Start has a transport start what it starts once, for good: that is no leak.
+func Start(ctx context.Context, name string) error {
+	ep, err := Bind(ctx, name, key.Secret{}, Loopback)
+	if err != nil {
+		return err
+	}
+	return ep.Close()
+}
+
+// Need starts a transport. Without the native library that it needs, it skips the test, or in
+// CI fails it.
+func Need(t testing.TB, name string) {
+	t.Helper()
+	err := Start(t.Context(), name)
+	missing := errors.Is(err, iroh.ErrNoLibrary) || errors.Is(err, iroh.ErrUnsupported)
+	switch {
+	case missing && os.Getenv("CI") != "true":
+		t.Skipf("iroh's native library is not there, or cgo is off; run: make native (%v)", err)
+	case err != nil:
+		t.Fatal(err)
+	}
+}
+
+// Each runs a test over each transport, as a subtest of its name.
+func Each(t *testing.T, test func(t *testing.T, name string)) {
+	for _, name := range Names() {
+		t.Run(name, func(t *testing.T) {
+			Need(t, name)
+			test(t, name)
+		})
+	}
+}
