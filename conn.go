@@ -297,6 +297,7 @@ type writer struct {
 	only      frames      // all that waits, while buf is nil
 	buf       *[]byte     // has it otherwise; held only then
 	events    int         // that wait
+	extra     int         // what these cost beside their bytes
 	last      *CloseError // the batch's
 }
 
@@ -336,6 +337,7 @@ func (w *writer) add(f frames) {
 		w.flush()
 	}
 	w.events += f.count
+	w.extra += f.cost() - len(f.bytes)
 	if len(w.waiting()) == 0 {
 		w.only = f
 		return
@@ -355,8 +357,8 @@ func (w *writer) flush() {
 		w.out.done(0, n)
 		rest = rest[n:]
 	}
-	w.out.done(w.events, 0)
-	w.only, w.events = frames{}, 0
+	w.out.done(w.events, w.extra)
+	w.only, w.events, w.extra = frames{}, 0, 0
 	if w.buf != nil {
 		*w.buf = (*w.buf)[:0]
 		writeBuffers.Put(w.buf)

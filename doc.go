@@ -61,7 +61,7 @@
 //
 // # Slow subscribers
 //
-// The bytes that wait for one subscriber are counted. Over MaxQueue (default 1 MiB) a spoke is
+// The memory that waits for one subscriber is counted. Over MaxQueue (default 1 MiB) a spoke is
 // disconnected with [CodeSlow], and a Subscription ends with it; nobody else notices. A single
 // event larger than MaxQueue still goes to a subscriber with nothing waiting. A writer that
 // makes no progress for the WriteTimeout (default 10 s) is cut off too.

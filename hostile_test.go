@@ -22,6 +22,9 @@ func framed(topic string, size int) irohub.Event {
 	return irohub.Event{Type: topic, Payload: json.RawMessage(`"` + strings.Repeat("x", size-empty) + `"`)}
 }
 
+// cost is what a frame of so many bytes counts in a spoke's queue.
+func cost(size int) int { return size + size/8 + 64 }
+
 // fill publishes frames of 1,000 bytes until the writer of the only spoke is blocked, and
 // returns how many bytes wait for it then.
 func (w *world) fill(topic string) int {
@@ -30,7 +33,7 @@ func (w *world) fill(topic string) int {
 		before := w.waiting()
 		w.hub.Publish(w.Context(), framed(topic, 1000))
 		synctest.Wait()
-		if now := w.waiting(); before > 0 && now == before+1000 {
+		if now := w.waiting(); before > 0 && now == before+cost(1000) {
 			return now
 		}
 	}
@@ -53,15 +56,19 @@ func TestHub_QueueHoldsMaxQueueToTheByte(t *testing.T) {
 		t.Run(fmt.Sprintf("limit%+d", over), func(t *testing.T) {
 			inWorld(t, irohub.HubOptions{MaxQueue: limit, WriteTimeout: time.Hour}, func(w *world) {
 				w.frozen("a")
-				rest := limit - w.fill("a")
-				w.hub.Publish(w.Context(), framed("a", rest+over))
+				before := w.fill("a")
+				size := 0 // the largest for which there is room
+				for cost(size+1) <= limit-before {
+					size++
+				}
+				w.hub.Publish(w.Context(), framed("a", size+over))
 				synctest.Wait()
 				stats := w.hub.Stats()
 				if stats.Spokes != want || int(stats.CutOff) != 1-want {
 					t.Fatalf("with %d bytes more than the limit: %+v", over, stats)
 				}
-				if want == 1 && w.waiting() != limit+over {
-					t.Errorf("%d bytes are waiting, want %d", w.waiting(), limit+over)
+				if want == 1 && w.waiting() != before+cost(size+over) {
+					t.Errorf("%d bytes are waiting, want %d", w.waiting(), before+cost(size+over))
 				}
 			})
 		})
@@ -84,7 +91,7 @@ func TestHub_EventOverTheQueueCutsOffWhoHasSomethingWaiting(t *testing.T) {
 		synctest.Wait() // before it reads, which wantClosed does
 		r.wantClosed(irohub.CodeSlow)
 		synctest.Wait()
-		if cut := slow.take(); len(cut) != 1 || cut[0].WaitingEvents != 1 || cut[0].WaitingBytes > 3*limit {
+		if cut := slow.take(); len(cut) != 1 || cut[0].WaitingEvents != 1 || cut[0].WaitingBytes > cost(3*limit) {
 			t.Errorf("OnBackpressure: %+v, want one event waiting", cut)
 		}
 	})

@@ -50,7 +50,7 @@ type HubOptions struct {
 	// Limits.
 
 	MaxFrame          int // bytes of one frame, either way; 0: 1 MiB
-	MaxQueue          int // bytes waiting for one spoke or Subscription; over it, it is cut off with CodeSlow; 0: 1 MiB
+	MaxQueue          int // bytes of memory waiting for one spoke or Subscription; over it, it is cut off with CodeSlow; 0: 1 MiB
 	MaxSpokes         int // spokes in all; further ones are closed with CodeTooMany; 0: 4,096
 	MaxSpokesPerNode  int // spokes of one NodeID; a further one replaces the oldest of them, closed with CodeTooMany; 0: 8
 	MaxStreamsPerConn int // spokes of one connection; further streams are aborted with CodeTooMany; 0: 16
@@ -99,7 +99,7 @@ type SpokeInfo struct {
 	Number        uint64 // tells spokes of one NodeID apart; a hub uses none twice
 	Since         time.Time
 	Subscriptions int // topics
-	WaitingBytes  int // in its queue, and not yet taken by the transport
+	WaitingBytes  int // in its queue, and not yet taken by the transport: frames, an eighth more, and 64 for each that was not joined to another
 	WaitingEvents int
 }
 

@@ -41,6 +41,7 @@ type router struct {
 	fanout
 	run       []message // what makes one run for all who get it, not spread yet
 	bytes     int       // of the events since the last flush
+	cost      int       // of the same, at the most
 	members   map[*member]struct{}
 	byNode    map[NodeID][]*member // the oldest first
 	listeners map[*Subscription]struct{}
@@ -204,7 +205,7 @@ func (r *router) route(m *message) {
 	} else {
 		r.counts.Received++
 	}
-	if r.bytes > 0 && r.bytes+len(m.bytes) > min(roundBytes, r.opts.MaxQueue/4) {
+	if r.bytes > 0 && (r.bytes+len(m.bytes) > roundBytes || r.cost+m.cost() > r.opts.MaxQueue/4) {
 		r.flush()
 	}
 	if len(r.run) > 0 && !r.run[0].goesWith(m) {
@@ -212,6 +213,7 @@ func (r *router) route(m *message) {
 	}
 	r.run = append(r.run, *m)
 	r.bytes += len(m.bytes)
+	r.cost += m.cost()
 }
 
 // goesWith says whether whoever gets one of two events gets the other too, as one run.
@@ -280,7 +282,7 @@ func join(messages []message) run {
 func (r *router) flush() {
 	r.spread()
 	r.fanout.flush()
-	r.bytes = 0
+	r.bytes, r.cost = 0, 0
 }
 
 // cutOff ends those whom the run in hand brought over their limit. It waits until

@@ -8,6 +8,10 @@ type frames struct {
 	count int
 }
 
+// cost is what frames count in a spoke's queue: no less than the memory that they take there,
+// with what an allocation is rounded up by, and their place in a batch that grows.
+func (f *frames) cost() int { return len(f.bytes) + len(f.bytes)/8 + 64 }
+
 // A run is frames, as appendFrame makes them, of events of one topic and sender. It is how
 // listeners get many events for little more than one.
 type run struct {

@@ -271,7 +271,10 @@ func (r *spokeRouter) endFlushes(err error) {
 
 // put queues a frame for the hub. The queue has no limit: the application's own
 // Subscriptions are one.
-func (r *spokeRouter) put(frame []byte) { r.link.out.push(frames{frame, 1}, len(frame), 1) }
+func (r *spokeRouter) put(frame []byte) {
+	f := frames{frame, 1}
+	r.link.out.push(f, f.cost(), 1)
+}
 
 // answered deals with the hub's answer to a request, or with its refusal of an event.
 func (r *spokeRouter) answered(id string, refusal error) {

@@ -160,7 +160,7 @@ type fanout struct {
 func (f *fanout) give(sub *subscriber, what frames) bool {
 	out := &sub.spoke.link.out
 	fresh := out.next == nil
-	return f.mark(sub, fresh, out.push(what, len(what.bytes), what.count))
+	return f.mark(sub, fresh, out.push(what, what.cost(), what.count))
 }
 
 // tell puts a run into a listener's queue, and returns how many of its events: fewer than all,

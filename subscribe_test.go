@@ -579,7 +579,7 @@ func TestOutbox_RandomOperations(t *testing.T) {
 // A fanout notes once who has something to flush, and hands over all of it.
 func TestFanout(t *testing.T) {
 	f := fanout{table: newTable()}
-	spoke := &subscriber{spoke: &member{link: &link{out: newOutbox[frames](10, &frameBatches)}}}
+	spoke := &subscriber{spoke: &member{link: &link{out: newOutbox[frames](2*67, &frameBatches)}}} // two of three bytes
 	listener := &subscriber{listener: &Subscription{queue: newOutbox[run](1000, &runBatches)}}
 	one, two, much := frames{[]byte("one"), 1}, frames{[]byte("two"), 2}, frames{[]byte("much too much"), 1}
 	f.give(spoke, one)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"time"
 
@@ -88,6 +89,9 @@ func play(role string) int {
 		if err != nil {
 			return err
 		}
+		if words[1] == "deaf" {
+			return playDeaf(ctx, ep, addr)
+		}
 		spoke, err := irohub.Dial(ctx, ep, addr, irohub.SpokeOptions{NoReconnect: true, MaxQueue: 64 << 20})
 		if err != nil {
 			return err
@@ -116,6 +120,35 @@ func playReader(ctx context.Context, spoke *irohub.Spoke) error {
 	fmt.Println("ready")
 	for range sub.Events() {
 	}
+	return nil
+}
+
+// deafSpokes are those of one child.
+const deafSpokes = 64
+
+// playDeaf is as many spokes, each with a topic of its own, n:0 and so on, that read nothing.
+func playDeaf(ctx context.Context, ep endpoint, addr irohub.Addr) error {
+	var all []irohub.Stream
+	for i := range deafSpokes {
+		conn, err := ep.Dial(ctx, addr)
+		if err != nil {
+			return err
+		}
+		stream, err := conn.OpenStream(ctx)
+		if err != nil {
+			return err
+		}
+		if _, err := stream.Write(ctx, frame(fmt.Sprintf(`{"type":"__subscribe","id":"1","payload":{"topic":"n:%d"}}`, i))); err != nil {
+			return err
+		}
+		if _, err := stream.Read(ctx, make([]byte, 1)); err != nil { // the first of its answer
+			return err
+		}
+		all = append(all, stream)
+	}
+	fmt.Println("ready")
+	io.Copy(io.Discard, os.Stdin) // until it is killed
+	runtime.KeepAlive(all)
 	return nil
 }
 
