@@ -99,7 +99,7 @@ type SpokeInfo struct {
 	Number        uint64 // tells spokes of one NodeID apart; a hub uses none twice
 	Since         time.Time
 	Subscriptions int // topics
-	WaitingBytes  int // in its queue, and not yet taken by the transport: frames, an eighth more, and 64 for each that was not joined to another
+	WaitingBytes  int // of memory in its queue that the transport has not taken: frames, an eighth more, and 64 for each or for several in a row
 	WaitingEvents int
 }
 

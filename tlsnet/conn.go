@@ -115,7 +115,7 @@ func (c *conn) run() {
 	onItsWay := c.hurry && c.said
 	c.mu.Unlock()
 	if !onItsWay {
-		c.socket.discard()
+		reset(c.socket.Conn)
 	}
 	c.socket.Conn.Close()
 	c.endpoint.forget(c)

@@ -249,10 +249,9 @@ func (in *incoming) Handshake(ctx context.Context) (irohub.Conn, error) {
 	return c, nil
 }
 
-// Refuse implements [irohub.Incoming]. It resets the connection, which leaves nothing
-// behind in the kernel either.
+// Refuse implements [irohub.Incoming].
 func (in *incoming) Refuse() {
-	newSocket(in.raw).discard()
+	reset(in.raw)
 	in.raw.Close()
 	in.release()
 }

@@ -136,10 +136,10 @@ func (s *socket) drain() {
 	}
 }
 
-// discard has the next Close leave nothing behind: what a peer has not taken, the kernel would
-// else keep for minutes.
-func (s *socket) discard() {
-	if c, ok := s.Conn.(interface{ SetLinger(int) error }); ok {
+// reset has Close leave nothing behind: what a peer has not taken, the kernel would else keep
+// for minutes.
+func reset(raw net.Conn) {
+	if c, ok := raw.(interface{ SetLinger(int) error }); ok {
 		c.SetLinger(0)
 	}
 }
