@@ -59,52 +59,6 @@ type request[T any] struct {
 	reply chan error
 }
 
-// inbound is what a reader has made of the frames that it found waiting.
-type inbound struct {
-	from *member
-	ops  []op
-	text *[]byte // what their events lie in; nil: there are none
-}
-
-// encode makes a message that is good until recycle.
-func (in *inbound) encode(topic topicName, payload []byte, from NodeID) (m message) {
-	if in.text == nil {
-		in.text = encodeBuffers.Get().(*[]byte)
-		*in.text = (*in.text)[:0]
-	}
-	*in.text, m = appendMessage(*in.text, topic, payload, from)
-	return m
-}
-
-func (in *inbound) recycle() {
-	clear(in.ops) // or it would keep what it carried alive
-	in.ops = in.ops[:0]
-	if in.text != nil {
-		recycleText(in.text)
-		in.text = nil
-	}
-}
-
-// An op is what one frame asks of the router.
-type op struct {
-	kind   opKind
-	event  message  // opPublish
-	topics []string // opSubscribe, opUnsubscribe
-	id     string   // of the answer to these; empty: none but to a refusal
-	reply  []byte   // opRefuse: the frame
-}
-
-type opKind uint8
-
-const (
-	opPublish opKind = iota
-	opSubscribe
-	opUnsubscribe
-	opRefuse // what the reader has refused itself
-	opIgnore // a control event of an unknown type
-	opEnd    // the spoke has closed its half
-)
-
 const (
 	// What is gathered before a flush at most: items, so that the first is not kept
 	// waiting, and bytes of events, so that who keeps up is not found over its limit.
