@@ -37,15 +37,10 @@ func (e *Endpoint) Dial(ctx context.Context, addr irohub.Addr) (irohub.Conn, err
 		}
 	}
 	c, err := e.race(ctx, addr)
-	if err == nil {
-		return c, nil
+	if err != nil {
+		return nil, e.orClosed(err)
 	}
-	select {
-	case <-e.closed:
-		err = errEndpointClosed
-	default:
-	}
-	return nil, err
+	return c, nil
 }
 
 // race tries the hosts. It returns once all attempts have ended.

@@ -241,10 +241,20 @@ type incoming struct {
 
 // Handshake implements [irohub.Incoming].
 func (in *incoming) Handshake(ctx context.Context) (irohub.Conn, error) {
-	defer in.release()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	// From here on, Close is to end the handshake alone: raw may be that of a connection by
+	// then, which has its goodbye to say.
+	release, ok := in.endpoint.hold(cancel)
+	in.release()
+	if !ok {
+		in.raw.Close()
+		return nil, errEndpointClosed
+	}
+	defer release()
 	c, err := in.endpoint.handshake(ctx, in.raw, nil)
 	if err != nil {
-		return nil, err
+		return nil, in.endpoint.orClosed(err)
 	}
 	return c, nil
 }
@@ -254,6 +264,16 @@ func (in *incoming) Refuse() {
 	reset(in.raw)
 	in.raw.Close()
 	in.release()
+}
+
+// orClosed is err, or what it comes from.
+func (e *Endpoint) orClosed(err error) error {
+	select {
+	case <-e.closed:
+		return errEndpointClosed
+	default:
+		return err
+	}
 }
 
 // A held is what is to be done when the endpoint closes.
