@@ -125,8 +125,8 @@ var plains = sync.Pool{New: func() any { return new(plain) }}
 
 // seal makes TLS records of one record of ours. The header is copied together with as
 // much of p as fits into a TLS record, and the rest goes as it is: a TLS record of its own
-// for the header (as net.Buffers would make it) costs more than that copy. See
-// BenchmarkSeal.
+// for the header (as net.Buffers would make it) costs more than that copy where p is small,
+// and as much where it is large. See BenchmarkSeal.
 func (c *conn) seal(k kind, p []byte) error {
 	h := newHeader(k, len(p))
 	buf := plains.Get().(*plain)
