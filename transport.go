@@ -94,8 +94,13 @@ type Endpoint interface {
 }
 
 // An Incoming is a peer that wants to connect. Nothing is known of it yet.
-// Exactly one of its methods is called, once.
+// Either Handshake or Refuse is called, once.
 type Incoming interface {
+	// RemoteAddr says where the peer's first packet came from, IP:PORT where the
+	// transport has such. It is for logs and for people: anybody can write another
+	// address on a packet. It never blocks, and may be called at any time.
+	RemoteAddr() string
+
 	// Handshake waits until the peer has proven its NodeID. When ctx ends
 	// first, the peer is turned away.
 	Handshake(ctx context.Context) (Conn, error)

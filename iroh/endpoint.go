@@ -323,6 +323,9 @@ func (o *offer) drop() {
 
 var errTaken = errors.New("irohub/iroh: this incoming connection was accepted or refused before")
 
+// RemoteAddr implements [irohub.Incoming].
+func (in *incoming) RemoteAddr() string { return "" }
+
 // Handshake implements [irohub.Incoming].
 func (in *incoming) Handshake(ctx context.Context) (irohub.Conn, error) {
 	defer runtime.KeepAlive(in)

@@ -196,6 +196,8 @@ type incoming struct {
 	call *call
 }
 
+func (in *incoming) RemoteAddr() string { return in.call.from.addr.Hosts[0] }
+
 func (in *incoming) Refuse() {
 	in.call.give(answer{err: errors.New("irohubtest: the endpoint refused the connection")})
 }

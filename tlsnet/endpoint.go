@@ -239,6 +239,9 @@ type incoming struct {
 	release  func() // raw is no longer Close's to close
 }
 
+// RemoteAddr implements [irohub.Incoming].
+func (in *incoming) RemoteAddr() string { return in.raw.RemoteAddr().String() }
+
 // Handshake implements [irohub.Incoming].
 func (in *incoming) Handshake(ctx context.Context) (irohub.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
