@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"math"
 	"math/rand/v2"
+	"runtime/debug"
 	"slices"
 	"time"
 )
@@ -376,7 +377,7 @@ func (s *Spoke) connect(ctx, base context.Context) (*link, error) {
 func (s *Spoke) read(l *link, conn Conn) {
 	r := &spokeReader{}
 	r.work = newHandover(l, s.inbox.inbound, &arrivals{from: r}, &arrivals{from: r})
-	err := l.readLoop(frameReader{max: s.opts.MaxFrame, keep: true}, r.take, r.work.flush)
+	err := l.readLoop(&frameReader{max: s.opts.MaxFrame, keep: true}, r.take, r.work.flush)
 	if err == io.EOF {
 		l.ended.Store(true)
 		// The hub has ended the stream; why, it says in closing the connection.
@@ -484,4 +485,15 @@ func refusalError(payload []byte) error {
 		kind = ErrTooMany
 	}
 	return fmt.Errorf("%w: topic %q: %s", kind, refusal.Topic, refusal.Message)
+}
+
+// guard calls the application, and makes an error of a panic.
+func guard(logger *slog.Logger, name string, call func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			logger.Error("callback panicked", "callback", name, "panic", v, "stack", string(debug.Stack()))
+			err = errors.New("internal error")
+		}
+	}()
+	return call()
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -391,7 +392,7 @@ func (r *spokeRouter) unlistened(sub *Subscription, reason error) {
 		return
 	}
 	delete(r.listeners, sub)
-	r.table.drop(&sub.subscriber)
+	r.table.drop(&sub.subscriber, math.MaxInt)
 	for _, topic := range sub.topics {
 		in := r.interests[topic]
 		if in == nil {
