@@ -39,7 +39,7 @@ func (m *member) collect() int {
 	}
 }
 
-func benchMessage(b *testing.B, topic string) message {
+func benchMessage(b testing.TB, topic string) message {
 	ev := Event{Type: topic, Payload: []byte(`"0123456789"`)}
 	m, err := ev.encode(maxFrame)
 	if err != nil {
