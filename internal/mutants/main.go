@@ -50,13 +50,13 @@ func main() {
 	flag.StringVar(&c.equivalent, "equivalent", "internal/mutants/equivalent.txt", "the `file` of mutants known to change nothing")
 	flag.Uint64Var(&c.seed, "seed", 1, "which mutants are drawn, in which order")
 	flag.IntVar(&c.n, "n", 300, "how many mutants to try at most")
-	flag.StringVar(&c.only, "only", "", "try just the mutants whose `id` begins so, all of them")
+	flag.StringVar(&c.only, "only", "", "try just the mutants whose `id` begins so, or with another one after a comma")
 	flag.BoolVar(&c.list, "list", false, "list all mutants and try none; some of them do not compile")
 	flag.BoolVar(&c.json, "json", false, "write one JSON object")
 	flag.BoolVar(&c.verbose, "v", false, "say of each mutant what came of it, when it does")
 	flag.IntVar(&c.atOnce, "p", runtime.NumCPU(), "how many mutants to try at once")
 	flag.Float64Var(&c.limits.factor, "factor", 20, "how many times as long as the unmutated tests those of a mutant may take")
-	flag.DurationVar(&c.limits.least, "least", 20*time.Second, "how long they may take in any case")
+	flag.DurationVar(&c.limits.least, "least", 10*time.Second, "how long they may take in any case")
 	flag.IntVar(&c.limits.memory, "memory", 4096, "`MiB` of address space that they may have, where the system limits it")
 	flag.Parse()
 	flag.Visit(func(f *flag.Flag) { c.required = c.required || f.Name == "also" })
@@ -116,7 +116,7 @@ func draw(all []*mutant, c config) ([]*mutant, int) {
 	var drawn []*mutant
 	if c.only != "" {
 		for _, m := range all {
-			if strings.HasPrefix(m.ID, c.only) {
+			if slices.ContainsFunc(fields(c.only), func(id string) bool { return strings.HasPrefix(m.ID, id) }) {
 				drawn = append(drawn, m)
 			}
 		}
@@ -128,10 +128,13 @@ func draw(all []*mutant, c config) ([]*mutant, int) {
 	return drawn, c.n
 }
 
+// fields returns what commas separate.
+func fields(s string) []string { return strings.FieldsFunc(s, func(r rune) bool { return r == ',' }) }
+
 // suites returns the tests of the package, and of those in c.also.
 func suites(c config, progress io.Writer) ([]*suite, error) {
 	var found []*suite
-	for i, pkg := range append([]string{"."}, strings.FieldsFunc(c.also, func(r rune) bool { return r == ',' })...) {
+	for i, pkg := range append([]string{"."}, fields(c.also)...) {
 		cmd := exec.Command("go", "list", "-f", "{{.Dir}}\t{{len .TestGoFiles}} {{len .XTestGoFiles}}", pkg)
 		cmd.Dir = c.dir
 		out, err := cmd.Output()
@@ -167,7 +170,7 @@ func try(ctx context.Context, t *tree, r *runner, drawn []*mutant, n int, known 
 		defer mu.Unlock()
 		results = append(results, result{m, v})
 		if c.verbose {
-			fmt.Fprintf(progress, "%s: %v %s %s\n", v.Status, m, v.Suite, v.By)
+			fmt.Fprintln(progress, v.Status+":", m, v.Suite, v.By, v.Reason)
 		} else if len(results)%20 == 0 {
 			fmt.Fprintf(progress, "%d done\n", len(results))
 		}

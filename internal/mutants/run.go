@@ -72,14 +72,13 @@ func (r *runner) try(ctx context.Context, m *mutant, dir string) (verdict, error
 	if err != nil {
 		return verdict{}, err
 	}
-	for i, s := range r.suites {
+	for _, s := range r.suites {
 		binary, err := r.build(ctx, s, overlay, dir)
-		var failed *buildError
-		if errors.As(err, &failed) && i == 0 {
-			return verdict{Status: invalid, Reason: failed.output}, nil
+		if failed := (*buildError)(nil); errors.As(err, &failed) {
+			// The type checker does not see the tests, which may need a constant as it is.
+			return verdict{Status: invalid, Suite: s.pkg, Reason: failed.output}, nil
 		}
 		if err != nil {
-			// The type checker and the first suite's compiler had nothing against it.
 			return verdict{}, fmt.Errorf("%s: %w", s.pkg, err)
 		}
 		by, err := r.run(ctx, s, binary)
