@@ -7,8 +7,6 @@ import (
 	"os/exec"
 )
 
-const notStarted = 125
-
 func ownGroup(*exec.Cmd) {}
 
 func limited(ctx context.Context, _ int, name string, args ...string) *exec.Cmd {

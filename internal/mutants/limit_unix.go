@@ -10,9 +10,6 @@ import (
 	"syscall"
 )
 
-// notStarted is the exit code of a shell that could not run the tests. Theirs are 1 and 2.
-const notStarted = 125
-
 // ownGroup has a command's end by its context take all that it has started along.
 func ownGroup(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

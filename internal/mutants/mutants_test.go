@@ -153,7 +153,7 @@ func one(t *testing.T, all []*mutant, fn, before, after string) *mutant {
 func toyConfig(dir string) config {
 	return config{
 		dir: dir, also: "./user", required: true, equivalent: "equivalent.txt", n: 1 << 20, atOnce: 2, json: true,
-		limits: limits{factor: 1, least: 3 * time.Second, memory: 1 << 10},
+		limits: limits{factor: 1, least: 5 * time.Second, memory: 1 << 10},
 	}
 }
 

@@ -52,6 +52,10 @@ type verdict struct {
 	Reason string `json:"reason,omitempty"`
 }
 
+// A shell that cannot run the tests exits with this or one of the next two; tests do so with
+// 1 or 2.
+const notStarted = 125
+
 // A buildError is what the go command says of a package that it cannot build.
 type buildError struct{ output string }
 
@@ -153,7 +157,7 @@ func (r *runner) run(ctx context.Context, s *suite, binary string) (string, erro
 		return "timeout in " + seen.running, nil
 	case !errors.As(err, &exit):
 		return "", err
-	case exit.ExitCode() == notStarted:
+	case exit.ExitCode() >= notStarted && exit.ExitCode() <= notStarted+2:
 		return "", fmt.Errorf("not started: %s", seen.first)
 	}
 	return seen.by(err), nil
