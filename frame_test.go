@@ -874,11 +874,17 @@ func TestFrameReader_BigFramesInSmallReadsKeepTheBuffer(t *testing.T) {
 		rest = rest[n:]
 		return n, nil
 	}}
-	wantAllocs(t, 0, func() {
-		if _, err := r.body(); err != nil {
-			t.Fatal(err)
-		}
-	})
+	least := math.Inf(1) // for the race detector has a pool drop some of what it is given
+	for range 50 {
+		least = min(least, testing.AllocsPerRun(1, func() {
+			if _, err := r.body(); err != nil {
+				t.Fatal(err)
+			}
+		}))
+	}
+	if least > 0 {
+		t.Errorf("%v allocations, want none", least)
+	}
 }
 
 func TestFrameReader_Waits(t *testing.T) {
