@@ -472,6 +472,7 @@ func TestHub_SubscribesToManyTopics(t *testing.T) {
 		s.publish("t4999", 2)
 		f.want("1", "2")
 		sub.Close()
+		synctest.Wait() // it is forgotten in turns
 		if n := len(w.hub.Topics()); n != 0 {
 			t.Errorf("%d topics are left", n)
 		}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -64,6 +65,7 @@ const maxFirstFrame = 32 << 10
 type inbound struct {
 	from *member
 	ops  []op
+	lent *[]op   // where ops lie; nil: there are none
 	text *[]byte // what their events lie in; nil: there are none
 	size int     // of what they hold
 
@@ -80,9 +82,27 @@ func (in *inbound) encode(topic topicName, payload []byte, from NodeID) (m messa
 	return m
 }
 
+// opLists and encodeBuffers lend what an inbound needs, so that a quiet reader holds neither.
+var opLists = sync.Pool{New: func() any { return new(make([]op, 0, maxOps)) }}
+
+func (in *inbound) add(o op) {
+	if in.lent == nil {
+		in.lent = opLists.Get().(*[]op)
+		in.ops = (*in.lent)[:0]
+	}
+	in.ops = append(in.ops, o)
+	in.size += topicSize * len(o.topics)
+}
+
+// topicSize is what a topic of a request takes beside its bytes.
+const topicSize = 32
+
 func (in *inbound) recycle() {
 	clear(in.ops) // or it would keep what it carried alive
-	in.ops, in.size, in.next = in.ops[:0], 0, 0
+	if in.lent != nil {
+		opLists.Put(in.lent)
+	}
+	in.lent, in.ops, in.size, in.next = nil, nil, 0, 0
 	if in.text != nil {
 		recycleText(in.text)
 		in.text = nil
@@ -243,7 +263,7 @@ func (m *member) add(op op) error {
 	if err != nil {
 		return err
 	}
-	in.ops = append(in.ops, op)
+	in.add(op)
 	if len(in.ops) == maxOps || in.size >= maxOpsSize {
 		return m.work.flush()
 	}
