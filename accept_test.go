@@ -478,3 +478,17 @@ func TestHub_SubscribesToManyTopics(t *testing.T) {
 		}
 	})
 }
+
+// A call whose context has ended returns, whatever the router is at.
+func TestHub_SubscribeWithAnEndedContextReturns(t *testing.T) {
+	inWorld(t, irohub.HubOptions{}, func(w *world) {
+		for range 200 {
+			if sub, err := w.hub.Subscribe(canceled(), "a"); err == nil {
+				sub.Close()
+			}
+		}
+		if n := w.hub.Stats().Listeners; n != 0 {
+			t.Errorf("%d listeners are left", n)
+		}
+	})
+}

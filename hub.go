@@ -230,6 +230,7 @@ func (h *Hub) Subscribe(ctx context.Context, topics ...string) (*Subscription, e
 	if len(topics) == 0 {
 		topics = []string{allTopics}
 	}
+	known := false // to the router
 	// In parts, as many topics would hold up the router.
 	for part := range slices.Chunk(topics, pageSize) {
 		q := request[listening]{listening{sub, part}, make(chan error, 1)}
@@ -238,9 +239,12 @@ func (h *Hub) Subscribe(ctx context.Context, topics ...string) (*Subscription, e
 			err = <-q.reply
 		}
 		if err != nil {
-			sub.Close()
+			if known {
+				sub.Close()
+			}
 			return nil, err
 		}
+		known = true
 	}
 	return sub, nil
 }
