@@ -102,7 +102,7 @@ func (l *listener) report() bool {
 }
 
 // close is for when the hub has ended. It waits until what came before is printed, but no
-// longer than ctx. Its error says what was not, ever.
+// longer than ctx, nor than flushTimeout. Its error says what was not, ever.
 func (l *listener) close(ctx context.Context) error {
 	select {
 	case <-l.ended:
@@ -110,6 +110,8 @@ func (l *listener) close(ctx context.Context) error {
 		return errBlocked
 	}
 	l.running.Wait()
+	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
+	defer cancel()
 	l.out.close(ctx)
 	l.report()
 	switch {
