@@ -133,7 +133,10 @@ func (c *hubConfig) run(ctx context.Context, args []string, std stdio) error {
 	defer cancel()
 	std.log.Info("shutting down")
 	if err := await(end, closeGrace, func() error { return hub.Shutdown(end) }); err != nil {
-		failed = cmp.Or(failed, fmt.Errorf("shutting down: not all that was published was handed over: %w", err))
+		if !errors.Is(err, irohub.ErrUndelivered) { // which says how much
+			err = fmt.Errorf("not all that was published may have been handed over: %w", err)
+		}
+		failed = cmp.Or(failed, fmt.Errorf("shutting down: %w", err))
 	}
 	if l == nil {
 		out.close(end)
