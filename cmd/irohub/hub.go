@@ -93,11 +93,17 @@ func (c *hubConfig) run(ctx context.Context, args []string, std stdio) error {
 		return usagef("unexpected argument %q", args[0])
 	}
 	ep, err := c.bind(ctx, true)
-	if err != nil {
-		return c.stopped(ctx, err)
+	switch {
+	case ctx.Err() != nil: // a signal is a hub's usual end
+		return nil
+	case err != nil:
+		return err
 	}
 	defer await(ctx, closeGrace, ep.Close)
 	c.online(ctx, ep, std.log)
+	if ctx.Err() != nil {
+		return nil
+	}
 
 	opts := c.options()
 	opts.Logger = std.log
@@ -106,12 +112,9 @@ func (c *hubConfig) run(ctx context.Context, args []string, std stdio) error {
 	out := newSink(std.out, c.maxQueue, 0, nil)
 	var l *listener // nil: quiet
 	if !c.quiet {
-		if l, err = listen(ctx, hub, out, std.log); err != nil {
-			return c.stopped(ctx, err)
+		if l, err = listen(hub, out, std.log); err != nil {
+			return err
 		}
-	}
-	if ctx.Err() != nil { // before anybody was told of the hub
-		return nil
 	}
 	if err := c.printReady(out, ep.Addr()); err != nil {
 		return err
@@ -143,14 +146,6 @@ func (c *hubConfig) run(ctx context.Context, args []string, std stdio) error {
 		return failed
 	}
 	return cmp.Or(failed, l.close(end))
-}
-
-// stopped is the end of a hub before it has begun: a signal is its usual end.
-func (c *hubConfig) stopped(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
 }
 
 var errBlocked = errors.New("standard output takes nothing; events are left that were not printed")

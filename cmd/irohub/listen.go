@@ -30,8 +30,8 @@ type listener struct {
 }
 
 // listen subscribes to everything. Its goroutines end with the hub.
-func listen(ctx context.Context, hub *irohub.Hub, out *sink, log *slog.Logger) (*listener, error) {
-	sub, err := hub.Subscribe(ctx)
+func listen(hub *irohub.Hub, out *sink, log *slog.Logger) (*listener, error) {
+	sub, err := hub.Subscribe(context.Background()) // it waits for nobody but the hub
 	if err != nil {
 		return nil, err
 	}

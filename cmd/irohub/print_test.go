@@ -30,7 +30,7 @@ func inWorld(t *testing.T, out *sink, test func(hub *irohub.Hub, l *listener, sp
 	endpoint := network.Endpoint()
 	hub := irohub.NewHub(endpoint, irohub.HubOptions{MaxQueue: 64 << 10})
 	go hub.Serve(t.Context())
-	l, err := listen(t.Context(), hub, out, slog.New(slog.NewTextHandler(&log, nil)))
+	l, err := listen(hub, out, slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
