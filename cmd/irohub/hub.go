@@ -94,7 +94,7 @@ func (c *hubConfig) run(ctx context.Context, args []string, std stdio) error {
 	}
 	ep, err := c.bind(ctx, true)
 	switch {
-	case ctx.Err() != nil: // a signal is a hub's usual end
+	case err != nil && ctx.Err() != nil: // a signal is a hub's usual end
 		return nil
 	case err != nil:
 		return err
