@@ -194,6 +194,7 @@ func TestHub_OutlivesALogThatNobodyReads(t *testing.T) {
 			}
 			running.Wait()
 		}
+		hub.write(strings.Repeat("no event\n", 20_000)) // a line of log each: more than may wait
 		turnedAway(warm)
 		before := resident(t, p.cmd.Process.Pid)
 		turnedAway(count)
