@@ -250,10 +250,12 @@ func (s *stalling) check(now time.Time, events, deliveries int) error {
 	case now.Sub(s.since) < stallTimeout:
 		return nil
 	case deliveries == 0 && s.hub != "":
-		return errors.New("no event arrives at any spoke; a hub passes on what a spoke publishes only if told so: irohub hub -forward -quiet")
+		return errNotForwarded
 	}
 	return fmt.Errorf("nothing has arrived for %v, and %d deliveries are missing", stallTimeout, missing)
 }
+
+var errNotForwarded = errors.New("no event has come back: the hub seems not to pass on what a spoke publishes, which it does only if told so: irohub hub -forward -quiet")
 
 // late is how long after the end the publisher may still publish what was due before.
 const late = 10 * time.Second
@@ -381,8 +383,10 @@ func (b *bench) dialHub(ctx context.Context) error {
 		default:
 		}
 	}
-	c := spokeConfig{network: b.network, timeout: hubTimeout, maxFrame: b.plan.limits().frame}
-	spoke, ep, err := c.dial(ctx, addr, slog.New(slog.DiscardHandler), irohub.SpokeOptions{
+	c := spokeConfig{network: b.network, maxFrame: b.plan.limits().frame}
+	start, cancel := context.WithTimeout(ctx, hubTimeout)
+	defer cancel()
+	spoke, ep, err := c.dial(start, addr, slog.New(slog.DiscardHandler), irohub.SpokeOptions{
 		NoReconnect:  true,
 		OnRefused:    fail,
 		OnDisconnect: fail,

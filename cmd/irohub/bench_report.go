@@ -103,8 +103,11 @@ func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsec
 
 // shortcoming is what makes a run fail, whatever ended it.
 func (f *figures) shortcoming() error {
-	if f.CutOff == 0 && f.Lost == 0 {
+	switch {
+	case f.CutOff == 0 && f.Lost == 0:
 		return nil
+	case f.CutOff == 0 && f.Deliveries == 0 && f.Hub != "":
+		return errNotForwarded
 	}
 	return fmt.Errorf("%d deliveries were lost, and %d spokes cut off", f.Lost, f.CutOff)
 }

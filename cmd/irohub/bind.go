@@ -123,9 +123,13 @@ func (n *network) online(ctx context.Context, ep endpoint, log *slog.Logger) {
 	if !ok || n.relays == "none" {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, onlineTimeout)
+	waiting := time.AfterFunc(time.Second, func() {
+		log.Info("waiting for a relay server", "relays", n.relays, "at_most", onlineTimeout)
+	})
+	defer waiting.Stop()
+	within, cancel := context.WithTimeout(ctx, onlineTimeout)
 	defer cancel()
-	if err := relayed.Online(ctx); err != nil {
+	if err := relayed.Online(within); err != nil && ctx.Err() == nil {
 		log.Warn("no relay server answers", "relays", n.relays, "err", err)
 	}
 }
@@ -179,10 +183,13 @@ func (c *spokeConfig) declare(flags *flag.FlagSet) {
 	bytesVar(flags, &c.maxFrame, "max-frame", "the largest event in `BYTES`; larger than the hub's is of no use")
 }
 
-// dial connects to the hub. The caller closes both, the endpoint last.
+// closeGrace is how long an endpoint may take to close at the end of the process, once there is
+// no more time for anything else. Peers are told of it at once, and most of what it waits for is
+// that they have heard.
+const closeGrace = 500 * time.Millisecond
+
+// dial connects to the hub, in the time that ctx has. The caller closes both, the endpoint last.
 func (c *spokeConfig) dial(ctx context.Context, addr irohub.Addr, log *slog.Logger, opts irohub.SpokeOptions) (*irohub.Spoke, endpoint, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
 	ep, err := c.bind(ctx, false)
 	if err != nil {
 		return nil, nil, err
@@ -191,7 +198,7 @@ func (c *spokeConfig) dial(ctx context.Context, addr irohub.Addr, log *slog.Logg
 	opts.Logger = log
 	spoke, err := irohub.Dial(ctx, ep, addr, opts)
 	if err != nil {
-		ep.Close()
+		await(ctx, closeGrace, ep.Close)
 		return nil, nil, err
 	}
 	return spoke, ep, nil

@@ -18,15 +18,17 @@ var hubCommand = command{
 	synopsis: "[flags]",
 	text: `Runs a hub. When it is ready it prints one line of JSON on standard output, with its
 NodeID, its addresses and, over iroh, its ticket, and then each event that a spoke
-publishes, whose "from" is the NodeID of that spoke. With -quiet it prints no events: a hub
-that is there to -forward alone has then no reader that may be too slow.
+publishes, whose "from" is the NodeID of that spoke. Nobody waits for whoever reads that:
+events that find too much waiting, or no reader any more, are missed, and the log says how
+many. With -quiet it prints no events.
 
 With -stdin it publishes each line of standard input, an event as JSON, to the spokes. A
 line that is not an event is reported on standard error and skipped; the end of the
 input does not end the hub. Input that comes faster than a spoke takes it fills the
 spoke's queue: see -max-queue.
 
-SIGINT and SIGTERM end it: it hands over what has been published and exits 0. A second
+SIGINT and SIGTERM end it: it hands over what has been published, within 15 seconds, and
+exits 0; or 1, if not all of it was handed over or not all events were printed. A second
 signal ends it at once.`,
 	setup: func(flags *flag.FlagSet) action {
 		var c hubConfig
@@ -62,7 +64,7 @@ func (c *hubConfig) declare(flags *flag.FlagSet) {
 		c.allow[id] = true
 		return nil
 	})
-	bytesVar(flags, &c.maxQueue, "max-queue", "how many `BYTES` may wait for one spoke, or for standard output; over it, a spoke is cut off, and the hub ends if it is standard output")
+	bytesVar(flags, &c.maxQueue, "max-queue", "how many `BYTES` may wait for one spoke, or for standard output; over it, a spoke is cut off, and standard output misses events")
 	bytesVar(flags, &c.maxFrame, "max-frame", "the largest event in `BYTES`")
 }
 
@@ -82,8 +84,8 @@ func (c *hubConfig) options() irohub.HubOptions {
 	return opts
 }
 
-// shutdownTimeout is how long the hub's end may take; longer than the library's own
-// limit for a spoke that takes nothing.
+// shutdownTimeout is how long the hub's end may take, from the signal on; longer than the
+// library's own limit for a spoke that takes nothing.
 const shutdownTimeout = 15 * time.Second
 
 func (c *hubConfig) run(ctx context.Context, args []string, std stdio) error {
@@ -91,35 +93,35 @@ func (c *hubConfig) run(ctx context.Context, args []string, std stdio) error {
 		return usagef("unexpected argument %q", args[0])
 	}
 	ep, err := c.bind(ctx, true)
-	if err != nil {
-		return interrupted(ctx, err)
+	switch {
+	case err != nil && ctx.Err() != nil: // a signal is a hub's usual end
+		return nil
+	case err != nil:
+		return err
 	}
-	defer ep.Close()
+	defer await(ctx, closeGrace, ep.Close)
 	c.online(ctx, ep, std.log)
+	if ctx.Err() != nil {
+		return nil
+	}
 
 	opts := c.options()
 	opts.Logger = std.log
 	hub := irohub.NewHub(ep, opts)
-	defer hub.Close()
-	var sub *irohub.Subscription // nil: quiet
+	defer await(ctx, closeGrace, hub.Close)
+	out := newSink(std.out, c.maxQueue, 0, nil)
+	var l *listener // nil: quiet
 	if !c.quiet {
-		if sub, err = hub.Subscribe(ctx); err != nil {
+		if l, err = listen(hub, out, std.log); err != nil {
 			return err
 		}
 	}
-	if err := c.printReady(std.out, ep.Addr()); err != nil {
+	if err := c.printReady(out, ep.Addr()); err != nil {
 		return err
 	}
 
 	served := make(chan error, 1)
 	go func() { served <- hub.Serve(context.WithoutCancel(ctx)) }() // until hub is closed
-	printed := make(chan error, 1)
-	if sub != nil {
-		go func() { // until sub ends, with hub at the latest
-			_, err := printEvents(std.out, sub, 0)
-			printed <- err
-		}()
-	}
 	if c.stdin {
 		// Nobody waits for this goroutine: nothing can end its reading.
 		go c.publish(ctx, hub, std)
@@ -128,28 +130,22 @@ func (c *hubConfig) run(ctx context.Context, args []string, std stdio) error {
 	var failed error
 	select {
 	case failed = <-served:
-	case failed = <-printed:
-		if failed == nil {
-			failed = explainSlow(sub.Err(), c.maxQueue)
-		}
-		printed <- nil // for the end
 	case <-ctx.Done():
 	}
-	if sub == nil {
-		printed <- nil // for the end
-	}
-	std.log.Info("shutting down")
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
-	if err := hub.Shutdown(end); err != nil {
-		return cmp.Or(failed, fmt.Errorf("shutting down: not all spokes took what was waiting: %w", err))
+	std.log.Info("shutting down")
+	if err := await(end, closeGrace, func() error { return hub.Shutdown(end) }); err != nil {
+		if !errors.Is(err, irohub.ErrUndelivered) { // which says how much
+			err = fmt.Errorf("not all that was published may have been handed over: %w", err)
+		}
+		failed = cmp.Or(failed, fmt.Errorf("shutting down: %w", err))
 	}
-	select {
-	case err := <-printed: // what came before the end
-		return cmp.Or(failed, err)
-	case <-end.Done():
-		return cmp.Or(failed, errBlocked)
+	if l == nil {
+		out.close(end)
+		return failed
 	}
+	return cmp.Or(failed, l.close(end))
 }
 
 var errBlocked = errors.New("standard output takes nothing; events are left that were not printed")

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"strconv"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"irohub"
@@ -124,18 +126,51 @@ func parseEvent(text []byte) (ev irohub.Event, err error) {
 		}
 		switch name {
 		case "type":
-			err = json.Unmarshal(value, &ev.Type)
+			ev.Type, err = parseString(value)
 		case "id":
-			err = json.Unmarshal(value, &ev.ID)
+			ev.ID, err = parseString(value)
 		case "payload":
-			ev.Payload = value
+			ev.Payload = value // as it stands
 		case "from":
 		default:
 			return ev, fmt.Errorf("unknown member %q; an event has type, id and payload", name)
 		}
-		if err != nil || name != "payload" && name != "from" && value[0] != '"' {
-			return ev, fmt.Errorf("the member %q is not a string", name)
+		if err != nil {
+			return ev, fmt.Errorf("the member %q %w", name, err)
 		}
 	}
 	return ev, nil
+}
+
+// parseString reads a string as the protocol does: half a surrogate pair, which encoding/json
+// reads as U+FFFD, is no character.
+func parseString(value json.RawMessage) (s string, err error) {
+	if value[0] != '"' {
+		return "", errors.New("is not a string")
+	}
+	for i := 0; i < len(value); i++ {
+		if value[i] != '\\' {
+			continue
+		}
+		if r := escaped(value[i:]); utf16.IsSurrogate(r) {
+			if utf16.DecodeRune(r, escaped(value[i+6:])) == utf8.RuneError {
+				return "", fmt.Errorf("has half a surrogate pair: %s", value[i:i+6])
+			}
+			i += 6
+		}
+		i++ // what is escaped is no backslash that escapes
+	}
+	return s, json.Unmarshal(value, &s)
+}
+
+// escaped is what an escape \uXXXX at the beginning of sound JSON stands for; -1: there is none.
+func escaped(text []byte) rune {
+	if len(text) < 6 || text[0] != '\\' || text[1] != 'u' {
+		return -1
+	}
+	r, err := strconv.ParseUint(string(text[2:6]), 16, 16)
+	if err != nil {
+		return -1
+	}
+	return rune(r)
 }

@@ -25,6 +25,10 @@ func TestReadEvents(t *testing.T) {
 		`["type"]`,
 		"{\"type\":\"\xff\"}",
 		`{"type":"a"`,
+		`{"type":"\ud800"}`,
+		`{"type":"a","id":"x\udC00\uD800"}`,
+		`{"type":"a","id":"\ud83d\ud83d\udc4d"}`,
+		`{"type":"\ud83d\udc4d\\ud800\"","payload":"\ud800"}`,
 		`{"type":"last"}`,
 	}, "\n") // the last without an end
 	want := []string{
@@ -40,7 +44,11 @@ func TestReadEvents(t *testing.T) {
 		11: `not a JSON object`,
 		12: `not UTF-8`,
 		13: `not JSON`,
-		14: `last `,
+		14: `half a surrogate pair: \ud800`,
+		15: `half a surrogate pair: \udC00`,
+		16: `half a surrogate pair: \ud83d`,
+		17: `👍\ud800" "\ud800"`,
+		18: `last `,
 	}
 	for name, in := range map[string]io.Reader{"whole": strings.NewReader(input), "by bytes": iotest.OneByteReader(strings.NewReader(input))} {
 		seen := 0
@@ -57,8 +65,8 @@ func TestReadEvents(t *testing.T) {
 				t.Errorf("%s, line %d: %s", name, l.number, got)
 			}
 		}
-		if seen != 13 {
-			t.Errorf("%s: %d lines, want 13", name, seen)
+		if seen != 17 {
+			t.Errorf("%s: %d lines, want 17", name, seen)
 		}
 	}
 }

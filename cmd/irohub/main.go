@@ -22,6 +22,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // The exit statuses besides 0.
@@ -56,7 +57,7 @@ type action func(ctx context.Context, args []string, std stdio) error
 type stdio struct {
 	in  io.Reader
 	out io.Writer
-	log *slog.Logger
+	log *slog.Logger // does not wait for whoever reads standard error
 }
 
 var commands = []command{idCommand, hubCommand, subCommand, pubCommand, benchCommand}
@@ -80,6 +81,24 @@ func interrupted(ctx context.Context, err error) error {
 	return err
 }
 
+// await calls f and returns its error. Once ctx has ended, it waits no longer than grace:
+// what is done at the end of the process need not be done to the end.
+func await(ctx context.Context, grace time.Duration, f func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- f() }() // ended by f, or by the end of the process
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(grace):
+		return context.Cause(ctx)
+	}
+}
+
 // run is the whole program; it returns the exit status.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
@@ -100,7 +119,16 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return statusInput
 }
 
+// logTimeout is how long standard error may take, at the end, for what was said.
+const logTimeout = time.Second
+
 func (cmd *command) run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	said := newLogSink(stderr)
+	defer func() {
+		end, cancel := context.WithTimeout(context.Background(), logTimeout)
+		defer cancel()
+		said.close(end)
+	}()
 	flags := flag.NewFlagSet(cmd.name, flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // its errors are printed below, like all others
 	verbose := flags.Bool("v", false, "log details too")
@@ -120,15 +148,16 @@ func (cmd *command) run(ctx context.Context, args []string, stdin io.Reader, std
 		if *verbose {
 			level = slog.LevelDebug
 		}
-		log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
+		log := slog.New(slog.NewTextHandler(said, &slog.HandlerOptions{Level: level}))
 		err = work(ctx, flags.Args(), stdio{in: stdin, out: stdout, log: log})
 	}
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(stderr, "irohub %s: %s\n", cmd.name, strings.TrimPrefix(err.Error(), "irohub: "))
+	// One line, whatever a peer has put into its reason.
+	said.put(fmt.Appendf(nil, "irohub %s: %s", cmd.name, strings.TrimPrefix(err.Error(), "irohub: ")))
 	if _, ok := errors.AsType[usageError](err); ok {
-		fmt.Fprintf(stderr, "usage: irohub %s %s\nirohub %[1]s -h says more\n", cmd.name, cmd.synopsis)
+		fmt.Fprintf(said, "usage: irohub %s %s\nirohub %[1]s -h says more\n", cmd.name, cmd.synopsis)
 		return statusInput
 	}
 	if _, ok := errors.AsType[inputError](err); ok {

@@ -116,10 +116,12 @@ func newProcess(t *testing.T, args ...string) *process {
 
 func (p *process) start() {
 	p.t.Helper()
-	var stderr io.Reader
+	var stderr io.Reader = strings.NewReader("")
 	var err1, err2 error
 	p.stdin, err1 = p.cmd.StdinPipe()
-	stderr, err2 = p.cmd.StderrPipe()
+	if p.cmd.Stderr == nil { // else it is the test's own
+		stderr, err2 = p.cmd.StderrPipe()
+	}
 	if err := errors.Join(err1, err2, p.cmd.Start()); err != nil {
 		p.t.Fatal(err)
 	}

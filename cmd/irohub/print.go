@@ -1,53 +1,42 @@
 package main
 
 import (
-	"bufio"
+	"bytes"
 	"encoding/json"
-	"io"
 
 	"irohub"
 )
 
-// printAhead is how many events may wait beside the Subscription's own queue.
-const printAhead = 64
+// A printer puts events into a sink, each as a line of JSON.
+type printer struct {
+	out   *sink
+	line  bytes.Buffer
+	lines *json.Encoder // into line
+}
 
-// printEvents writes each event as a line of JSON, until the Subscription ends or
-// limit events are written; 0: no limit. It returns how many there were. The error
-// is one of writing alone.
-func printEvents(out io.Writer, sub *irohub.Subscription, limit int) (printed int, err error) {
-	// Iterating does not tell whether another event is waiting, but the length of a
-	// channel does: lines are flushed when none is, so that each is seen at once and
-	// a burst costs few writes.
-	waiting := make(chan irohub.Event, printAhead)
-	go func() { // until the Subscription ends, which the next function waits for
-		defer close(waiting)
-		for ev := range sub.Events() {
-			waiting <- ev
-		}
-	}()
-	defer func() {
-		sub.Close()
-		for range waiting {
-		}
-	}()
+func newPrinter(out *sink) *printer {
+	p := &printer{out: out}
+	p.lines = json.NewEncoder(&p.line)
+	p.lines.SetEscapeHTML(false) // payloads pass as they are, but for spaces and what is not printable
+	return p
+}
 
-	w := bufio.NewWriterSize(out, 64<<10)
-	lines := json.NewEncoder(w)
-	lines.SetEscapeHTML(false) // payloads pass as they are, but for their spaces
-	for ev := range waiting {
-		if err := lines.Encode(ev); err != nil {
-			return printed, err
-		}
-		printed++
-		done := printed == limit
-		if done || len(waiting) == 0 {
-			if err := w.Flush(); err != nil {
-				return printed, err
-			}
-		}
-		if done {
-			break
-		}
+// keepLine is the longest line whose memory is kept for the next.
+const keepLine = 64 << 10
+
+// print does not wait; false: the event was dropped, and counted as the sink's.
+func (p *printer) print(ev irohub.Event) bool {
+	if !p.out.hasRoom(len(ev.Type) + len(ev.ID) + len(ev.Payload)) {
+		return false
 	}
-	return printed, w.Flush()
+	p.line.Reset()
+	if err := p.lines.Encode(ev); err != nil {
+		p.out.drop() // it cannot be: what has come is valid JSON
+		return false
+	}
+	ok := p.out.put(bytes.TrimSuffix(p.line.Bytes(), []byte("\n")))
+	if p.line.Cap() > keepLine {
+		p.line = bytes.Buffer{}
+	}
+	return ok
 }

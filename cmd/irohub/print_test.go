@@ -1,35 +1,49 @@
 package main
 
 import (
-	"errors"
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"irohub"
 	"irohub/irohubtest"
 )
 
-// inWorld gives a test a hub in memory, its Subscription to everything, and a spoke.
-func inWorld(t *testing.T, test func(t *testing.T, sub *irohub.Subscription, spoke *irohub.Spoke)) {
-	synctest.Test(t, func(t *testing.T) {
-		network := irohubtest.NewNetwork()
-		endpoint := network.Endpoint()
-		hub := irohub.NewHub(endpoint, irohub.HubOptions{})
-		go hub.Serve(t.Context())
-		sub, err := hub.Subscribe(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		spoke, err := irohub.Dial(t.Context(), network.Endpoint(), endpoint.Addr(), irohub.SpokeOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		test(t, sub, spoke)
-		spoke.Close()
-		hub.Close()
-		endpoint.Close()
-	})
+// failing is the setup of a command that fails.
+func failing(err error) func(*flag.FlagSet) action {
+	return func(*flag.FlagSet) action {
+		return func(context.Context, []string, stdio) error { return err }
+	}
+}
+
+// inWorld gives a test a hub in memory with a listener, and a spoke.
+func inWorld(t *testing.T, out *sink, test func(hub *irohub.Hub, l *listener, spoke *irohub.Spoke)) (said string) {
+	t.Helper()
+	var log bytes.Buffer
+	network := irohubtest.NewNetwork()
+	endpoint := network.Endpoint()
+	hub := irohub.NewHub(endpoint, irohub.HubOptions{MaxQueue: 64 << 10})
+	go hub.Serve(t.Context())
+	l, err := listen(hub, out, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	spoke, err := irohub.Dial(t.Context(), network.Endpoint(), endpoint.Addr(), irohub.SpokeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	test(hub, l, spoke)
+	spoke.Close()
+	hub.Close()
+	endpoint.Close()
+	synctest.Wait()
+	return log.String()
 }
 
 func publish(t *testing.T, spoke *irohub.Spoke, n int) {
@@ -39,71 +53,114 @@ func publish(t *testing.T, spoke *irohub.Spoke, n int) {
 			t.Fatal(err)
 		}
 	}
+	if err := spoke.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	synctest.Wait()
 }
 
-// A slowWriter waits for a permit in each write.
-type slowWriter struct {
-	strings.Builder
-	permits chan struct{}
-	writes  int
-}
-
-func (w *slowWriter) Write(p []byte) (int, error) {
-	<-w.permits
-	w.writes++
-	return w.Builder.Write(p)
-}
-
-func TestPrintEvents_FlushesWhenNoneIsWaiting(t *testing.T) {
-	inWorld(t, func(t *testing.T, sub *irohub.Subscription, spoke *irohub.Spoke) {
-		out := &slowWriter{permits: make(chan struct{}, 2)}
-		printed := make(chan int)
-		go func() {
-			n, err := printEvents(out, sub, 0)
-			if err != nil {
+func TestListener_PrintsAllThatThereIsRoomFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var text strings.Builder
+		said := inWorld(t, newSink(&text, 1<<20, 0, nil), func(hub *irohub.Hub, l *listener, spoke *irohub.Spoke) {
+			for range 10 {
+				publish(t, spoke, 100)
+			}
+			hub.Shutdown(t.Context())
+			if err := l.close(t.Context()); err != nil {
 				t.Error(err)
 			}
-			printed <- n
-		}()
-		publish(t, spoke, 1)          // is being written
-		publish(t, spoke, printAhead) // wait meanwhile
-		out.permits <- struct{}{}
-		out.permits <- struct{}{}
-		synctest.Wait()
-		if lines := strings.Count(out.String(), "\n"); lines != 1+printAhead || out.writes != 2 {
-			t.Errorf("%d lines in %d writes, want %d in 2", lines, out.writes, 1+printAhead)
-		}
-		sub.Close()
-		if n := <-printed; n != 1+printAhead {
-			t.Errorf("printed %d, want %d", n, 1+printAhead)
+		})
+		if n := strings.Count(text.String(), "\n"); n != 1000 || said != "" {
+			t.Errorf("%d lines, said %q; want 1000, and nothing", n, said)
 		}
 	})
 }
 
-func TestPrintEvents_Limit(t *testing.T) {
-	inWorld(t, func(t *testing.T, sub *irohub.Subscription, spoke *irohub.Spoke) {
-		publish(t, spoke, 1000)
-		var out strings.Builder
-		n, err := printEvents(&out, sub, 300)
-		if n != 300 || err != nil || strings.Count(out.String(), "\n") != n {
-			t.Errorf("printed %d in %d lines (%v), want 300", n, strings.Count(out.String(), "\n"), err)
+// What is told of missed events is right in number, and does not become much.
+func TestListener_TellsWhatItMisses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const lines = 10
+		w := &slowWriter{permits: make(chan struct{})}
+		published := 0
+		size := 0
+		said := inWorld(t, newSink(w, 10_000, 0, nil), func(hub *irohub.Hub, l *listener, spoke *irohub.Spoke) {
+			for range 600 { // a minute
+				publish(t, spoke, 100)
+				published += 100
+				time.Sleep(100 * time.Millisecond)
+			}
+			close(w.permits)
+			hub.Shutdown(t.Context())
+			err := l.close(t.Context())
+			size = strings.Count(w.String(), "\n")
+			if want := fmt.Sprintf("%d events were not printed", published-size); err == nil || err.Error() != want {
+				t.Errorf("error %v, want %s", err, want)
+			}
+		})
+		told, n := 0, 0
+		for line := range strings.Lines(said) {
+			var missed int
+			_, rest, _ := strings.Cut(line, "slower than they come\" events=")
+			if _, err := fmt.Sscan(rest, &missed); err != nil {
+				t.Errorf("said %q (%v)", line, err)
+			}
+			told += missed
+			n++
+		}
+		if told != published-size || size == 0 || n < 2 || n > lines {
+			t.Errorf("%d printed of %d, and %d told of as missed in %d lines", size, published, told, n)
 		}
 	})
 }
 
-// A brokenWriter is a pipe that nobody reads any more.
-type brokenWriter struct{}
+// An output that is gone ends no hub.
+func TestListener_OutputIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		said := inWorld(t, newSink(brokenWriter{}, 10_000, 0, nil), func(hub *irohub.Hub, l *listener, spoke *irohub.Spoke) {
+			publish(t, spoke, 10)
+			time.Sleep(2 * time.Second)
+			publish(t, spoke, 10)
+			hub.Shutdown(t.Context())
+			if err := l.close(t.Context()); err == nil || err.Error() != "20 events were not printed" {
+				t.Errorf("error %v", err)
+			}
+		})
+		if strings.Count(said, "the output is gone") != 2 || strings.Count(said, "events=10 err=broken") != 2 {
+			t.Errorf("said %s", said)
+		}
+	})
+}
 
-var errBroken = errors.New("broken")
-
-func (brokenWriter) Write([]byte) (int, error) { return 0, errBroken }
-
-func TestPrintEvents_WritingFails(t *testing.T) {
-	inWorld(t, func(t *testing.T, sub *irohub.Subscription, spoke *irohub.Spoke) {
-		publish(t, spoke, 1000)
-		if _, err := printEvents(brokenWriter{}, sub, 0); !errors.Is(err, errBroken) {
-			t.Errorf("error %v, want %v", err, errBroken)
+// A Subscription that was cut off is followed by another.
+func TestListener_SubscribesAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var text strings.Builder
+		out := newSink(&text, 1<<20, 0, nil)
+		said := inWorld(t, out, func(hub *irohub.Hub, l *listener, spoke *irohub.Spoke) {
+			out.mu.Lock() // the listener waits for it
+			flooded := make(chan struct{})
+			go func() {
+				defer close(flooded)
+				for range 10_000 {
+					spoke.Publish(t.Context(), irohub.Event{Type: "before"})
+				}
+				spoke.Flush(t.Context())
+			}()
+			<-flooded
+			out.mu.Unlock()
+			time.Sleep(2 * time.Second)
+			publish(t, spoke, 7)
+			hub.Shutdown(t.Context())
+			if err := l.close(t.Context()); err == nil || err.Error() != "more than 0 events were not printed" {
+				t.Errorf("error %v", err)
+			}
+		})
+		if n := strings.Count(text.String(), `{"type":"n"`); n != 7 {
+			t.Errorf("%d events came behind the gap, want 7", n)
+		}
+		if !strings.Contains(said, "and_more_since_cut_off=1") {
+			t.Errorf("said %s", said)
 		}
 	})
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -310,45 +309,6 @@ func testMaxFrame(t *testing.T) {
 		t.Errorf("a payload of %d bytes arrived, want %d", n, large-200+2)
 	}
 	sub.wantExit(0)
-	hub.stop()
-}
-
-func TestClosedStandardOutput(t *testing.T) { overEach(t, testClosedStandardOutput) }
-
-func testClosedStandardOutput(t *testing.T) {
-	hubProcess, hubOut := startUnread(t, "hub", "-addr", "127.0.0.1:0", "-stdin")
-	var line []byte
-	for b := make([]byte, 1); b[0] != '\n'; line = append(line, b[0]) {
-		if _, err := io.ReadFull(hubOut, b); err != nil {
-			t.Fatal(err)
-		}
-	}
-	hub := hubProcess.readyAs(string(line))
-	sub, subOut := startUnread(t, "sub", hub.addr, "n")
-	sub.wantSaid("msg=subscribed")
-
-	subOut.Close()
-	hub.write(`{"type":"n"}`)
-	sub.wantExit(1, "broken pipe")
-	hubOut.Close()
-	start(t, "pub", hub.addr, "n") // it may find the hub gone before it is through
-	hub.wantExit(1, "broken pipe")
-}
-
-func TestSub_SlowStandardOutput(t *testing.T) { overEach(t, testSubSlowStandardOutput) }
-
-func testSubSlowStandardOutput(t *testing.T) {
-	const count = 2000
-	hub := startHub(t, "-stdin", "-max-queue", "16777216")
-	slow, stdout := startUnread(t, "sub", "-max-queue", "2048", hub.addr, "n")
-	slow.wantSaid("msg=subscribed")
-	other := startSub(t, "-max-queue", "16777216", "-n", fmt.Sprint(count), hub.addr, "n")
-	for range count {
-		hub.write(`{"type":"n","payload":"` + strings.Repeat("x", 1000) + `"}`)
-	}
-	other.wantExit(0)
-	io.Copy(io.Discard, stdout)
-	slow.wantExit(1, "too slow", "-max-queue")
 	hub.stop()
 }
 

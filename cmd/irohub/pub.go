@@ -8,6 +8,8 @@ import (
 	"flag"
 	"fmt"
 	"strings"
+	"time"
+	"unicode/utf8"
 
 	"irohub"
 )
@@ -33,6 +35,9 @@ type pubConfig struct {
 	spokeConfig
 }
 
+// handoverGrace is how long, after a signal, the hub may take for what was published before.
+const handoverGrace = 2 * time.Second
+
 func (c *pubConfig) run(ctx context.Context, args []string, std stdio) error {
 	var single *irohub.Event
 	switch len(args) {
@@ -50,13 +55,15 @@ func (c *pubConfig) run(ctx context.Context, args []string, std stdio) error {
 	if err != nil {
 		return err
 	}
-	spoke, ep, err := c.dial(ctx, addr, std.log, irohub.SpokeOptions{
+	start, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	spoke, ep, err := c.dial(start, addr, std.log, irohub.SpokeOptions{
 		NoReconnect: true, // what was on its way would be lost, and nobody told
 	})
 	if err != nil {
 		return interrupted(ctx, err)
 	}
-	defer ep.Close()
+	defer await(ctx, closeGrace, ep.Close)
 	if single != nil {
 		if err = spoke.Publish(ctx, *single); errors.Is(err, irohub.ErrInvalid) {
 			err = usageError{err}
@@ -65,7 +72,7 @@ func (c *pubConfig) run(ctx context.Context, args []string, std stdio) error {
 		err = c.publishLines(ctx, spoke, std)
 	}
 	// Whatever the error, what was published before it is handed over.
-	handed := cmp.Or(spoke.Flush(ctx), spoke.Close())
+	handed := cmp.Or(spoke.Flush(ctx), await(ctx, handoverGrace, spoke.Close))
 
 	err, handed = interrupted(ctx, err), interrupted(ctx, handed)
 	switch {
@@ -83,11 +90,17 @@ func eventOf(args []string) (irohub.Event, error) {
 	if strings.HasPrefix(topic, "-") {
 		return irohub.Event{}, usagef("%s stands behind PEER; flags stand before it", topic)
 	}
+	if !utf8.ValidString(topic) {
+		return irohub.Event{}, usagef("TOPIC is not UTF-8: %q", topic)
+	}
 	ev := irohub.Event{Type: topic}
 	if typ, id, _ := strings.Cut(topic, ":"); typ != "" && id != "" {
 		ev.Type, ev.ID = typ, id
 	}
 	if len(args) > 1 {
+		if !utf8.ValidString(args[1]) {
+			return ev, usagef("PAYLOAD is not UTF-8: %q", args[1])
+		}
 		if !json.Valid([]byte(args[1])) {
 			return ev, usagef("PAYLOAD is not JSON: %s; a string has its quotes: '%q'", args[1], "hello")
 		}

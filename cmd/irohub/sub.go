@@ -60,15 +60,15 @@ func (c *subConfig) run(ctx context.Context, args []string, std stdio) error {
 	if err != nil {
 		return err
 	}
-	spoke, ep, err := c.dial(ctx, addr, std.log, irohub.SpokeOptions{MaxQueue: c.maxQueue})
+	start, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	spoke, ep, err := c.dial(start, addr, std.log, irohub.SpokeOptions{MaxQueue: c.maxQueue})
 	if err != nil {
 		return interrupted(ctx, err)
 	}
-	defer ep.Close()
-	defer spoke.Close()
-	start, cancel := context.WithTimeout(ctx, c.timeout)
+	defer await(start, closeGrace, ep.Close)
+	defer await(start, closeGrace, spoke.Close) // nothing is lost: it has published nothing
 	sub, err := spoke.Subscribe(start, args[1:]...)
-	cancel()
 	switch {
 	case errors.Is(err, irohub.ErrInvalid):
 		return usageError{err}
@@ -77,32 +77,58 @@ func (c *subConfig) run(ctx context.Context, args []string, std stdio) error {
 	}
 	std.log.Info("subscribed", "node", ep.ID(), "hub", addr.ID, "topics", strings.Join(args[1:], " "))
 
-	type result struct {
-		printed int
-		err     error
-	}
-	printer := make(chan result, 1)
+	out := newSink(std.out, c.maxQueue, 0, nil)
+	printed := 0
+	full := false // standard output takes less than comes, or nothing any more
+	taken := make(chan struct{})
 	go func() { // until sub ends, with spoke at the latest
-		printed, err := printEvents(std.out, sub, c.count)
-		printer <- result{printed, err}
-	}()
-	var r result
-	select {
-	case r = <-printer:
-		if r.err == nil && (c.count == 0 || r.printed < c.count) {
-			r.err = explainSlow(sub.Err(), c.maxQueue)
+		defer close(taken)
+		p := newPrinter(out)
+		for ev := range sub.Events() {
+			if full = !p.print(ev); full {
+				return
+			}
+			if printed++; printed == c.count {
+				return
+			}
 		}
-		return r.err
-	case <-ctx.Done():
-	}
-	spoke.Close() // sub ends behind what has come
+	}()
 	select {
-	case r = <-printer:
-	case <-time.After(flushTimeout):
+	case <-taken:
+		err = explainSlow(sub.Err(), c.maxQueue)
+	case <-out.broken:
+		sub.Close()
+	case <-ctx.Done():
+		await(ctx, closeGrace, spoke.Close) // sub ends behind what has come
+		sub.Close()                         // and in any case
+	}
+	<-taken
+	switch {
+	case full:
+		err = fmt.Errorf("standard output is too slow: more than %d bytes were waiting for it (see -max-queue)", c.maxQueue)
+	case c.count > 0 && printed == c.count:
+		err = nil
+	case c.count > 0 && ctx.Err() != nil:
+		err = fmt.Errorf("%w after %d of %d events", errInterrupted, printed, c.count)
+	}
+	return finish(ctx, out, err)
+}
+
+// finish gives standard output the time to take what is left. Where all is well, whoever reads
+// it may take their time.
+func finish(ctx context.Context, out *sink, err error) error {
+	if err != nil || ctx.Err() != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
+		defer cancel()
+	}
+	out.close(ctx)
+	missed, broken := out.takeMissed()
+	switch {
+	case broken != nil:
+		return fmt.Errorf("standard output: %w", broken)
+	case err == nil && missed > 0:
 		return errBlocked
 	}
-	if r.err == nil && r.printed < c.count {
-		r.err = fmt.Errorf("%w after %d of %d events", errInterrupted, r.printed, c.count)
-	}
-	return r.err
+	return err
 }

@@ -44,6 +44,8 @@ func TestRun_WrongUsage(t *testing.T) {
 		{"pub " + peer + " -v", "flags stand before it"},
 		{"pub " + peer + " a hello", `PAYLOAD is not JSON: hello; a string has its quotes: '"hello"'`},
 		{"pub " + peer + " a {", "PAYLOAD is not JSON"},
+		{"pub " + peer + " a\xff", "TOPIC is not UTF-8"},
+		{"pub " + peer + " a \"\xff\"", "PAYLOAD is not UTF-8"},
 	} {
 		t.Run(test.args, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
