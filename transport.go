@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net"
 	"strings"
+
+	"irohub/internal/words"
 )
 
 // ALPN is the protocol's name in a transport's handshake. Transports use it
@@ -85,11 +87,18 @@ type Endpoint interface {
 
 	// Accept waits for the next peer that wants to connect. It does no work
 	// for that peer, so that no peer can delay the next. Once the endpoint is
-	// closed, it returns an error that wraps net.ErrClosed.
+	// closed, it returns at once an error that wraps net.ErrClosed. An error with a method
+	// Temporary() bool that returns true says that for now no peer can be accepted, for
+	// want of descriptors or memory for instance: the endpoint goes on trying, at intervals
+	// of its own, and the caller may call again. It is returned once until a peer has been
+	// accepted again, so that a caller that loops does not spin. Any other error is
+	// the end of accepting, or ctx's.
 	Accept(ctx context.Context) (Incoming, error)
 
 	// Dial connects to the node at addr and fails if a node of another
-	// NodeID answers.
+	// NodeID answers, or if addr is the endpoint's own. When ctx ends it returns at
+	// once: what is left to be cleared away, it leaves to the endpoint. Once the endpoint
+	// is closed, it returns at once an error that wraps net.ErrClosed.
 	Dial(ctx context.Context, addr Addr) (Conn, error)
 }
 
@@ -116,12 +125,15 @@ type Conn interface {
 	// RemoteID is the peer's verified NodeID.
 	RemoteID() NodeID
 
-	// OpenStream opens a stream. The peer does not see it before the first Write.
-	// Where a connection has one stream alone, which the side that dialled opens,
-	// the error of any other call wraps errors.ErrUnsupported.
+	// OpenStream opens a stream; the side that dialled does. The peer does not see it
+	// before the first Write. Where a connection has one stream alone, the error of any other
+	// call wraps errors.ErrUnsupported.
 	OpenStream(ctx context.Context) (Stream, error)
 
-	// AcceptStream waits for a stream that the peer opened.
+	// AcceptStream waits for a stream that the peer opened. Until it is first called, one
+	// stream of the peer waits to be accepted, and no others: these are aborted with
+	// CodeTooMany as they come. On the side that dialled, all are aborted with CodeProtocol,
+	// and AcceptStream waits for the connection's end.
 	AcceptStream(ctx context.Context) (Stream, error)
 
 	// Close ends the connection and all its streams at once; what is not
@@ -142,7 +154,9 @@ type Stream interface {
 	// all before that was read.
 	Read(ctx context.Context, p []byte) (int, error)
 
-	// Write returns once the transport has taken all of p, which it does not keep.
+	// Write returns once the transport has taken all of p, which it does not keep. When
+	// the peer aborts the stream, or just wants no more of it, calls of Write and CloseWrite
+	// that wait return a *CloseError with its code at once, and so do later ones.
 	Write(ctx context.Context, p []byte) (int, error)
 
 	// CloseWrite ends the sending half and waits until the peer has
@@ -170,9 +184,10 @@ const (
 // [Subscription] was closed. It wraps net.ErrClosed.
 type CloseError struct {
 	Code   uint64
-	Reason string // words for people; may be empty
+	Reason string // words for people, the peer's or this side's; may be empty, or hold anything
 }
 
+// Error shows the beginning of the reason, with escapes for what is not printable.
 func (e *CloseError) Error() string {
 	name := fmt.Sprintf("code %d", e.Code)
 	if e.Code < uint64(len(codeNames)) {
@@ -181,7 +196,7 @@ func (e *CloseError) Error() string {
 	if e.Reason == "" || e.Reason == name {
 		return "irohub: closed: " + name
 	}
-	return "irohub: closed: " + name + ": " + e.Reason
+	return "irohub: closed: " + name + ": " + words.Printable(e.Reason)
 }
 
 var codeNames = [...]string{

@@ -35,7 +35,7 @@ enum { IROH_CONTRACT = 30 };
 #define IROH_OBJECTS(O) \
 	O(endpointbuilder) O(endpoint) O(incoming) O(accepting) O(connection) \
 	O(bistream) O(sendstream) O(recvstream) O(endpointaddr) O(endpointticket) \
-	O(relaymode) O(iroherror)
+	O(endpointid) O(relaymode) O(iroherror)
 
 #define IROH_FFI(F) \
 	F(uint32_t, uniffi_contract_version, (void)) \
@@ -71,6 +71,7 @@ enum { IROH_CONTRACT = 30 };
 	F(uint64_t, method_endpoint_online, (uint64_t), 27176) \
 	F(uint64_t, method_incoming_accept, (uint64_t), 17830) \
 	F(uint64_t, method_incoming_refuse, (uint64_t), 32144) \
+	F(uint64_t, method_incoming_remote_addr, (uint64_t), 41074) \
 	F(uint64_t, method_accepting_connect, (uint64_t), 4822) \
 	F(uint64_t, method_connection_accept_bi, (uint64_t), 24717) \
 	F(uint64_t, method_connection_open_bi, (uint64_t), 7884) \

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 
 	"irohub"
+	"irohub/internal/words"
 )
 
 // A conn is what the application holds of a connection; when it holds that no
@@ -107,17 +108,13 @@ func (c *conn) Close(code uint64, reason string) {
 	c.close(code, reason)
 }
 
-// Limits of what QUIC can carry; the library would refuse more, or cut a reason
-// in the middle of a character.
-const (
-	maxCode   = 1<<62 - 1
-	maxReason = 1024
-)
+// maxCode is the limit of what QUIC can carry; the library would refuse more.
+const maxCode = 1<<62 - 1
 
 func (l *link) close(code uint64, reason string) {
 	l.closing.Do(func() {
 		l.ask() // the peer may have been first
-		own := &irohub.CloseError{Code: min(code, maxCode), Reason: cut(reason, maxReason)}
+		own := &irohub.CloseError{Code: min(code, maxCode), Reason: words.Cut(reason, maxReason)}
 		why := l.lost(own)
 		l.with(func(h handle) {
 			var r result

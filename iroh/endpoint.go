@@ -7,6 +7,7 @@ import "C"
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"irohub"
+	"irohub/internal/words"
 	"irohub/key"
 )
 
@@ -196,7 +198,7 @@ func (e *Endpoint) Accept(ctx context.Context) (irohub.Incoming, error) {
 	}
 	o := new(offer)
 	o.h.Store(uint64(own(r.value)))
-	in := &incoming{o, e}
+	in := &incoming{offer: o, e: e, from: remoteAddr(ctx, handle(o.h.Load()))}
 	runtime.AddCleanup(in, (*offer).drop, o)
 	return in, nil
 }
@@ -307,7 +309,8 @@ func (e *endpoint) forget(l *link) {
 // An incoming is a peer that wants to connect.
 type incoming struct {
 	*offer
-	e *Endpoint
+	e    *Endpoint
+	from string
 }
 
 // An offer is what an incoming is to the library, until it is taken.
@@ -323,8 +326,49 @@ func (o *offer) drop() {
 
 var errTaken = errors.New("irohub/iroh: this incoming connection was accepted or refused before")
 
-// RemoteAddr implements [irohub.Incoming].
-func (in *incoming) RemoteAddr() string { return "" }
+// RemoteAddr implements [irohub.Incoming]. Of a peer that comes through a relay, it names
+// the relay.
+func (in *incoming) RemoteAddr() string { return in.from }
+
+// remoteAddr asks where an incoming comes from. The library knows at once; it is asked as
+// the peer is accepted, since it cannot be any more once there is a handshake.
+func remoteAddr(ctx context.Context, h handle) string {
+	r, err := await(ctx, nil, func(id C.uint64_t, r *result) error {
+		C.irohub_start(C.IROHUB_REMOTE_ADDR, h, id, r)
+		return nil
+	})
+	if err != nil {
+		return "unknown"
+	}
+	return readRemoteAddr(taken(&r))
+}
+
+// readRemoteAddr reads one of three kinds of address: a number of its kind, then a text.
+// That of a relay's is followed by a handle of whom the relay says it comes from.
+func readRemoteAddr(p []byte) string {
+	const direct, relayed = 1, 2
+	if len(p) < 4 {
+		return "unknown"
+	}
+	kind := binary.BigEndian.Uint32(p)
+	text, rest, err := readBytes(p[4:])
+	if err != nil {
+		return "unknown"
+	}
+	switch kind {
+	case direct:
+		if a, err := netip.ParseAddrPort(text); err == nil {
+			return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()).String()
+		}
+	case relayed:
+		if len(rest) == 8 {
+			node := own(handle(binary.BigEndian.Uint64(rest)))
+			free(C.IROHUB_NODE, &node)
+		}
+		text = "relay " + text
+	}
+	return words.Printable(text)
+}
 
 // Handshake implements [irohub.Incoming].
 func (in *incoming) Handshake(ctx context.Context) (irohub.Conn, error) {

@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"irohub"
+	"irohub/internal/words"
 )
 
 // Errors that a caller may want to tell apart, with [errors.Is]. An error of a
@@ -75,13 +76,17 @@ func (e *lostError) Unwrap() error   { return net.ErrClosed }
 func (e *lostError) Timeout() bool   { return e.timeout } // with Temporary: a net.Error
 func (e *lostError) Temporary() bool { return false }
 
+// maxReason is how many bytes there are of a reason: the library would cut a longer one
+// in the middle of a character, and a peer may send many more.
+const maxReason = 1024
+
 // A nativeError holds the library's own words: Rust names and source paths.
 type nativeError struct {
 	kind int32
 	text string
 }
 
-func (e *nativeError) Error() string { return "iroh: " + e.text }
+func (e *nativeError) Error() string { return "iroh: " + words.Printable(e.text) }
 
 // brief is the last of the causes in the text, which says most, without the
 // place in a source file that may follow it.
@@ -94,10 +99,10 @@ func (e *nativeError) brief() string {
 		s = cause
 	}
 	s, _, _ = strings.Cut(s, " (/")
-	return oneLine(strings.TrimSpace(s))
+	return words.Printable(strings.TrimSpace(s))
 }
 
-// closedError is what is returned once this side has closed an endpoint.
+// errEndpointClosed is what is returned once this side has closed an endpoint.
 var errEndpointClosed = fmt.Errorf("irohub/iroh: endpoint closed: %w", net.ErrClosed)
 
 // parseClosed reads the words in which the library says why a connection ended:
@@ -112,7 +117,7 @@ var errEndpointClosed = fmt.Errorf("irohub/iroh: endpoint closed: %w", net.ErrCl
 func parseClosed(s string) error {
 	rest, ok := strings.CutPrefix(s, "closed by peer: ")
 	if !ok {
-		return &lostError{why: oneLine(s), timeout: s == "timed out"}
+		return &lostError{why: words.Printable(s), timeout: s == "timed out"}
 	}
 	if code, err := strconv.ParseUint(rest, 10, 64); err == nil {
 		return &irohub.CloseError{Code: code}
@@ -121,10 +126,10 @@ func parseClosed(s string) error {
 	if i := strings.LastIndex(rest, before); i >= 0 && strings.HasSuffix(rest, after) {
 		digits := rest[i+len(before) : len(rest)-len(after)]
 		if code, err := strconv.ParseUint(digits, 10, 64); err == nil {
-			return &irohub.CloseError{Code: code, Reason: rest[:i]}
+			return &irohub.CloseError{Code: code, Reason: words.Kept(rest[:i], maxReason)}
 		}
 	}
-	return &lostError{why: oneLine(s)}
+	return &lostError{why: words.Printable(s)}
 }
 
 // parseStream reads the library's error of a stream, which begins with the name
@@ -148,16 +153,6 @@ func parseStream(s string) (reset *irohub.CloseError, lost bool) {
 		return nil, true
 	}
 	return nil, false
-}
-
-// oneLine keeps a peer's words from looking like several lines of a log.
-func oneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, s)
 }
 
 // connectError names the error of a dial or a handshake.
@@ -234,12 +229,4 @@ func bindError(addr string, err error) error {
 		}
 	}
 	return f
-}
-
-// cut shortens s to n bytes at most, between characters.
-func cut(s string, n int) string {
-	if len(s) > n {
-		s = strings.ToValidUTF8(s[:n], "")
-	}
-	return s
 }

@@ -377,6 +377,7 @@ void irohub_start(int what, uint64_t self, uint64_t id, irohub_result *r) {
 		CASE(IROHUB_ONLINE, endpoint, online, OP_VOID)
 		CASE(IROHUB_ACCEPT_INCOMING, incoming, accept, OP_HANDLE)
 		CASE(IROHUB_REFUSE, incoming, refuse, OP_VOID)
+		CASE(IROHUB_REMOTE_ADDR, incoming, remote_addr, OP_BUFFER)
 		CASE(IROHUB_HANDSHAKE, accepting, connect, OP_HANDLE)
 		CASE(IROHUB_CLOSED, connection, closed, OP_BUFFER)
 		CASE(IROHUB_ACCEPT_STREAM, connection, accept_bi, OP_STREAM)
@@ -611,6 +612,9 @@ void irohub_free(int object, uint64_t handle) {
 		break;
 	case IROHUB_RECV:
 		api.free_recvstream(handle, &st);
+		break;
+	case IROHUB_NODE:
+		api.free_endpointid(handle, &st);
 		break;
 	}
 }

@@ -39,6 +39,7 @@ enum {
 	IROHUB_CONNECTION,
 	IROHUB_SEND,
 	IROHUB_RECV,
+	IROHUB_NODE,
 };
 
 // Operations of an object without further arguments, for irohub_start.
@@ -48,6 +49,7 @@ enum {
 	IROHUB_ONLINE,         // endpoint
 	IROHUB_ACCEPT_INCOMING,// incoming: value is an accepting
 	IROHUB_REFUSE,         // incoming
+	IROHUB_REMOTE_ADDR,    // incoming: the buffer is where it comes from
 	IROHUB_HANDSHAKE,      // accepting: value is a connection
 	IROHUB_CLOSED,         // connection: the text is why
 	IROHUB_ACCEPT_STREAM,  // connection: value, value2 are a stream

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"irohub"
+	"irohub/internal/words"
 )
 
 // How a dead peer is noticed. Each side sends a kindAlive at the end of a beat in which its
@@ -167,7 +168,7 @@ func (c *conn) Wait(ctx context.Context) error {
 
 // Close implements [irohub.Conn].
 func (c *conn) Close(code uint64, reason string) {
-	c.end(&irohub.CloseError{Code: code, Reason: cut(reason, maxReason)}, endLocal)
+	c.end(&irohub.CloseError{Code: code, Reason: words.Cut(reason, maxReason)}, endLocal)
 }
 
 // The ways in which a connection ends.
@@ -396,5 +397,5 @@ func (a *arrivals) fin() error                    { return a.stream.finished() }
 func (a *arrivals) ack() error                    { return a.stream.acknowledged() }
 func (a *arrivals) abort(code uint64) error       { return a.stream.givenUp(code) }
 func (a *arrivals) closed(code uint64, reason string) error {
-	return &irohub.CloseError{Code: code, Reason: reason}
+	return &irohub.CloseError{Code: code, Reason: words.Kept(reason, maxReason)}
 }

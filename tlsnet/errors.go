@@ -158,11 +158,3 @@ func isOneOf(err error, kinds []error) bool {
 
 // wrongPeer is a dialler's error.
 func wrongPeer(got irohub.NodeID) error { return fmt.Errorf("%w: %s", ErrWrongPeer, got) }
-
-// cut shortens s to n bytes at most, between characters.
-func cut(s string, n int) string {
-	if len(s) > n {
-		s = strings.ToValidUTF8(s[:n], "")
-	}
-	return s
-}

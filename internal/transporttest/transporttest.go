@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"runtime"
 	"slices"
 	"strings"
@@ -47,6 +48,7 @@ func Run(t *testing.T, transport Transport) {
 		{"AbortEndsOneStream", testAbort},
 		{"CancelEndsCalls", testCancel},
 		{"DialChecksNodeID", testWrongNode},
+		{"IncomingSaysWhereFrom", testRemoteAddr},
 		{"RefusedDial", testRefused},
 		{"ClosedEndpoint", testClosedEndpoint},
 		{"HubFansOut", testFanOut},
@@ -423,6 +425,36 @@ func testWrongNode(e *env) {
 	conn, err := a.Dial(e.ctx, b.Addr())
 	e.must(err)
 	conn.Close(0, "")
+}
+
+func testRemoteAddr(e *env) {
+	a, b := e.endpoint(0), e.endpoint(0)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if conn, err := a.Dial(e.ctx, b.Addr()); err == nil {
+			conn.Wait(e.ctx)
+		}
+	}()
+	in, err := b.Accept(e.ctx)
+	e.must(err)
+	from := in.RemoteAddr()
+	if from == "" {
+		e.Error("an incoming that comes from nowhere")
+	}
+	// What is dialled by number comes from a number.
+	if to, err := netip.ParseAddrPort(b.Addr().Hosts[0]); err == nil {
+		if at, err := netip.ParseAddrPort(from); err != nil || at.Addr() != to.Addr() {
+			e.Errorf("it comes from %q, which is not a port at %v", from, to.Addr())
+		}
+	}
+	conn, err := in.Handshake(e.ctx)
+	e.must(err)
+	if after := in.RemoteAddr(); after != from {
+		e.Errorf("after the handshake it comes from %q, before from %q", after, from)
+	}
+	conn.Close(0, "")
+	<-done
 }
 
 func testRefused(e *env) {
