@@ -74,6 +74,8 @@ enum { IROH_CONTRACT = 30 };
 	F(uint64_t, method_incoming_remote_addr, (uint64_t), 41074) \
 	F(uint64_t, method_accepting_connect, (uint64_t), 4822) \
 	F(uint64_t, method_connection_accept_bi, (uint64_t), 24717) \
+	F(uint64_t, method_connection_accept_uni, (uint64_t), 14498) \
+	F(uint64_t, method_connection_read_datagram, (uint64_t), 7530) \
 	F(uint64_t, method_connection_open_bi, (uint64_t), 7884) \
 	F(void, method_connection_close, (uint64_t, int64_t, RustBuffer, RustCallStatus *), 4437) \
 	F(RustBuffer, method_connection_close_reason, (uint64_t, RustCallStatus *), 54740) \

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -29,24 +30,34 @@ type link struct {
 	id       irohub.NodeID
 	endpoint *endpoint
 
+	dialled bool
+
 	closing sync.Once
 	why     atomic.Pointer[error] // it has ended; set once that is noticed
+
+	arrivals arrivals
 
 	streamsMu sync.Mutex
 	streams   map[*twoWay]struct{} // not over yet; nil once this side has closed
 	accepted  int                  // of them, those that the peer opened
+	waiting   []*twoWay            // of those, those that AcceptStream has not returned yet; the oldest first
+	wanted    bool                 // AcceptStream was called
 }
 
-func newConn(e *Endpoint, h handle) (irohub.Conn, error) {
+func newConn(e *Endpoint, h handle, dialled bool) (irohub.Conn, error) {
 	var id, limit result
 	C.irohub_remote_id(h, &id)
-	C.irohub_limit_streams(h, C.uint64_t(e.maxStreams), &limit)
+	peersStreams := e.maxStreams
+	if dialled {
+		peersStreams = 0
+	}
+	C.irohub_limit_streams(h, C.uint64_t(peersStreams), &limit)
 	err := errors.Join(failed(&id), failed(&limit))
 	if err != nil {
 		free(C.IROHUB_CONNECTION, &h)
 		return nil, err
 	}
-	l := &link{object: newObject(h), endpoint: e.endpoint, streams: map[*twoWay]struct{}{}}
+	l := &link{object: newObject(h), endpoint: e.endpoint, dialled: dialled, streams: map[*twoWay]struct{}{}}
 	l.id, err = readID(taken(&id))
 	if err == nil && !e.adopt(l) {
 		err = errEndpointClosed
@@ -71,24 +82,51 @@ func (c *conn) OpenStream(ctx context.Context) (irohub.Stream, error) {
 	if err != nil {
 		return nil, c.explain(err)
 	}
-	return c.newStream(&r, false)
+	s, err := c.newStream(&r, false)
+	if err != nil {
+		return nil, err
+	}
+	return c.hold(s), nil
 }
 
-// AcceptStream implements [irohub.Conn].
+// AcceptStream implements [irohub.Conn]. The streams have come to arrivals already.
 func (c *conn) AcceptStream(ctx context.Context) (irohub.Stream, error) {
 	defer runtime.KeepAlive(c)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	for {
-		r, err := c.do(ctx, C.IROHUB_ACCEPT_STREAM)
-		if err != nil {
-			return nil, c.explain(err)
+		if s := c.next(); s != nil {
+			return c.hold(s), nil
 		}
-		// The limit that the library was told of binds a peer only once it has
-		// used up the higher one that the handshake gave it.
-		s, err := c.newStream(&r, true)
-		if err != errTooMany {
-			return s, err
+		select {
+		case <-c.arrivals.token:
+		case <-c.gone:
+			return nil, c.err
+		case <-c.arrivals.done: // the last may have come with the end
+			if s := c.next(); s != nil {
+				return c.hold(s), nil
+			}
+			return nil, *c.why.Load()
+		case <-ctx.Done():
+			return nil, ctx.Err()
 		}
 	}
+}
+
+// next returns the stream that has waited longest; nil: none waits.
+func (l *link) next() *twoWay {
+	l.streamsMu.Lock()
+	defer l.streamsMu.Unlock()
+	l.wanted = true
+	if len(l.waiting) == 0 {
+		return nil
+	}
+	s := l.waiting[0]
+	if l.waiting = slices.Delete(l.waiting, 0, 1); len(l.waiting) > 0 {
+		signal(l.arrivals.token) // for another caller
+	}
+	return s
 }
 
 // Wait implements [irohub.Conn].
@@ -126,14 +164,17 @@ func (l *link) close(code uint64, reason string) {
 		l.endpoint.forget(l)
 
 		l.streamsMu.Lock()
-		streams := l.streams
-		l.streams = nil
+		streams, waiting := l.streams, l.waiting
+		l.streams, l.waiting = nil, nil
 		l.streamsMu.Unlock()
 		for s := range streams {
 			s.send.end(&ending{err: why})
 			if why == error(own) { // else what has arrived may still be read
 				s.recv.end(&ending{err: why})
 			}
+		}
+		for _, s := range waiting { // nobody will read them
+			s.end(&ending{err: why})
 		}
 	})
 }
@@ -173,37 +214,55 @@ func (l *link) explain(err error) error {
 	return &failure{doing: "connection", cause: err}
 }
 
-var (
-	errTooMany   = errors.New("irohub/iroh: too many streams")
-	errForgotten = errors.New("irohub/iroh: forgotten") // nobody is there to see it
-)
+var errForgotten = errors.New("irohub/iroh: forgotten") // nobody is there to see it
 
-// newStream makes a stream of the handles in r.
-func (c *conn) newStream(r *result, accepted bool) (irohub.Stream, error) {
-	s := newTwoWay(c.link, own(r.value), own(r.value2), accepted)
-	if err := c.adopt(s); err != nil {
-		s.end(&ending{err: err, reset: true, code: irohub.CodeTooMany})
+// newStream makes a stream of the handles in r, or ends it if there may be none.
+func (l *link) newStream(r *result, accepted bool) (*twoWay, error) {
+	s := newTwoWay(l, own(r.value), own(r.value2), accepted)
+	if err := l.adopt(s); err != nil {
+		end := &ending{err: err, reset: true}
+		if refused, ok := err.(*irohub.CloseError); ok {
+			end.code = refused.Code
+		}
+		s.end(end)
 		return nil, err
 	}
+	return s, nil
+}
+
+// hold makes of a stream what the application holds.
+func (c *conn) hold(s *twoWay) irohub.Stream {
 	out := &stream{s, c}
 	// What was written to a forgotten stream still goes out: the library
 	// finishes what is freed without a reset.
 	runtime.AddCleanup(out, func(s *twoWay) { s.end(&ending{err: errForgotten}) }, s)
-	return out, nil
+	return out
 }
 
-// adopt notes a new stream, if there may be one.
+// Why a stream of the peer's is ended as it comes.
+var (
+	errTooMany = &irohub.CloseError{Code: irohub.CodeTooMany, Reason: "too many streams"}
+	errUnused  = &irohub.CloseError{Code: irohub.CodeProtocol, Reason: "a stream that the protocol does not use"}
+)
+
+// adopt notes a new stream, if there may be one: a peer's waits to be accepted.
 func (l *link) adopt(s *twoWay) error {
 	l.streamsMu.Lock()
 	defer l.streamsMu.Unlock()
-	if l.streams == nil {
+	switch {
+	case l.streams == nil:
 		return l.err
-	}
-	if s.accepted {
-		if l.accepted >= l.endpoint.maxStreams {
-			return errTooMany
-		}
+	case !s.accepted:
+	case l.dialled:
+		return errUnused
+	// The limit that the library was told of binds a peer only once it has used up the
+	// higher one that the handshake gave it.
+	case l.accepted >= l.endpoint.maxStreams, !l.wanted && len(l.waiting) > 0:
+		return errTooMany
+	default:
 		l.accepted++
+		l.waiting = append(l.waiting, s)
+		signal(l.arrivals.token)
 	}
 	l.streams[s] = struct{}{}
 	return nil

@@ -46,6 +46,8 @@ type endpoint struct {
 
 	closing sync.Once
 
+	tasks sync.WaitGroup // the goroutines of connections
+
 	connsMu sync.Mutex
 	conns   map[*link]struct{} // open ones; nil once closing
 }
@@ -227,7 +229,7 @@ func (e *Endpoint) Dial(ctx context.Context, addr irohub.Addr) (irohub.Conn, err
 	if err != nil {
 		return fail(err)
 	}
-	c, err := newConn(e, own(r.value))
+	c, err := newConn(e, own(r.value), true)
 	if err != nil {
 		return fail(err)
 	}
@@ -286,10 +288,11 @@ func (e *endpoint) close() {
 			return nil
 		})
 		free(C.IROHUB_ENDPOINT, &h)
+		e.tasks.Wait()
 	})
 }
 
-// adopt notes an open connection; false: the endpoint is closing.
+// adopt notes an open connection and starts it; false: the endpoint is closing.
 func (e *endpoint) adopt(l *link) bool {
 	e.connsMu.Lock()
 	defer e.connsMu.Unlock()
@@ -297,6 +300,8 @@ func (e *endpoint) adopt(l *link) bool {
 		return false
 	}
 	e.conns[l] = struct{}{}
+	l.arrivals.init(l)
+	e.tasks.Go(l.arrivals.run)
 	return true
 }
 
@@ -388,7 +393,7 @@ func (in *incoming) Handshake(ctx context.Context) (irohub.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newConn(in.e, own(r.value))
+	return newConn(in.e, own(r.value), false)
 }
 
 func (in *incoming) step(ctx context.Context, what C.int, h handle) (result, error) {

@@ -374,7 +374,7 @@ func TestHandles_Baseline(t *testing.T) {
 			_, err := streamed.Read(testContext(t), make([]byte, 1))
 			wantCode(t, "read", err, 0)
 		case 2:
-			opened, streamed := openLoose(t, accepted, dialled)
+			opened, streamed := openLoose(t, dialled, accepted)
 			streamed.Abort(3)
 			opened.Abort(4)
 		case 3:
@@ -384,9 +384,7 @@ func TestHandles_Baseline(t *testing.T) {
 		dialled.Close(0, "")
 		accepted.Close(0, "")
 	}
-	if n := live.Load(); n != handles {
-		t.Errorf("%d handles, %d before", n, handles)
-	}
+	wantHandles(t, handles)
 	for n := runtime.NumGoroutine(); n > goroutines; n = runtime.NumGoroutine() {
 		runtime.Gosched() // a goroutine that has said its last word may take a moment to end
 	}

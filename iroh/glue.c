@@ -381,6 +381,8 @@ void irohub_start(int what, uint64_t self, uint64_t id, irohub_result *r) {
 		CASE(IROHUB_HANDSHAKE, accepting, connect, OP_HANDLE)
 		CASE(IROHUB_CLOSED, connection, closed, OP_BUFFER)
 		CASE(IROHUB_ACCEPT_STREAM, connection, accept_bi, OP_STREAM)
+		CASE(IROHUB_ACCEPT_UNI, connection, accept_uni, OP_HANDLE)
+		CASE(IROHUB_DATAGRAM, connection, read_datagram, OP_BUFFER)
 		CASE(IROHUB_OPEN_STREAM, connection, open_bi, OP_STREAM)
 		CASE(IROHUB_FINISH, sendstream, finish, OP_VOID)
 		CASE(IROHUB_STOPPED, sendstream, stopped, OP_BUFFER)

@@ -53,6 +53,8 @@ enum {
 	IROHUB_HANDSHAKE,      // accepting: value is a connection
 	IROHUB_CLOSED,         // connection: the text is why
 	IROHUB_ACCEPT_STREAM,  // connection: value, value2 are a stream
+	IROHUB_ACCEPT_UNI,     // connection: value is a stream that receives
+	IROHUB_DATAGRAM,       // connection: the buffer is a datagram
 	IROHUB_OPEN_STREAM,    // connection: value, value2 are a stream
 	IROHUB_FINISH,         // send
 	IROHUB_STOPPED,        // send

@@ -51,6 +51,17 @@ func bind(t testing.TB, o Options) *Endpoint {
 	return e
 }
 
+// wantHandles waits until the library holds n things for us: what a connection waits
+// for is dropped a moment after it has been closed.
+func wantHandles(t testing.TB, n int64) {
+	t.Helper()
+	for ctx := testContext(t); live.Load() != n; runtime.Gosched() {
+		if ctx.Err() != nil {
+			t.Fatalf("%d handles, want %d", live.Load(), n)
+		}
+	}
+}
+
 // wantNoHandles waits until the library holds nothing for us any more: what the
 // tests before have forgotten is the garbage collector's to free.
 func wantNoHandles(t testing.TB) {

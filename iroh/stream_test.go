@@ -494,15 +494,22 @@ func TestCancelStorm(t *testing.T) {
 	if t.Failed() {
 		return
 	}
-	opened, streamed := openStream(t, accepted, dialled) // all is well still
-	opened.Abort(0)
-	streamed.Abort(0)
+	opened, err := dialled.OpenStream(testContext(t)) // all is well still
+	if err == nil {
+		_, err = opened.Write(testContext(t), []byte("x"))
+	}
+	if err == nil {
+		err = opened.CloseWrite(testContext(t))
+	}
+	if err != nil {
+		t.Error(err)
+	} else {
+		opened.Abort(0)
+	}
 	dialled.Close(0, "")
 	peer.Wait()
 	accepted.Close(0, "")
-	if n := live.Load(); n != 2 {
-		t.Errorf("%d handles, and not just the two endpoints", n)
-	}
+	wantHandles(t, 2) // the endpoints
 }
 
 // TestStream_MisuseNeverCrashes uses everything after its end, from many sides.
