@@ -96,9 +96,9 @@ type Endpoint interface {
 	Accept(ctx context.Context) (Incoming, error)
 
 	// Dial connects to the node at addr and fails if a node of another
-	// NodeID answers, or if addr is the endpoint's own. When ctx ends it returns at
-	// once: what is left to be cleared away, it leaves to the endpoint. Once the endpoint
-	// is closed, it returns at once an error that wraps net.ErrClosed.
+	// NodeID answers. When ctx ends it returns at once, and leaves to the endpoint what is
+	// to be cleared away. Once the endpoint is closed, it returns at once an error that
+	// wraps net.ErrClosed.
 	Dial(ctx context.Context, addr Addr) (Conn, error)
 }
 

@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"runtime"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -116,6 +117,9 @@ func bindAddrs(s string) (listens netip.Addr, addrs []string, err error) {
 	if err != nil {
 		return listens, nil, fmt.Errorf("%w: Options.Addr: %q is not IP:PORT: %w", ErrAddr, s, err)
 	}
+	if a, err = numberZone(a); err != nil {
+		return listens, nil, err
+	}
 	return a.Addr(), append(addrs, a.String()), nil
 }
 
@@ -205,13 +209,21 @@ func (e *Endpoint) Accept(ctx context.Context) (irohub.Incoming, error) {
 	return in, nil
 }
 
-// Dial connects to the node at addr. Hosts are IP:PORT or NAME:PORT; all are
-// tried at once, and so is the relay. Nobody there to answer is noticed late,
+// Dial connects to the node at addr, which must be another than this one. Hosts are
+// IP:PORT or NAME:PORT; all are tried at once, and so is the relay. Nobody there to answer is noticed late,
 // so ctx should have a deadline.
 func (e *Endpoint) Dial(ctx context.Context, addr irohub.Addr) (irohub.Conn, error) {
 	defer runtime.KeepAlive(e)
 	fail := func(err error) (irohub.Conn, error) {
 		return nil, connectError("dial "+addr.ID.String(), err)
+	}
+	select {
+	case <-e.gone:
+		return fail(errEndpointClosed)
+	default:
+	}
+	if addr.ID == e.id {
+		return fail(errSelf)
 	}
 	hosts, err := resolve(ctx, addr.Hosts)
 	if err == nil && len(hosts) == 0 && addr.Relay == "" && !e.finds {
@@ -243,8 +255,11 @@ func resolve(ctx context.Context, hosts []string) (numbers []string, err error) 
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrAddr, err)
 		}
-		if _, err := netip.ParseAddrPort(s); err == nil {
-			numbers = append(numbers, s)
+		if a, err := netip.ParseAddrPort(s); err == nil {
+			if a, err = numberZone(a); err != nil {
+				return nil, err
+			}
+			numbers = append(numbers, a.String())
 			continue
 		}
 		ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
@@ -256,10 +271,27 @@ func resolve(ctx context.Context, hosts []string) (numbers []string, err error) 
 			if err != nil {
 				return nil, fmt.Errorf("%w: %w", ErrAddr, err)
 			}
+			if a, err = numberZone(a); err != nil {
+				return nil, err
+			}
 			numbers = append(numbers, a.String())
 		}
 	}
 	return numbers, nil
+}
+
+// numberZone gives an address's zone as the interface's number: the library does not take
+// its name.
+func numberZone(a netip.AddrPort) (netip.AddrPort, error) {
+	zone := a.Addr().Zone()
+	if _, err := strconv.ParseUint(zone, 10, 32); err == nil || zone == "" {
+		return a, nil
+	}
+	iface, err := net.InterfaceByName(zone)
+	if err != nil {
+		return a, fmt.Errorf("%w: %s: there is no network interface %q: %w", ErrAddr, a, zone, err)
+	}
+	return netip.AddrPortFrom(a.Addr().WithZone(strconv.Itoa(iface.Index)), a.Port()), nil
 }
 
 // Close closes every connection, with code 0, and the endpoint; it waits, for

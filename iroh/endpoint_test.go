@@ -5,11 +5,13 @@ package iroh
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -117,7 +119,8 @@ func TestDial_Errors(t *testing.T) {
 		"no port":       {from, irohub.Addr{ID: to.ID(), Hosts: []string{"127.0.0.1"}}, ErrAddr},
 		"bad port":      {from, irohub.Addr{ID: to.ID(), Hosts: []string{"localhost:x"}}, ErrAddr},
 		"no address":    {from, irohub.Addr{ID: to.ID()}, ErrUnreachable},
-		"itself":        {from, from.Addr(), ErrAddr},
+		"itself":        {from, from.Addr(), errSelf},
+		"no such zone":  {from, irohub.Addr{ID: to.ID(), Hosts: []string{"[fe80::1%nosuch0]:1"}}, ErrAddr},
 		"another node":  {from, wrong, ErrWrongPeer},
 		"another ALPN":  {bind(t, Options{ALPN: "other/1"}), to.Addr(), ErrALPN},
 		"relay, no URL": {from, irohub.Addr{ID: to.ID(), Hosts: to.Addr().Hosts, Relay: "::"}, ErrAddr},
@@ -139,6 +142,28 @@ func dialClosing(t *testing.T, from *Endpoint, addr irohub.Addr) error {
 		c.Close(0, "")
 	}
 	return err
+}
+
+// The zone of an address may be an interface's name, which the library does not read.
+func TestZone_Name(t *testing.T) {
+	ifaces, err := net.Interfaces()
+	if err != nil || len(ifaces) == 0 {
+		t.Fatal("no network interface: ", err)
+	}
+	iface := ifaces[0]
+	for _, zone := range []string{iface.Name, strconv.Itoa(iface.Index)} {
+		want := fmt.Sprintf("[fe80::1%%%d]:4433", iface.Index)
+		host := "[fe80::1%" + zone + "]:4433"
+		if got, err := resolve(t.Context(), []string{host}); err != nil || !slices.Equal(got, []string{want}) {
+			t.Errorf("dial %s: %q, %v, want %s", host, got, err, want)
+		}
+		if listens, got, err := bindAddrs(host); err != nil || !slices.Equal(got, []string{want}) || listens.Zone() != strconv.Itoa(iface.Index) {
+			t.Errorf("bind %s: %v, %q, %v, want %s", host, listens, got, err, want)
+		}
+	}
+	if _, _, err := bindAddrs("[fe80::1%nosuch0]:4433"); !errors.Is(err, ErrAddr) || !strings.Contains(err.Error(), `"nosuch0"`) {
+		t.Errorf("no such interface: %v", err)
+	}
 }
 
 func TestDial_Name(t *testing.T) {

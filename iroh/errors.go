@@ -105,6 +105,9 @@ func (e *nativeError) brief() string {
 // errEndpointClosed is what is returned once this side has closed an endpoint.
 var errEndpointClosed = fmt.Errorf("irohub/iroh: endpoint closed: %w", net.ErrClosed)
 
+// errSelf says that a node has dialled itself, which the library refuses, with less clear words.
+var errSelf = fmt.Errorf("%w: it is this endpoint's own NodeID, and a node cannot dial itself; the other side needs a key of its own", ErrAddr)
+
 // parseClosed reads the words in which the library says why a connection ended:
 //
 //	closed by peer: 3

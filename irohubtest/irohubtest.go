@@ -6,7 +6,7 @@
 //	spoke, err := irohub.Dial(ctx, network.Endpoint(), hubEndpoint.Addr(), irohub.SpokeOptions{})
 //
 // It behaves as iroh does where irohub can tell: a stream is seen by its acceptor once
-// a byte has been sent, a stream holds a bounded number of bytes that are not read yet,
+// a byte has been sent, one stream alone waits before the first AcceptStream, a stream holds a bounded number of bytes that are not read yet,
 // a closed connection is seen by the other side with code and reason, and what had
 // arrived by then can still be read. It uses neither sockets nor timers, so that tests
 // can run it in a bubble of testing/synctest.
@@ -126,6 +126,11 @@ type answer struct {
 
 // Dial connects to the endpoint at addr, once that accepts.
 func (e *Endpoint) Dial(ctx context.Context, addr irohub.Addr) (irohub.Conn, error) {
+	select {
+	case <-e.closed:
+		return nil, errClosed
+	default:
+	}
 	var to *Endpoint
 	e.network.mu.Lock()
 	for _, host := range addr.Hosts {
@@ -181,6 +186,11 @@ func (c *call) give(a answer) (given bool) {
 
 // Accept waits for the next Dial.
 func (e *Endpoint) Accept(ctx context.Context) (irohub.Incoming, error) {
+	select {
+	case <-e.closed: // or select would choose by chance
+		return nil, errClosed
+	default:
+	}
 	select {
 	case c := <-e.calls:
 		return &incoming{e, c}, nil
@@ -244,8 +254,11 @@ type conn struct {
 	peer     *conn
 	both     *life
 
+	dialled bool
+
 	mu      sync.Mutex
 	streams []*stream     // opened by the peer, and not accepted
+	wanted  bool          // AcceptStream was called
 	opened  chan struct{} // capacity 1: there is one
 }
 
@@ -259,7 +272,7 @@ type life struct {
 func connect(a, b *Endpoint) (*conn, *conn) {
 	both := &life{end: make(chan struct{})}
 	x := &conn{endpoint: a, remote: b.ID(), both: both, opened: make(chan struct{}, 1)}
-	y := &conn{endpoint: b, remote: a.ID(), both: both, opened: make(chan struct{}, 1), peer: x}
+	y := &conn{endpoint: b, remote: a.ID(), both: both, opened: make(chan struct{}, 1), peer: x, dialled: true}
 	x.peer = y
 	return x, y
 }
@@ -303,11 +316,19 @@ func (c *conn) OpenStream(ctx context.Context) (irohub.Stream, error) {
 	return &stream{conn: c, in: back, out: there, announce: func() { c.peer.arrive(theirs) }}, nil
 }
 
-// arrive queues a stream for AcceptStream.
+// arrive queues a stream for AcceptStream, if it may wait for that.
 func (c *conn) arrive(s *stream) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.dialled:
+		s.Abort(irohub.CodeProtocol)
+		return
+	case !c.wanted && len(c.streams) > 0:
+		s.Abort(irohub.CodeTooMany)
+		return
+	}
 	c.streams = append(c.streams, s)
-	c.mu.Unlock()
 	select {
 	case c.opened <- struct{}{}:
 	default:
@@ -317,6 +338,7 @@ func (c *conn) arrive(s *stream) {
 func (c *conn) AcceptStream(ctx context.Context) (irohub.Stream, error) {
 	for {
 		c.mu.Lock()
+		c.wanted = true
 		if len(c.streams) > 0 {
 			s := c.streams[0]
 			c.streams = c.streams[1:]

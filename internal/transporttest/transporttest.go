@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -42,10 +41,13 @@ func Run(t *testing.T, transport Transport) {
 	}{
 		{"StreamCarriesBothWays", testStream},
 		{"StreamIsSeenAtItsFirstByte", testFirstByte},
+		{"OneStreamWaitsBeforeTheFirstAccept", testWaiting},
+		{"DialledSideTakesNoStreams", testDialledTakesNone},
 		{"StreamHalfCloses", testHalfClose},
 		{"AcknowledgedDataOutlivesClose", testDataOutlivesClose},
 		{"CloseCodeAndReason", testCloseCode},
 		{"AbortEndsOneStream", testAbort},
+		{"AbortIsHeardByTheWriter", testAbortedWriter},
 		{"CancelEndsCalls", testCancel},
 		{"DialChecksNodeID", testWrongNode},
 		{"IncomingSaysWhereFrom", testRemoteAddr},
@@ -235,22 +237,98 @@ func testFirstByte(e *env) {
 	dialled, accepted := e.pair()
 	first, err := dialled.OpenStream(e.ctx)
 	e.must(err)
-	want := []string{"1"}
+	opened := map[string]irohub.Stream{"1": first}
+	order := []string{"1"}
 	second, err := dialled.OpenStream(e.ctx)
 	if !errors.Is(err, errors.ErrUnsupported) { // one stream is all that some transports have
 		e.must(err)
-		want = []string{"12", "21"}
-		e.write(second, []byte("2"))
+		opened["2"] = second
+		order = []string{"1", "2"} // QUIC shows the first of two with the second
 	}
-	e.write(first, []byte("1"))
-	var got []byte
-	for range len(want) {
+	for _, name := range order {
+		e.write(opened[name], []byte(name))
 		s, err := accepted.AcceptStream(e.ctx)
 		e.must(err)
-		got = append(got, e.read(s, 1)...)
+		if got := e.read(s, 1); string(got) != name {
+			e.Errorf("a stream carried %q, want %q", got, name)
+		}
 	}
-	if !slices.Contains(want, string(got)) {
-		e.Errorf("streams carried %q, want one of %q", got, want)
+}
+
+// What nobody accepts, a peer could have held for it: so one stream waits, and no more.
+func testWaiting(e *env) {
+	dialled, accepted := e.pair()
+	open := func(word string) irohub.Stream {
+		s, err := dialled.OpenStream(e.ctx)
+		e.must(err)
+		e.write(s, []byte(word))
+		return s
+	}
+	first := open("1")
+	if _, err := dialled.OpenStream(e.ctx); errors.Is(err, errors.ErrUnsupported) {
+		return
+	}
+	for range 20 {
+		s := open("2")
+		_, err := s.Read(e.ctx, make([]byte, 1))
+		e.wantCode(err, irohub.CodeTooMany)
+		s.Abort(0)
+	}
+	for _, want := range []string{"1", "3", "4"} {
+		s, err := accepted.AcceptStream(e.ctx)
+		e.must(err)
+		if got := e.read(s, 1); string(got) != want {
+			e.Errorf("a stream carried %q, want %q", got, want)
+		}
+		switch want {
+		case "1":
+			open("3")
+			open("4")
+		case "4":
+			first.Abort(0)
+		}
+	}
+}
+
+// A spoke takes no streams of its hub's.
+func testDialledTakesNone(e *env) {
+	dialled, accepted := e.pair()
+	for range 20 {
+		s, err := accepted.OpenStream(e.ctx)
+		if errors.Is(err, errors.ErrUnsupported) {
+			break
+		}
+		e.must(err)
+		if _, err = s.Write(e.ctx, []byte("1")); err == nil {
+			_, err = s.Read(e.ctx, make([]byte, 1))
+		}
+		e.wantCode(err, irohub.CodeProtocol)
+		s.Abort(0)
+	}
+	end := make(chan error, 1)
+	go func() { _, err := dialled.AcceptStream(e.ctx); end <- err }()
+	accepted.Close(9, "")
+	e.wantCode(<-end, 9)
+}
+
+// A peer that gives a stream up is heard by who writes, and not only by who reads.
+func testAbortedWriter(e *env) {
+	for _, aborter := range []string{"the acceptor", "the opener"} {
+		_, _, a, b := e.streams()
+		if aborter == "the opener" {
+			a, b = b, a
+		}
+		blocked := make(chan error, 1)
+		go func() {
+			_, err := a.Write(e.ctx, make([]byte, 64<<20))
+			blocked <- err
+		}()
+		e.read(b, 1) // it writes
+		b.Abort(7)
+		e.wantCode(<-blocked, 7)
+		_, err := a.Write(e.ctx, []byte("x"))
+		e.wantCode(err, 7)
+		e.wantCode(a.CloseWrite(e.ctx), 7)
 	}
 }
 
@@ -480,7 +558,17 @@ func testClosedEndpoint(e *env) {
 	if err := <-accepted; !errors.Is(err, net.ErrClosed) {
 		e.Errorf("Accept: %v, want net.ErrClosed", err)
 	}
-	if _, err := b.Dial(e.ctx, a.Addr()); !errors.Is(err, net.ErrClosed) {
-		e.Errorf("Dial from a closed endpoint: %v, want net.ErrClosed", err)
+	// Over and over, as whoever is to end by it would call.
+	nobody := a.Addr()
+	e.must(a.Close())
+	for range 20 {
+		if _, err := b.Accept(e.ctx); !errors.Is(err, net.ErrClosed) {
+			e.Errorf("Accept of a closed endpoint: %v, want net.ErrClosed", err)
+		}
+		for _, addr := range []irohub.Addr{nobody, {ID: a.ID()}, b.Addr()} {
+			if _, err := b.Dial(e.ctx, addr); !errors.Is(err, net.ErrClosed) {
+				e.Errorf("Dial from a closed endpoint: %v, want net.ErrClosed", err)
+			}
+		}
 	}
 }
