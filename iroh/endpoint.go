@@ -24,8 +24,22 @@ import (
 	"irohub/key"
 )
 
-// closeTimeout bounds how long Close waits for the peers to learn of it.
-const closeTimeout = 5 * time.Second
+// How long Close waits for the peers to learn of it.
+const (
+	closeTimeout = 5 * time.Second
+	flushTimeout = 250 * time.Millisecond
+)
+
+// patience is how long Close waits at the most. The library waits for dials that were given up
+// too, 3 s where nobody has answered, and holds the port meanwhile. An endpoint that only
+// dials needs its port no more, and without an open connection has nobody to tell; but the
+// last words of one that was closed just before may be on their way to the network.
+func patience(open int, serves bool) time.Duration {
+	if open == 0 && !serves {
+		return flushTimeout
+	}
+	return closeTimeout
+}
 
 // An Endpoint is a node's place in an iroh network. It implements
 // [irohub.Endpoint]; its methods may be called from several goroutines.
@@ -46,6 +60,7 @@ type endpoint struct {
 	listens    netip.Addr // as Options.Addr says; unspecified: every address
 
 	closing sync.Once
+	serves  atomic.Bool // Accept was called
 
 	tasks sync.WaitGroup // the goroutines of connections
 
@@ -195,6 +210,7 @@ func (e *Endpoint) Online(ctx context.Context) error {
 // closed it returns an error that wraps net.ErrClosed.
 func (e *Endpoint) Accept(ctx context.Context) (irohub.Incoming, error) {
 	defer runtime.KeepAlive(e)
+	e.serves.Store(true)
 	r, err := e.do(ctx, C.IROHUB_ACCEPT)
 	if err != nil {
 		return nil, err
@@ -313,7 +329,7 @@ func (e *endpoint) close() {
 			l.close(0, "")
 		}
 		h := e.end(errEndpointClosed)
-		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), patience(len(conns), e.serves.Load()))
 		defer cancel()
 		await(ctx, nil, func(id C.uint64_t, r *result) error {
 			C.irohub_start(C.IROHUB_CLOSE_ENDPOINT, h, id, r)

@@ -371,6 +371,26 @@ func TestEndpoint_Close(t *testing.T) {
 	}
 }
 
+// A dial that was given up delays nobody's Close for long; a peer that is to be told may.
+func TestEndpoint_CloseWaitsForThePeersAlone(t *testing.T) {
+	if got := patience(0, false); got >= time.Second {
+		t.Errorf("who only dials, and has no connection, waits %v", got)
+	}
+	if a, b := patience(1, false), patience(0, true); a != closeTimeout || b != closeTimeout {
+		t.Errorf("who has a peer waits %v, who serves %v, want %v", a, b, closeTimeout)
+	}
+	e := bind(t, Options{})
+	ctx, cancel := context.WithTimeout(testContext(t), 1)
+	defer cancel()
+	e.Dial(ctx, irohub.Addr{ID: key.New().ID(), Hosts: []string{closedPort(t)}})
+	if e.serves.Load() {
+		t.Error("who dials counts as one who serves")
+	}
+	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestOnline_Cancelled(t *testing.T) {
 	e := bind(t, Options{})
 	ctx, cancel := context.WithTimeout(context.Background(), 1)

@@ -315,6 +315,37 @@ func TestStream_AbortTellsThePeer(t *testing.T) {
 	wantCode(t, "own write", err, 4)
 }
 
+// TestStream_StopIsHeard: a peer that wants no more of a stream, but goes on to write it.
+func TestStream_StopIsHeard(t *testing.T) {
+	opened, streamed := newStream(t)
+	ctx := testContext(t)
+	blocked := make(chan error, 1)
+	go func() {
+		_, err := opened.Write(ctx, make([]byte, 64<<20))
+		blocked <- err
+	}()
+	readN(t, streamed, 1) // it writes
+	streamed.(*stream).recv.end(&ending{err: errForgotten, reset: true, code: 7})
+	wantCode(t, "blocked write", <-blocked, 7)
+	_, err := opened.Write(ctx, []byte("x"))
+	wantCode(t, "write", err, 7)
+	wantCode(t, "finish", opened.CloseWrite(ctx), 7)
+	if _, err := streamed.Write(ctx, []byte("on")); err != nil {
+		t.Fatal(err)
+	}
+	if got := readN(t, opened, 2); string(got) != "on" {
+		t.Errorf("the other half carried %q", got)
+	}
+
+	// So does who has only CloseWrite left to call.
+	opened, streamed = newStream(t)
+	streamed.(*stream).recv.end(&ending{err: errForgotten, reset: true, code: 8})
+	for err = nil; err == nil; { // the news may take a while
+		_, err = opened.Write(ctx, []byte("x"))
+	}
+	wantCode(t, "finish", opened.CloseWrite(ctx), 8)
+}
+
 // TestStream_AbortEndsBlockedCalls aborts one stream of several while a Read and a
 // Write wait on it; the others go on.
 func TestStream_AbortEndsBlockedCalls(t *testing.T) {

@@ -76,7 +76,8 @@ func (k Secret) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
 // LoadOrCreate reads the key in the file at path, or makes a new one there
 // if no such file exists. The file has one line of 64 hex digits, and its owner
-// alone may read it: a file that others may read is refused. Of several
+// alone may read it: a file that others may read, or that belongs to another
+// user, is refused, and so is what is no regular file. Of several
 // processes that find no file at the same time, one makes the key and all get it.
 func LoadOrCreate(path string) (Secret, error) {
 	k, err := load(path)
@@ -92,7 +93,7 @@ func LoadOrCreate(path string) (Secret, error) {
 }
 
 func load(path string) (Secret, error) {
-	file, err := os.Open(path)
+	file, err := os.OpenFile(path, openFlags, 0)
 	if err != nil {
 		return Secret{}, err
 	}
@@ -103,6 +104,9 @@ func load(path string) (Secret, error) {
 	}
 	if !info.Mode().IsRegular() {
 		return Secret{}, fmt.Errorf("%s is not a regular file", path)
+	}
+	if err := checkOwner(path, info, os.Geteuid()); err != nil {
+		return Secret{}, err
 	}
 	// Windows reports modes that say nothing about who may read.
 	if perm := info.Mode().Perm(); perm&0o077 != 0 && runtime.GOOS != "windows" {

@@ -392,7 +392,7 @@ func (c *conn) AcceptStream(ctx context.Context) (irohub.Stream, error) {
 type arrivals conn
 
 func (a *arrivals) data(r io.Reader, n int) error { return a.stream.receive(r, n) }
-func (a *arrivals) credit(n int) error            { return a.stream.credited(n) }
+func (a *arrivals) credit(n uint32) error         { return a.stream.credited(n) }
 func (a *arrivals) fin() error                    { return a.stream.finished() }
 func (a *arrivals) ack() error                    { return a.stream.acknowledged() }
 func (a *arrivals) abort(code uint64) error       { return a.stream.givenUp(code) }

@@ -349,6 +349,12 @@ func TestEndpoint_WaitsOutAWantOfDescriptors(t *testing.T) {
 		e := newEndpoint(key.New().ID(), irohub.ALPN, config)
 		start := time.Now()
 		e.listen(l)
+		// It is said once, and not at each try.
+		_, err = e.Accept(t.Context())
+		var short interface{ Temporary() bool }
+		if !errors.As(err, &short) || !short.Temporary() || !errors.Is(err, syscall.EMFILE) || time.Since(start) > 0 {
+			t.Fatalf("%v after %v, want a temporary EMFILE at once", err, time.Since(start))
+		}
 		in, err := e.Accept(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -357,9 +363,13 @@ func TestEndpoint_WaitsOutAWantOfDescriptors(t *testing.T) {
 		if d := time.Since(start); d < 10*time.Second || d > 23*time.Second {
 			t.Errorf("23 failures took %v, want pauses that grow to a second", d)
 		}
-		l.failures = []error{syscall.EINVAL}
+		// Each time anew; but that a peer has gone is no want of anything.
+		l.failures = []error{syscall.ECONNABORTED, syscall.EMFILE, syscall.EMFILE, syscall.EINVAL}
 		in, _ = e.Accept(t.Context()) // which was there before
 		in.Refuse()
+		if _, err = e.Accept(t.Context()); !errors.Is(err, syscall.EMFILE) {
+			t.Errorf("%v, want EMFILE", err)
+		}
 		if _, err = e.Accept(t.Context()); !errors.Is(err, syscall.EINVAL) {
 			t.Errorf("%v, want EINVAL", err)
 		}

@@ -48,7 +48,8 @@ type Endpoint struct {
 	// accepted: from the accept loop, its only sender, to Accept. Unbuffered, so that
 	// peers wait where they cost least: in the kernel. Never closed.
 	accepted chan *incoming
-	broken   chan struct{} // closed by the accept loop when it fails, once failure is set
+	scarce   chan *scarcity // from the accept loop to Accept; capacity 1. Never closed.
+	broken   chan struct{}  // closed by the accept loop when it fails, once failure is set
 	failure  error
 
 	closed chan struct{}  // closed by Close
@@ -105,6 +106,7 @@ func newEndpoint(id irohub.NodeID, alpn string, config *tls.Config) *Endpoint {
 		config:   config,
 		patience: maxLingering,
 		accepted: make(chan *incoming),
+		scarce:   make(chan *scarcity, 1),
 		broken:   make(chan struct{}),
 		closed:   make(chan struct{}),
 		held:     make(map[*held]struct{}),
@@ -167,11 +169,20 @@ func (e *Endpoint) listen(l net.Listener) {
 
 func (e *Endpoint) acceptLoop() error {
 	var pause time.Duration
+	told := false
 	for {
 		raw, err := e.listener.Accept()
+		if vanished := isOneOf(err, vanished); !vanished && temporary(err) && !told {
+			told = true
+			e.scarce <- &scarcity{briefly{err}} // there is room, or else it was told
+		}
 		switch {
 		case err == nil:
-			pause = 0
+			pause, told = 0, false
+			select {
+			case <-e.scarce: // that is over, and nobody has asked meanwhile
+			default:
+			}
 			e.offer(raw)
 		case errors.Is(err, net.ErrClosed):
 			return nil
@@ -193,7 +204,7 @@ func (e *Endpoint) acceptLoop() error {
 // not there now, or with another peer.
 func temporary(err error) bool {
 	var t interface{ Temporary() bool }
-	return isOneOf(err, scarce) || errors.As(err, &t) && t.Temporary()
+	return isOneOf(err, scarce) || isOneOf(err, vanished) || errors.As(err, &t) && t.Temporary()
 }
 
 func (e *Endpoint) offer(raw net.Conn) {
@@ -210,19 +221,23 @@ func (e *Endpoint) offer(raw net.Conn) {
 }
 
 // Accept waits for the next peer that wants to connect. Once the endpoint is closed it
-// returns an error that wraps net.ErrClosed.
+// returns an error that wraps net.ErrClosed. Where descriptors or memory are wanting, it
+// says so with an error whose Temporary method returns true, once until a peer has been
+// accepted again: the endpoint goes on trying, and peers wait in the kernel.
 func (e *Endpoint) Accept(ctx context.Context) (irohub.Incoming, error) {
-	if e.listener == nil {
-		return nil, fmt.Errorf("%w: Options.Addr is empty, so that this endpoint only dials", ErrAddr)
-	}
 	select {
 	case <-e.closed: // or select would choose by chance
 		return nil, errEndpointClosed
 	default:
 	}
+	if e.listener == nil {
+		return nil, fmt.Errorf("%w: Options.Addr is empty, so that this endpoint only dials", ErrAddr)
+	}
 	select {
 	case in := <-e.accepted:
 		return in, nil
+	case s := <-e.scarce:
+		return nil, s
 	case <-e.broken:
 		return nil, e.failure
 	case <-e.closed:

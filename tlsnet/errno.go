@@ -4,9 +4,10 @@ package tlsnet
 
 import "syscall"
 
-// What the system says: for want of memory or of a peer that is there still, and where a peer
-// has hung up.
+// What the system says: for want of memory, where a peer has gone before it was accepted, and
+// where one has hung up.
 var (
-	scarce = []error{syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED}
-	resets = []error{syscall.ECONNRESET, syscall.EPIPE}
+	scarce   = []error{syscall.ENOBUFS, syscall.ENOMEM}
+	vanished = []error{syscall.ECONNABORTED}
+	resets   = []error{syscall.ECONNRESET, syscall.EPIPE}
 )

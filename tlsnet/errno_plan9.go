@@ -1,4 +1,4 @@
 package tlsnet
 
 // See errno.go. Plan 9 has texts instead.
-var scarce, resets []error
+var scarce, vanished, resets []error

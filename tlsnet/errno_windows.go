@@ -12,6 +12,7 @@ const (
 
 // See errno.go. A peer that has hung up before it was accepted is a reset.
 var (
-	scarce = []error{wsaEMFILE, wsaENOBUFS, wsaECONNABORTED, wsaECONNRESET}
-	resets = []error{wsaECONNRESET, wsaECONNABORTED}
+	scarce   = []error{wsaEMFILE, wsaENOBUFS}
+	vanished = []error{wsaECONNABORTED, wsaECONNRESET}
+	resets   = []error{wsaECONNRESET, wsaECONNABORTED}
 )

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"irohub"
+	"irohub/internal/words"
 )
 
 // Errors that a caller may want to tell apart, with [errors.Is]. An error of a dial or a
@@ -44,8 +45,8 @@ type failure struct {
 }
 
 func (f *failure) Error() string {
-	cause := strings.TrimPrefix(f.cause.Error(), prefix)
-	if f.kind == nil || errors.Is(f.cause, f.kind) { // the cause says as much, and more
+	cause := words.Printable(strings.TrimPrefix(f.cause.Error(), prefix)) // TLS quotes the peer
+	if f.kind == nil || errors.Is(f.cause, f.kind) {                      // the cause says as much, and more
 		return prefix + f.doing + ": " + cause
 	}
 	return prefix + f.doing + ": " + strings.TrimPrefix(f.kind.Error(), prefix) + ": " + cause
@@ -58,6 +59,14 @@ func (f *failure) Unwrap() []error {
 	return []error{f.kind, f.cause}
 }
 
+// A scarcity says that for want of something no peer can be accepted for now.
+type scarcity struct{ cause error }
+
+func (e *scarcity) Error() string   { return prefix + "accept, for now: " + e.cause.Error() }
+func (e *scarcity) Unwrap() error   { return e.cause }
+func (e *scarcity) Timeout() bool   { return false } // with Temporary: a net.Error
+func (e *scarcity) Temporary() bool { return true }
+
 // A lostError says that a connection ended without a close code.
 type lostError struct {
 	why     string
@@ -65,7 +74,7 @@ type lostError struct {
 	cause   error // may be nil
 }
 
-func (e *lostError) Error() string   { return prefix + "connection lost: " + e.why }
+func (e *lostError) Error() string   { return prefix + "connection lost: " + words.Printable(e.why) }
 func (e *lostError) Unwrap() []error { return append([]error{net.ErrClosed}, e.causes()...) }
 func (e *lostError) Timeout() bool   { return e.timeout } // with Temporary: a net.Error
 func (e *lostError) Temporary() bool { return false }

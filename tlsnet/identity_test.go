@@ -15,6 +15,7 @@ import (
 	"math/big"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -277,5 +278,25 @@ func TestVerify_WeakKeysAreThoseThatCanBeForged(t *testing.T) {
 	id := key.New().ID()
 	if _, err := (forger{id}).Sign(nil, []byte("message"), nil); err == nil || isWeak(id) {
 		t.Errorf("%s can be forged, or is called weak", id)
+	}
+}
+
+// What a stranger says is shown in part, and cannot play with a terminal.
+func TestHandshake_ErrorsShowLittleOfThePeersWords(t *testing.T) {
+	e := bindTest(t, Options{Addr: "127.0.0.1:0"})
+	var names []string
+	for range 55 {
+		names = append(names, strings.Repeat("\x9b\u202e\x1b[2J\n", 255/9))
+	}
+	answered := make(chan error, 1)
+	go func() { _, err := handshake(testContext(t), e); answered <- err }()
+	raw := dialTCP(t, e)
+	tls.Client(raw, &tls.Config{InsecureSkipVerify: true, NextProtos: names, MinVersion: tls.VersionTLS13}).Handshake()
+	err := <-answered
+	if !errors.Is(err, ErrALPN) {
+		t.Errorf("%v, want ErrALPN", err)
+	}
+	if text := err.Error(); len(text) > 1500 || strings.IndexFunc(text, func(r rune) bool { return !strconv.IsPrint(r) }) >= 0 {
+		t.Errorf("a text of %d bytes: %.2000q", len(text), text)
 	}
 }

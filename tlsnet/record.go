@@ -89,7 +89,7 @@ func appendEmpty(p []byte, k kind) []byte {
 type receiver interface {
 	// data reads n bytes from r.
 	data(r io.Reader, n int) error
-	credit(n int) error
+	credit(n uint32) error
 	fin() error
 	ack() error
 	abort(code uint64) error
@@ -121,7 +121,7 @@ func (r *recordReader) next(to receiver) error {
 	}
 	switch k {
 	case kindCredit:
-		return to.credit(int(binary.BigEndian.Uint32(fixed)))
+		return to.credit(binary.BigEndian.Uint32(fixed))
 	case kindFin:
 		return to.fin()
 	case kindAck:

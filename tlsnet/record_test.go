@@ -80,13 +80,20 @@ func TestRecords_ProtocolErrors(t *testing.T) {
 	}
 }
 
-func TestRecords_CloseReasonsArriveAsTheyAre(t *testing.T) {
-	for _, reason := range []string{"", "\x00\xff\xfe\n\x1b[2J", strings.Repeat("é", maxReason/2), record(kindClose, "12345678")} {
+func TestRecords_CloseReasonsArriveAsUTF8(t *testing.T) {
+	for reason, want := range map[string]string{
+		"":                                   "",
+		"\x00\n\x1b[2J":                      "\x00\n\x1b[2J",
+		"a\xff\xfeb":                         "a\uFFFDb",
+		strings.Repeat("é", maxReason/2):     strings.Repeat("é", maxReason/2),
+		strings.Repeat("\xffx", maxReason/2): strings.Repeat("\uFFFDx", maxReason/4),
+		record(kindClose, "12345678"):        record(kindClose, "12345678"),
+	} {
 		for _, n := range []uint64{0, 1, 1<<64 - 1} {
 			theirs, ours := hostile(t)
 			io.WriteString(theirs, record(kindClose, code(n)+reason))
-			if got := wantCode(t, ours.Wait(testContext(t)), n); got != reason {
-				t.Errorf("reason %q, want %q", got, reason)
+			if got := wantCode(t, ours.Wait(testContext(t)), n); got != want {
+				t.Errorf("reason %q, want %q", got, want)
 			}
 		}
 	}
@@ -134,10 +141,10 @@ func (c *counter) data(r io.Reader, n int) error {
 	_, err := io.CopyN(io.Discard, r, int64(n))
 	return c.add(n, unexpected(err))
 }
-func (c *counter) credit(int) error   { return c.add(4, nil) }
-func (c *counter) fin() error         { return c.add(0, nil) }
-func (c *counter) ack() error         { return c.add(0, nil) }
-func (c *counter) abort(uint64) error { return c.add(8, nil) }
+func (c *counter) credit(uint32) error { return c.add(4, nil) }
+func (c *counter) fin() error          { return c.add(0, nil) }
+func (c *counter) ack() error          { return c.add(0, nil) }
+func (c *counter) abort(uint64) error  { return c.add(8, nil) }
 func (c *counter) closed(_ uint64, reason string) error {
 	if len(reason) > maxReason {
 		return fmt.Errorf("a reason of %d bytes", len(reason))

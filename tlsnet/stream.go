@@ -314,13 +314,13 @@ func (s *stream) appear() {
 	}
 }
 
-func (s *stream) credited(n int) error {
+func (s *stream) credited(n uint32) error {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
-	if n == 0 || n > window-s.allowed { // more than was used
+	if n == 0 || n > uint32(window-s.allowed) { // more than was used
 		return fmt.Errorf("%w: a credit of %d", errRecord, n)
 	}
-	s.allowed += n
+	s.allowed += int(n)
 	signal(s.refilled)
 	return nil
 }
