@@ -50,6 +50,13 @@
 // a cost of some microseconds, so many frames in one call are what is fast. All
 // network traffic of a process runs on one thread of the library's.
 //
+// What a peer begins is taken at once: until AcceptStream is first called, one stream of it
+// waits, and on the side that dialled none; all others are aborted, unidirectional streams are
+// stopped, and a datagram closes the connection with [irohub.CodeProtocol]. A stream that
+// waits, or is not read, holds 1.25 MB at the most. What was written and the peer does not
+// acknowledge, the library holds too: up to 1.25 MB for a peer that stands still, up to 10 MB
+// for one that gives more credit than it means, and it has no setting for that.
+//
 // A peer that vanishes is noticed after about 30 seconds; one that stays but does
 // not read never is, by the transport. Close, and a close by the peer, lose what
 // has not arrived: call CloseWrite on the streams first. What has arrived before
@@ -60,6 +67,7 @@
 // Once a connection has ended, calls return a [*irohub.CloseError] with the code
 // of whoever closed it, or else, as after a timeout, an error that wraps
 // [net.ErrClosed]. A stream that the peer has aborted returns a CloseError with the
-// peer's code. A reason is the peer's text: it may hold anything, on
-// several lines.
+// peer's code. A reason is the peer's text, up to 1,024 bytes of UTF-8: it may hold
+// anything, on several lines. What an error prints of it is shorter, on one line, and has
+// escapes for what is not printable.
 package iroh

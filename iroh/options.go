@@ -32,9 +32,8 @@ type Options struct {
 
 	// Limits.
 
-	// MaxStreams is how many streams a peer may have open on one connection;
-	// one more is ended at once with [irohub.CodeTooMany]. 0: 16.
-	// Unidirectional streams are never accepted.
+	// MaxStreams is how many streams a peer that has dialled may have open on one
+	// connection; one more is ended at once with [irohub.CodeTooMany]. 0: 16.
 	MaxStreams int
 
 	// Native library.

@@ -36,7 +36,9 @@
 //
 // Once a connection has ended, calls return a [*irohub.CloseError] with the code of whoever
 // closed it, or else an error that wraps [net.ErrClosed]. What has arrived before the peer
-// closed can still be read. A reason is the peer's text: it may hold anything.
+// closed can still be read. A reason is the peer's text, up to 1,024 bytes of UTF-8: it may
+// hold anything. What an error prints of it, or of anything else that a peer says, is shorter,
+// on one line, and has escapes for what is not printable.
 //
 // # On the wire
 //
