@@ -5,7 +5,12 @@ package iroh
 // #include "glue.h"
 import "C"
 
-import "irohub"
+import (
+	"errors"
+	"net"
+
+	"irohub"
+)
 
 // Arrivals are what a peer may begin on a connection. The handshake grants it 100 streams
 // of each kind, with a window of 1.25 MB each, and as much of datagrams; the library knows
@@ -60,7 +65,7 @@ func (a *arrivals) run() {
 		for _, k := range a.kinds() { // in turns, so that no kind keeps another waiting
 			came = a.take(k) || came
 		}
-		if came {
+		if came || a.streams.over {
 			continue
 		}
 		select {
@@ -104,7 +109,9 @@ func (a *arrivals) take(k *arrival) (came bool) {
 	if err := failed(&k.r); err != nil {
 		k.over = true
 		if k == &a.streams {
-			a.l.lost(a.l.explain(err))
+			if why := a.l.lost(a.l.explain(err)); !errors.Is(why, net.ErrClosed) {
+				a.l.close(0, "") // it goes on, but the library has failed, and nobody would take what comes
+			}
 		}
 		return false
 	}
