@@ -231,7 +231,7 @@ func (e *Endpoint) Accept(ctx context.Context) (irohub.Incoming, error) {
 func (e *Endpoint) Dial(ctx context.Context, addr irohub.Addr) (irohub.Conn, error) {
 	defer runtime.KeepAlive(e)
 	fail := func(err error) (irohub.Conn, error) {
-		return nil, connectError("dial "+addr.ID.String(), err)
+		return nil, connectError("dial "+addr.ID.String(), e.orClosed(err))
 	}
 	select {
 	case <-e.gone:
@@ -338,6 +338,20 @@ func (e *endpoint) close() {
 		free(C.IROHUB_ENDPOINT, &h)
 		e.tasks.Wait()
 	})
+}
+
+// orClosed is err, or what the library's words come from: it says in many ways that its
+// endpoint is closing.
+func (e *endpoint) orClosed(err error) error {
+	if _, ok := errors.AsType[*nativeError](err); !ok {
+		return err
+	}
+	e.connsMu.Lock()
+	defer e.connsMu.Unlock()
+	if e.conns == nil {
+		return errEndpointClosed
+	}
+	return err
 }
 
 // adopt notes an open connection and starts it; false: the endpoint is closing.
@@ -453,7 +467,7 @@ func (in *incoming) step(ctx context.Context, what C.int, h handle) (result, err
 		err = errEndpointClosed
 	}
 	if err != nil {
-		err = connectError("handshake", err)
+		err = connectError("handshake", in.e.orClosed(err))
 	}
 	return r, err
 }
