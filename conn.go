@@ -144,12 +144,14 @@ type link struct {
 	cancel    context.CancelCauseFunc
 	shut      func(*CloseError) // closes the stream, or its connection
 	timeout   time.Duration     // without progress in writing
-	published <-chan []byte     // frames from Spoke.Publish; nil in a hub
+	published <-chan frames     // from Spoke.Publish; nil in a hub
+	gate      *gate             // before published
 	ready     chan struct{}     // closed by a spoke's router once published may be written; nil in a hub
 
 	out outbox[frames] // from the router
 
-	ended atomic.Bool // the peer has closed its half, behind all that it had to say
+	taken atomic.Int64 // events that the writer has taken out of published
+	ended atomic.Bool  // the peer has closed its half, behind all that it had to say
 
 	// closed: closed by the writer's goroutine when the stream is.
 	closed chan struct{}
@@ -263,8 +265,8 @@ func (l *link) writeLoop() error {
 		select {
 		case b := <-l.out.box:
 			w.batch(b)
-		case frame := <-w.published:
-			w.add(frames{frame, 1})
+		case f := <-w.published:
+			w.take(f)
 		case <-ready:
 			w.published, ready = l.published, nil
 		case <-l.ctx.Done():
@@ -275,6 +277,9 @@ func (l *link) writeLoop() error {
 			case <-ready:
 				w.published, ready = l.published, nil
 			default:
+			}
+			if w.published != nil {
+				drain(l.gate, w.published, w.take)
 			}
 		}
 		w.others()
@@ -290,7 +295,7 @@ func (l *link) writeLoop() error {
 // drops what it gets.
 type writer struct {
 	*link
-	published <-chan []byte // the link's, once that is ready, and until a write fails
+	published <-chan frames // the link's, once that is ready, and until a write fails
 	stalled   *time.Timer   // cuts the link off; runs while a write does
 	failed    error
 	lame      *time.Timer // ends the link where the reader does not; set with failed
@@ -318,8 +323,14 @@ func (w *writer) batch(b *batch[frames]) {
 // others gathers what Publish has left besides.
 func (w *writer) others() {
 	for n := len(w.published); n > 0 && w.failed == nil; n-- {
-		w.add(frames{<-w.published, 1})
+		w.take(<-w.published)
 	}
+}
+
+// take gathers what was published.
+func (w *writer) take(f frames) {
+	w.link.taken.Add(int64(f.count))
+	w.add(f)
 }
 
 // waiting is all that is gathered.

@@ -394,10 +394,13 @@ func errorFrame(id, code, topic, text string) []byte {
 	return appendFrame(nil, typeError, id, payload, NodeID{})
 }
 
-// subscribeFrame is what a spoke sends to add or remove one topic, or none.
-func subscribeFrame(typ, id, topic string) []byte {
+// subscribeFrame is what a spoke sends to add or remove topics, or none.
+func subscribeFrame(typ, id string, topics ...string) []byte {
 	payload := []byte(`{"topics":[`)
-	if topic != "" {
+	for i, topic := range topics {
+		if i > 0 {
+			payload = append(payload, ',')
+		}
 		payload = appendQuoted(payload, topic)
 	}
 	payload = append(payload, "]}"...)

@@ -549,13 +549,17 @@ func TestControlFrames(t *testing.T) {
 			if !utf8.ValidString(topic) {
 				continue // subscribeFrame's are checked
 			}
-			env = wantFrame(t, subscribeFrame(typeUnsubscribe, id, topic))
+			var named []string
+			if topic != "" {
+				named = []string{topic, "other"}
+			}
+			env = wantFrame(t, subscribeFrame(typeUnsubscribe, id, named...))
 			topics, ok, err := controlTopics(env.payload)
 			if string(env.typ) != "__unsubscribe" || string(env.id) != id || !ok || err != nil {
 				t.Errorf("unsubscribe: %q %q %q, %v", env.typ, env.id, env.payload, err)
 			}
-			if topic == "" && len(topics) != 0 || topic != "" && !reflect.DeepEqual(topics, []string{topic}) {
-				t.Errorf("unsubscribe: %q, want %q", topics, topic)
+			if !reflect.DeepEqual(topics, named) {
+				t.Errorf("unsubscribe: %q, want %q", topics, named)
 			}
 		}
 	}
