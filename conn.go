@@ -80,6 +80,16 @@ func (o *outbox[T]) push(item T, size, events int) bool {
 	return true
 }
 
+// room is what the limit leaves, and how many events there is room for in any case.
+func (o *outbox[T]) room() (size, least int) {
+	o.known = o.doneBytes.Load()
+	waiting := o.putBytes - o.known
+	if waiting == 0 {
+		least = 1
+	}
+	return int(max(0, o.limit-waiting)), least
+}
+
 // open returns the batch that the next flush hands over.
 func (o *outbox[T]) open() *batch[T] {
 	if o.next == nil {

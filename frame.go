@@ -24,8 +24,8 @@ type Event struct {
 	From NodeID `json:"from,omitzero"`
 
 	// Payload is any JSON text; nil: none. Listeners of one process share the
-	// bytes of a delivered one: they must not be changed. They lie side by side in pieces
-	// of memory of up to 8 KiB for a Spoke's listeners, and up to 64 KiB for a Hub's: who
+	// bytes of a delivered one: they must not be changed. They lie side by side with those
+	// of other events of the same topic and sender, in pieces of memory of up to 64 KiB: who
 	// keeps few of many should clone them.
 	Payload json.RawMessage `json:"payload,omitempty"`
 }

@@ -1,7 +1,6 @@
 package irohub
 
 import (
-	"bytes"
 	"encoding/binary"
 	"io"
 )
@@ -9,25 +8,21 @@ import (
 const (
 	minBuffer = 1 << 10  // what a reader holds that is quiet, and twice maxBuffer at most between frames
 	maxBuffer = 64 << 10 // what one read asks for at most
-	keepSize  = 8 << 10
 )
 
 // A frameReader cuts the bytes of a stream into frames. Its buffer grows as bytes
 // arrive, never because a peer said how many it would send.
 type frameReader struct {
 	read func([]byte) (int, error)
-	max  int  // bytes a frame may have
-	keep bool // frames stay valid: they lie in copies of up to keepSize, or of one frame
+	max  int // bytes a frame may have
 
 	buf   []byte
 	start int // what is read but not returned yet: buf[start:end]
 	end   int
-	quiet int    // reads in a row that a small buffer would have served
-	kept  []byte // a copy of what buf begins with at start
+	quiet int // reads in a row that a small buffer would have served
 }
 
-// next returns the next frame, its length included, which without keep is valid until the next
-// call. At the end of the stream it returns io.EOF, or io.ErrUnexpectedEOF inside a frame.
+// next returns the next frame, its length included, which is valid until the next call. At the end of the stream it returns io.EOF, or io.ErrUnexpectedEOF inside a frame.
 func (f *frameReader) next() ([]byte, error) {
 	for {
 		frame, err := f.take()
@@ -64,15 +59,7 @@ func (f *frameReader) take() ([]byte, error) {
 		return nil, nil
 	}
 	f.start += size
-	if !f.keep {
-		return have[:size:size], nil
-	}
-	if len(f.kept) < size {
-		f.kept = bytes.Clone(have[:min(len(have), max(size, keepSize))])
-	}
-	frame := f.kept[:size]
-	f.kept = f.kept[size:]
-	return frame, nil
+	return have[:size:size], nil
 }
 
 // fill reads once, behind what is there. It makes the buffer as large as the

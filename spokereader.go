@@ -14,29 +14,48 @@ import (
 type arrivals struct {
 	from  *spokeReader
 	items []arrival
-	count int // of frames in them
+	count int     // of frames in them
+	text  *[]byte // what their events lie in; nil: there are none
 }
 
 // An arrival is events, or the hub's answer to a request.
 type arrival struct {
-	run     run
+	run     run      // good until recycle
 	id      string   // of the answer
 	refusal *refusal // nil: an acknowledgement
 }
 
-// event adds a frame of an event like another, to those before it if it goes with them.
+// event adds the frame of an event like another, to those before it if it goes with them and
+// they are not too many for one piece of memory.
 func (a *arrivals) event(like *run, frame []byte) {
 	a.count++
+	if a.text == nil {
+		a.text = encodeBuffers.Get().(*[]byte)
+		*a.text = (*a.text)[:0]
+	}
+	start := len(*a.text)
+	*a.text = append(*a.text, frame...)
+	own := (*a.text)[start:]
 	if n := len(a.items); n > 0 {
-		if last := &a.items[n-1].run; last.count > 0 && last.goesWith(like) && last.follows(frame) {
-			last.bytes = last.bytes[:len(last.bytes)+len(frame)]
+		last := &a.items[n-1].run
+		if len(last.bytes)+len(own) <= maxBuffer && last.count > 0 && last.goesWith(like) && last.follows(own) {
+			last.bytes = last.bytes[:len(last.bytes)+len(own)]
 			last.count++
 			return
 		}
 	}
 	next := arrival{run: *like}
-	next.run.frames = frames{frame, 1}
+	next.run.frames = frames{own, 1}
 	a.items = append(a.items, next)
+}
+
+func (a *arrivals) recycle() {
+	clear(a.items) // or it would keep what it carried alive
+	a.items, a.count = a.items[:0], 0
+	if a.text != nil {
+		recycleText(a.text)
+		a.text = nil
+	}
 }
 
 // maxID is how long the ids of requests are at most.
@@ -55,7 +74,7 @@ func (a *arrivals) answer(id []byte, refusal *refusal) {
 func (s *Spoke) read(a *attachment, conn Conn) {
 	l, r := a.link, &spokeReader{on: a}
 	r.work = newHandover(l, s.inbox.inbound, &arrivals{from: r}, &arrivals{from: r})
-	err := l.readLoop(frameReader{max: s.opts.MaxFrame, keep: true}, r.take, r.work.flush)
+	err := l.readLoop(frameReader{max: s.opts.MaxFrame}, r.take, r.work.flush)
 	if err == io.EOF {
 		l.ended.Store(true)
 		// The hub has ended the stream; why, it says in closing the connection.

@@ -176,8 +176,7 @@ func (r *spokeRouter) work(in *arrivals) {
 			r.answered(a.id, a.refusal)
 		}
 	}
-	clear(in.items) // or it would keep what it carried alive
-	in.items, in.count = in.items[:0], 0
+	in.recycle()
 	in.from.work.free <- in // has room for both
 }
 
@@ -186,12 +185,17 @@ func (r *spokeRouter) route(events run) {
 		return // the application has not heard of this link, and may never
 	}
 	r.event++
+	var own run // for all listeners; made for the first
 	for _, subs := range r.table.match(events.topic.text) {
 		for _, sub := range subs {
-			if sub.seen != r.event {
-				sub.seen = r.event
-				r.tell(sub, events)
+			if sub.seen == r.event {
+				continue
 			}
+			sub.seen = r.event
+			if own.count == 0 {
+				own = events.clone()
+			}
+			r.tell(sub, own)
 		}
 	}
 	full := r.takeFull()
