@@ -136,17 +136,14 @@ func (a *attachment) answered(id string, limit time.Duration) *query {
 	if a.idle != nil && !a.begun {
 		a.idle.Reset(limit)
 	}
-	// A hub may take a while for each topic: queries are small, until that is known.
-	now := time.Now()
-	took := now.Sub(q.sent)
-	if since := now.Sub(a.heard); since < took {
-		took = since // before, it was at another
-	}
-	a.heard = now
-	if took > limit/8 {
-		a.most = max(a.most/2, 1)
-	} else {
+	// A hub may take a while for each topic, and answer all that it has at once: queries are
+	// small, until it is known to be fast.
+	if took := time.Since(q.sent); len(q.topics) < a.most {
+		// tells nothing of larger ones
+	} else if took < limit/8 {
 		a.most = min(a.most*2, maxQueryTopics)
+	} else if took > limit/4 {
+		a.most = max(a.most/2, 1)
 	}
 	return q
 }
