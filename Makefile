@@ -7,11 +7,15 @@ FUZZTIME = 20s
 # How long make soak goes on over each transport.
 SOAKTIME = 10m
 
+# How many mutants make mutants tries, and which: another seed draws others.
+MUTANTS = 300
+SEED = 1
+
 # The newest release; it runs beside the module and adds nothing to go.mod.
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .NOTPARALLEL:
-.PHONY: help native build demo test fuzz bench bench-peers soak leaks clean \
+.PHONY: help native build demo test fuzz bench bench-peers soak leaks mutants clean \
 	need-go need-cc need-pip need-node check-format check-vet check-static check-modules check-nocgo \
 	test-race test-bench test-peers test-interop interop
 
@@ -26,6 +30,7 @@ help:
 	@echo 'make bench-peers  compare with other systems, and write docs/performance.md'
 	@echo 'make soak    check every delivery for SOAKTIME ($(SOAKTIME)) over each transport'
 	@echo 'make leaks   run the tests of iroh with the address and leak sanitizers'
+	@echo 'make mutants break the root package in MUTANTS ($(MUTANTS)) places, one at a time, and list what no test notices'
 	@echo 'make clean   remove what the others made'
 
 # What is needed. Each says what is missing.
@@ -149,3 +154,8 @@ soak: native need-cc
 # What the glue allocates and does not free.
 leaks: native need-cc
 	CI=true go test -asan -short -count=1 ./iroh
+
+# Lines whose breaking no test notices. What a change cannot make different is listed, with
+# the reason, in internal/mutants/equivalent.txt.
+mutants: need-go
+	go run ./internal/mutants -n $(MUTANTS) -seed $(SEED)

@@ -17,25 +17,25 @@ type attachment struct {
 	first   map[string]struct{}      // what that is: the topics there were, and greeting, without what is settled
 	todo    list.List                // topics to ask for, in this order
 	place   map[string]*list.Element // theirs in todo
-	asked   map[string]*query        // topics that the hub was asked for; nil: it has acknowledged
+	asked   map[string]*asking       // topics that the hub was asked for; nil: it has acknowledged
 	given   []string                 // topics to tell the hub that nobody wants them any more
-	queries map[string]*query        // what it has not answered, by id
-	most    int                      // topics that the next query may have
+	askings map[string]*asking       // what it has not answered, by id
+	most    int                      // topics that the next request may have
 	heard   time.Time                // when the last answer came
 }
 
-// A query is a __subscribe that waits for the hub's answer.
-type query struct {
+// An asking is a __subscribe that waits for the hub's answer.
+type asking struct {
 	topics []string
 	sent   time.Time
 }
 
 const (
-	greeting = "" // among topics: the first query, which names none
+	greeting = "" // among topics: the first request, which names none
 
-	maxQueries     = 4       // not answered at a time
-	maxQueryTopics = 64      // of one
-	maxQuery       = 4 << 10 // bytes of one, but for a single topic: no more than a small MaxFrame of a hub
+	maxRequests      = 4       // not answered at a time
+	maxRequestTopics = 64      // of one
+	maxRequest       = 4 << 10 // bytes of one, but for a single topic: no more than a small MaxFrame of a hub
 )
 
 func newAttachment(l *link) *attachment {
@@ -43,8 +43,8 @@ func newAttachment(l *link) *attachment {
 		link:    l,
 		first:   make(map[string]struct{}),
 		place:   make(map[string]*list.Element),
-		asked:   make(map[string]*query),
-		queries: make(map[string]*query),
+		asked:   make(map[string]*asking),
+		askings: make(map[string]*asking),
 		most:    1,
 		heard:   time.Now(),
 	}
@@ -74,19 +74,19 @@ func (a *attachment) acked(topic string) bool {
 // ask puts into the outbox what there is to ask for, as far as it may be now.
 func (a *attachment) ask(newID func() string) {
 	for len(a.given) > 0 {
-		n := fitting(slices.Values(a.given), maxQueryTopics)
+		n := fitting(slices.Values(a.given), maxRequestTopics)
 		a.put(subscribeFrame(typeUnsubscribe, "", a.given[:n]...))
 		a.given = a.given[n:]
 	}
 	a.given = nil
-	for a.todo.Len() > 0 && len(a.queries) < maxQueries {
+	for a.todo.Len() > 0 && len(a.askings) < maxRequests {
 		topics := make([]string, 0, fitting(a.waiting, a.most))
 		for range cap(topics) {
 			topic := a.todo.Remove(a.todo.Front()).(string)
 			delete(a.place, topic)
 			topics = append(topics, topic)
 		}
-		a.query(newID(), topics)
+		a.request(newID(), topics)
 	}
 	a.link.out.flush()
 }
@@ -97,12 +97,12 @@ func (a *attachment) waiting(yield func(string) bool) {
 	}
 }
 
-// fitting says how many of the topics go into one query.
+// fitting says how many of the topics go into one request.
 func fitting(topics func(func(string) bool), most int) int {
 	n, size := 0, 0
 	for topic := range topics {
 		size += len(appendQuoted(nil, topic)) + 1
-		if n == most || n > 0 && size > maxQuery {
+		if n == most || n > 0 && size > maxRequest {
 			break
 		}
 		n++
@@ -110,38 +110,38 @@ func fitting(topics func(func(string) bool), most int) int {
 	return n
 }
 
-// query asks for topics, or greets with none.
-func (a *attachment) query(id string, topics []string) {
-	q := &query{topics, time.Now()}
+// request asks for topics, or greets with none.
+func (a *attachment) request(id string, topics []string) {
+	q := &asking{topics, time.Now()}
 	for _, topic := range topics {
 		a.asked[topic] = q
 	}
-	a.queries[id] = q
+	a.askings[id] = q
 	a.put(subscribeFrame(typeSubscribe, id, topics...))
 }
 
-// put queues a frame for the hub. The queue needs no limit: the queries have one.
+// put queues a frame for the hub. The queue needs no limit: the requests have one.
 func (a *attachment) put(frame []byte) {
 	f := frames{frame, 1}
 	a.link.out.push(f, f.cost(), 1)
 }
 
-// answered takes the query that the hub has answered out; nil: there is none of this id.
-func (a *attachment) answered(id string, limit time.Duration) *query {
-	q := a.queries[id]
+// answered takes the request that the hub has answered out; nil: there is none of this id.
+func (a *attachment) answered(id string, limit time.Duration) *asking {
+	q := a.askings[id]
 	if q == nil {
 		return nil
 	}
-	delete(a.queries, id)
+	delete(a.askings, id)
 	if a.idle != nil && !a.begun {
 		a.idle.Reset(limit)
 	}
-	// A hub may take a while for each topic, and answer all that it has at once: queries are
+	// A hub may take a while for each topic, and answer all that it has at once: requests are
 	// small, until it is known to be fast.
 	if took := time.Since(q.sent); len(q.topics) < a.most {
 		// tells nothing of larger ones
 	} else if took < limit/8 {
-		a.most = min(a.most*2, maxQueryTopics)
+		a.most = min(a.most*2, maxRequestTopics)
 	} else if took > limit/4 {
 		a.most = max(a.most/2, 1)
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -160,8 +161,9 @@ type link struct {
 
 	out outbox[frames] // from the router
 
-	taken atomic.Int64 // events that the writer has taken out of published
-	ended atomic.Bool  // the peer has closed its half, behind all that it had to say
+	taken      atomic.Int64 // events that the writer has taken out of published
+	ended      atomic.Bool  // the peer has closed its half, behind all that it had to say
+	handedOver atomic.Bool  // the peer has acknowledged all that was for it, up to the end
 
 	// closed: closed by the writer's goroutine when the stream is.
 	closed chan struct{}
@@ -179,12 +181,34 @@ func newLink(ctx context.Context, stream Stream, maxQueue int, timeout time.Dura
 }
 
 // err says why the link has ended.
-func (l *link) err() error { return context.Cause(l.ctx) }
+func (l *link) err() error {
+	err := context.Cause(l.ctx)
+	if remote, ok := err.(*remoteEnd); ok {
+		return remote.error
+	}
+	return err
+}
+
+// end is how to close what has ended so.
+func (l *link) end() *CloseError { return endOf(context.Cause(l.ctx)) }
+
+// A remoteEnd is an error that the transport brought: what it may say of codes, the peer
+// has said, and nobody else is to be told so.
+type remoteEnd struct{ error }
+
+func (e *remoteEnd) Unwrap() error { return e.error }
 
 // readLoop reads frames until the stream ends, and gives each to take. Before it waits
 // for more bytes, it calls flush.
-func (l *link) readLoop(frames frameReader, take func(frame []byte) error, flush func() error) error {
-	frames.read = func(p []byte) (int, error) { return l.stream.Read(l.ctx, p) }
+func (l *link) readLoop(frames *frameReader, take func(frame []byte) error, flush func() error) error {
+	defer frames.giveBack()
+	frames.read = func(p []byte) (int, error) {
+		n, err := l.stream.Read(l.ctx, p)
+		if err != nil && err != io.EOF {
+			err = &remoteEnd{err}
+		}
+		return n, err
+	}
 	for {
 		if frames.waits() {
 			if err := flush(); err != nil {
@@ -247,12 +271,15 @@ func (h *handover[T]) flush() error {
 // nothing of the application, so nothing of the application can hold it up.
 func (l *link) write() {
 	l.cancel(l.writeLoop())
-	l.shut(endOf(l.err()))
+	l.shut(l.end())
 }
 
 // endOf is how to close what has ended for a reason.
 func endOf(err error) *CloseError {
+	_, remote := errors.AsType[*remoteEnd](err)
 	switch end := closeError(err); {
+	case remote:
+		return &CloseError{}
 	case end != nil:
 		return end
 	case err == io.EOF, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
@@ -266,7 +293,7 @@ func endOf(err error) *CloseError {
 // there in one call, until the router says that this was the last or the link ends.
 func (l *link) writeLoop() error {
 	w := writer{link: l, stalled: time.AfterFunc(l.timeout, func() {
-		l.cancel(&CloseError{Code: CodeTimeout, Reason: "no progress in writing"})
+		l.cancel(&CloseError{Code: CodeTimeout, Reason: fmt.Sprintf("what was sent was not taken within %v", l.timeout)})
 	})}
 	w.stalled.Stop()
 	defer w.stop()
@@ -399,11 +426,15 @@ func (w *writer) write(p []byte) {
 	}
 }
 
-// fail leaves the link to the reader, for a while.
+// fail leaves the link to the reader, for a moment.
 func (w *writer) fail(err error) {
-	w.failed, w.published = err, nil
-	w.lame = time.AfterFunc(w.timeout, func() { w.cancel(err) })
+	w.failed, w.published = &remoteEnd{err}, nil
+	w.lame = time.AfterFunc(min(w.timeout, lameTime), func() { w.cancel(w.failed) })
 }
+
+// lameTime is how long a link goes on whose peer takes nothing any more. What has arrived is
+// read in less, where the application does not hold that up.
+const lameTime = time.Second
 
 func (w *writer) stop() {
 	w.stalled.Stop()
@@ -420,7 +451,8 @@ func (w *writer) finish() error {
 	}
 	w.stalled.Reset(w.timeout)
 	if err := w.stream.CloseWrite(w.ctx); err != nil {
-		return err
+		return &remoteEnd{err}
 	}
+	w.handedOver.Store(true)
 	return w.last
 }

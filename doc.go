@@ -66,20 +66,28 @@
 // event larger than MaxQueue still goes to a subscriber with nothing waiting. A writer that
 // makes no progress for the WriteTimeout (default 10 s) is cut off too.
 //
+// A publisher does not wait for subscribers. So whoever may publish to a topic can cut off
+// who takes its events more slowly than they come: any spoke the hub's own Subscriptions,
+// and one whose events are forwarded other spokes. Where publishers are strangers, set
+// MaxEventRate and MaxByteRate, which hold back the reading of a spoke that sends more.
+//
 // # Goroutines and callbacks
 //
 // All methods may be called from any goroutine, but for ranging over one Subscription's
 // Events, which is for one goroutine at a time. Callbacks about a spoke run on that spoke's
 // reader, and so hold up its events alone; Admit runs on a goroutine of its connection; those
-// of a Spoke run on a goroutine that also dials. They may call any method of their Hub or
+// of a Spoke run on a goroutine of their own. They may call any method of their Hub or
 // Spoke. A panic in one is logged, and where it was asked for permission it counts as a no.
-// Neither Shutdown nor Close waits for callbacks.
+// Neither Shutdown nor Close waits for callbacks. Nothing waits for a Logger's handler: lines
+// that it is too slow for are dropped, and the next one says how many.
 //
 // # Limits and trust
 //
-// A peer is bounded before it is known: in connections that have not sent a frame, in frame
-// size, before anything is allocated for it, in nesting, in topics, in spokes per node and in
-// all. [HubOptions] lists the limits with their defaults. What breaks the protocol closes the
+// A peer is bounded before it is known: in connections without a spoke, in streams and the
+// size of the first frame, before anything is allocated for it, in nesting, in topics, in
+// spokes per node and in all. What it asks for is done in turns with what others ask for, and
+// charged by its cost. [HubOptions] lists the limits with their defaults; docs/security.md
+// says what memory they add up to. What breaks the protocol closes the
 // stream with [CodeProtocol] and harms nobody else. By default every node is admitted, may
 // subscribe to every topic but others' mailboxes, and may publish to the hub alone: set Admit,
 // AllowSubscribe, AllowPublish and Forward to say otherwise.
@@ -88,6 +96,7 @@
 //
 // Errors are to be tested for with errors.Is and errors.As: [ErrInvalid] for what the
 // protocol does not allow, [ErrForbidden] and [ErrTooMany] for what a hub refuses,
-// [ErrHubClosed] after the hub's end, and *[CloseError], which wraps net.ErrClosed, for why a
+// [ErrHubClosed] after the hub's end, [ErrUndelivered] for a Shutdown that lost something,
+// and *[CloseError], which wraps net.ErrClosed, for why a
 // connection, a Spoke or a Subscription was closed.
 package irohub

@@ -245,6 +245,7 @@ func TestHub_SpokeThatEndsCountsUntilItIsGone(t *testing.T) {
 		for range 50 {
 			c := w.rawConn(ep)
 			r := w.rawOn(c, id)
+			r.greet()
 			r.send(`{"type":"__subscribe","id":"` + big + `","payload":{"topics":[]}}`)
 			ctx, cancel := context.WithTimeout(w.Context(), time.Millisecond)
 			r.stream.CloseWrite(ctx)
@@ -274,6 +275,7 @@ func TestHub_RequestForTooManyTopicsAsksNobody(t *testing.T) {
 	n := 0
 	inWorld(t, irohub.HubOptions{AllowSubscribe: func(irohub.NodeID, string) error { n++; return nil }}, func(w *world) {
 		r := w.raw()
+		r.greet()
 		var b strings.Builder
 		for i := range 100_000 {
 			fmt.Fprintf(&b, `,"%x"`, i)

@@ -51,10 +51,6 @@ const (
 	controlMark  = "__"
 	directPrefix = "direct:"
 
-	// frameOverhead is what a frame has beside type, id and payload: 4 bytes of
-	// length, {"type":"","id":"","from":"","payload":} and 64 digits.
-	frameOverhead = headerSize + 40 + 64
-
 	// fromOverhead is what forwarding adds to a frame: ,"from":"" and 64 digits.
 	fromOverhead = 10 + 64
 )
@@ -339,8 +335,9 @@ const (
 )
 
 // controlTopics reads the payload of __subscribe and __unsubscribe. ok is false
-// where its shape is wrong; err is set where the protocol was broken.
-func controlTopics(payload []byte) (topics []string, ok bool, err error) {
+// where its shape is wrong; err is set where the protocol was broken. Of more topics than
+// most it reads one more, and looks no further.
+func controlTopics(payload []byte, most int) (topics []string, ok bool, err error) {
 	var one, many []byte
 	obj := object{text: payload}
 	for obj.next() {
@@ -374,6 +371,9 @@ func controlTopics(payload []byte) (topics []string, ok bool, err error) {
 			return nil, false, protocolError("a topic has half a surrogate pair")
 		}
 		topics = append(topics, string(topic))
+		if len(topics) > most {
+			return topics, true, nil
+		}
 	}
 	return topics, list.complete(), nil
 }
@@ -383,15 +383,33 @@ func ackFrame(id string) []byte {
 	return appendFrame(nil, typeAck, id, nil, NodeID{})
 }
 
-// errorFrame answers a control event that was refused.
+// errorFrame answers a control event that was refused. Without its id it has at most
+// maxAnswer bytes, so that a spoke with a small limit can take it.
 func errorFrame(id, code, topic, text string) []byte {
 	payload := append([]byte(`{"code":`), '"')
 	payload = append(append(payload, code...), `","topic":`...)
-	payload = appendQuoted(payload, strings.ToValidUTF8(topic, "\uFFFD"))
+	payload = appendCut(payload, topic, 2*maxTopic)
 	payload = append(payload, `,"message":`...)
-	payload = appendQuoted(payload, strings.ToValidUTF8(text, "\uFFFD"))
+	payload = appendCut(payload, text, maxTopic)
 	payload = append(payload, '}')
 	return appendFrame(nil, typeError, id, payload, NodeID{})
+}
+
+// maxAnswer is how many bytes an answer has at most, without its id.
+const maxAnswer = 4 << 10
+
+// appendCut appends s as a JSON string of at most so many bytes, and cuts off what is more.
+func appendCut(buf []byte, s string, most int) []byte {
+	start := len(buf)
+	s = strings.ToValidUTF8(s[:min(len(s), most)], "\uFFFD")
+	for {
+		buf = appendQuoted(buf[:start], s)
+		size := len(buf) - start
+		if size <= most {
+			return buf
+		}
+		s = strings.ToValidUTF8(s[:len(s)*most/size-1], "") // which leaves no half character
+	}
 }
 
 // subscribeFrame is what a spoke sends to add or remove topics, or none.

@@ -3,26 +3,36 @@ package irohub
 import (
 	"encoding/binary"
 	"io"
+	"sync"
 )
 
 const (
-	minBuffer = 1 << 10  // what a reader holds that is quiet, and twice maxBuffer at most between frames
+	minBuffer = 1 << 10  // what a reader holds that is quiet
 	maxBuffer = 64 << 10 // what one read asks for at most
 )
 
+// readBuffers are borrowed by readers that have more to read than their small buffer takes:
+// of 4, 16 and 64 KiB.
+var readBuffers [3]sync.Pool
+
 // A frameReader cuts the bytes of a stream into frames. Its buffer grows as bytes
-// arrive, never because a peer said how many it would send.
+// arrive, never because a peer said how many it would send. While it waits for more, and
+// has none of a frame, it holds a small one.
 type frameReader struct {
 	read func([]byte) (int, error)
 	max  int // bytes a frame may have
 
-	buf   []byte
-	start int // what is read but not returned yet: buf[start:end]
-	end   int
-	quiet int // reads in a row that a small buffer would have served
+	buf   []byte // small, borrowed, or grown for a large frame
+	small []byte
+	start int     // what is read but not returned yet: buf[start:end]
+	end   int     //
+	more  bool    // the last read filled all the room that it had
+	lent  *[]byte // what buf is, if it is borrowed
+	class int     // of readBuffers, from which it is
 }
 
-// next returns the next frame, its length included, which is valid until the next call. At the end of the stream it returns io.EOF, or io.ErrUnexpectedEOF inside a frame.
+// next returns the next frame, its length included, which is valid until the next call. At the
+// end of the stream it returns io.EOF, or io.ErrUnexpectedEOF inside a frame.
 func (f *frameReader) next() ([]byte, error) {
 	for {
 		frame, err := f.take()
@@ -62,13 +72,14 @@ func (f *frameReader) take() ([]byte, error) {
 	return have[:size:size], nil
 }
 
-// fill reads once, behind what is there. It makes the buffer as large as the
-// traffic wants: doubled where it is full, small again after a while of quiet.
+// fill reads once, behind what is there.
 func (f *frameReader) fill() error {
 	have := f.end - f.start
 	switch {
-	case have == 0 && (f.buf == nil || len(f.buf) > 2*maxBuffer || len(f.buf) > minBuffer && f.quiet >= 16):
-		f.buf, f.quiet = make([]byte, minBuffer), 0
+	case have == 0 && (!f.more || len(f.buf) > maxBuffer):
+		f.shrink()
+	case f.more && len(f.buf) < maxBuffer:
+		f.borrow()
 	case have == len(f.buf):
 		f.grow()
 	default:
@@ -79,14 +90,7 @@ func (f *frameReader) fill() error {
 	room := f.buf[have:min(len(f.buf), have+maxBuffer)]
 	n, err := f.read(room)
 	f.end += n
-	if f.end > minBuffer {
-		f.quiet = 0
-	} else {
-		f.quiet++
-	}
-	if n == len(room) && f.end == len(f.buf) && len(f.buf) < maxBuffer {
-		f.grow()
-	}
+	f.more = n == len(room)
 	if n > 0 {
 		return nil // an error that came with bytes comes again without
 	}
@@ -96,9 +100,43 @@ func (f *frameReader) fill() error {
 	return err
 }
 
+// shrink makes the buffer the small one. There is nothing in it.
+func (f *frameReader) shrink() {
+	if f.small == nil {
+		f.small = make([]byte, minBuffer)
+	}
+	f.giveBack()
+	f.buf = f.small
+}
+
+// borrow makes the buffer four times as large, for a stream that has more than it takes.
+func (f *frameReader) borrow() {
+	class, size := 0, 4*minBuffer
+	for size <= len(f.buf) {
+		class, size = class+1, 4*size
+	}
+	lent, ok := readBuffers[class].Get().(*[]byte)
+	if !ok {
+		lent = new(make([]byte, size))
+	}
+	copy(*lent, f.buf[f.start:f.end])
+	f.giveBack()
+	f.buf, f.lent, f.class = *lent, lent, class
+}
+
 // grow doubles the buffer.
 func (f *frameReader) grow() {
 	bigger := make([]byte, 2*len(f.buf))
-	copy(bigger, f.buf)
+	copy(bigger, f.buf[f.start:f.end])
+	f.giveBack()
 	f.buf = bigger
+}
+
+// giveBack ends a loan. It is called at the stream's end too.
+func (f *frameReader) giveBack() {
+	if f.lent != nil {
+		readBuffers[f.class].Put(f.lent)
+		f.lent = nil
+	}
+	f.buf = nil
 }

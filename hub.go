@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,10 +16,11 @@ import (
 // of a Hub return then.
 var ErrHubClosed = errors.New("irohub: hub closed")
 
-var (
-	errShutdown = &CloseError{Code: CodeShutdown, Reason: "hub is shutting down"}
-	errSlow     = &CloseError{Code: CodeSlow, Reason: "too many bytes waiting"}
-)
+// ErrUndelivered is wrapped by what Shutdown returns when it could not hand over all that
+// was published before.
+var ErrUndelivered = errors.New("irohub: not everything was handed over")
+
+var errSlow = &CloseError{Code: CodeSlow, Reason: "too many bytes waiting"}
 
 // HubOptions are a Hub's settings. The zero value is sound, and safe: a field left
 // zero, or negative, has the default that its comment names.
@@ -49,17 +50,23 @@ type HubOptions struct {
 
 	// Limits.
 
-	MaxFrame          int // bytes of one frame, either way; 0: 1 MiB
+	MaxFrame          int // bytes of one frame, either way, at most 1 GiB; of a spoke's first, at most 32 KiB; 0: 1 MiB
 	MaxQueue          int // bytes of memory waiting for one spoke or Subscription; over it, it is cut off with CodeSlow; 0: 1 MiB
 	MaxSpokes         int // spokes in all; further ones are closed with CodeTooMany; 0: 4,096
 	MaxSpokesPerNode  int // spokes of one NodeID; a further one replaces the oldest of them, closed with CodeTooMany; 0: 8
-	MaxStreamsPerConn int // spokes of one connection; further streams are aborted with CodeTooMany; 0: 16
-	MaxSubscriptions  int // topics of one spoke; 0: 1,024
-	MaxPending        int // connections that have not sent a whole frame yet; a further one replaces the oldest; 0: 1,024
+	MaxStreamsPerConn int // spokes of one connection, and one until it has had its first; further streams are aborted with CodeTooMany; 0: 16
+	MaxSubscriptions  int // topics of one spoke, and of one request, repetitions counted; 0: 1,024
+	MaxPending        int // connections without a spoke yet; a further one replaces the oldest; 0: 1,024
+
+	// What one spoke may send, events and requests alike. A spoke that sends more is read
+	// more slowly, and so feels it as back-pressure; a second's worth may come at once.
+
+	MaxEventRate int // frames a second; 0: no limit
+	MaxByteRate  int // bytes a second; 0: no limit
 
 	// Time.
 
-	HandshakeTimeout time.Duration // from a connection's first packet to its first whole frame, or CodeTimeout; 0: 10 s
+	HandshakeTimeout time.Duration // from a connection's first packet to its first spoke, or CodeTimeout; 0: 10 s
 	WriteTimeout     time.Duration // for the transport to take 64 KiB, or the rest at the end, or CodeTimeout; 0: 10 s
 
 	// Callbacks. Those of one spoke are called one after the other on a goroutine
@@ -69,11 +76,14 @@ type HubOptions struct {
 	OnBackpressure func(SpokeInfo)        // after it was cut off as too slow, with so much waiting then; OnDisconnect follows
 	OnDisconnect   func(SpokeInfo, error) // after its stream was closed; a *CloseError where a side closed it
 
-	Logger *slog.Logger // nil: nothing is logged
+	// Logger gets a line for each spoke that comes or goes, and lines that sum up what may
+	// be much. Nothing waits for its handler; lines that it is too slow for are dropped,
+	// and counted in the next one. Nil: nothing is logged.
+	Logger *slog.Logger
 }
 
 func (o HubOptions) withDefaults() HubOptions {
-	o.MaxFrame = cmp.Or(max(o.MaxFrame, 0), maxFrame)
+	o.MaxFrame = min(cmp.Or(max(o.MaxFrame, 0), maxFrame), maxMaxFrame)
 	o.MaxQueue = cmp.Or(max(o.MaxQueue, 0), maxQueue)
 	o.MaxSpokes = cmp.Or(max(o.MaxSpokes, 0), 4096)
 	o.MaxSpokesPerNode = cmp.Or(max(o.MaxSpokesPerNode, 0), 8)
@@ -82,12 +92,12 @@ func (o HubOptions) withDefaults() HubOptions {
 	o.MaxPending = cmp.Or(max(o.MaxPending, 0), 1024)
 	o.HandshakeTimeout = cmp.Or(max(o.HandshakeTimeout, 0), handshakeTimeout)
 	o.WriteTimeout = cmp.Or(max(o.WriteTimeout, 0), writeTimeout)
-	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	return o
 }
 
-// Defaults of hubs and spokes alike, besides maxFrame.
+// Defaults of hubs and spokes alike, besides maxFrame, and the most that MaxFrame can be.
 const (
+	maxMaxFrame      = 1 << 30
 	maxQueue         = 1 << 20
 	handshakeTimeout = 10 * time.Second
 	writeTimeout     = 10 * time.Second
@@ -98,8 +108,9 @@ type SpokeInfo struct {
 	ID            NodeID
 	Number        uint64 // tells spokes of one NodeID apart; a hub uses none twice
 	Since         time.Time
-	Subscriptions int // topics
-	WaitingBytes  int // of memory in its queue that the transport has not taken: frames, an eighth more, and 64 for each or for several in a row
+	RemoteAddr    string // where its connection's first packet came from; proves nothing
+	Subscriptions int    // topics
+	WaitingBytes  int    // of memory in its queue that the transport has not taken: frames, an eighth more, and 64 for each or for several in a row
 	WaitingEvents int
 }
 
@@ -126,6 +137,7 @@ type Hub struct {
 	endpoint Endpoint
 	opts     HubOptions
 	inbox    *inbox
+	logs     *logs
 
 	served atomic.Bool
 	ended  chan struct{} // closed by Serve as it returns
@@ -142,11 +154,12 @@ func NewHub(endpoint Endpoint, opts HubOptions) *Hub {
 		endpoint: endpoint,
 		opts:     opts.withDefaults(),
 		inbox:    newInbox(),
+		logs:     newLogs(opts.Logger),
 		ended:    make(chan struct{}),
 	}
 	// The router's goroutine: ended by Close, Shutdown or Serve, which wait for
 	// its done.
-	go newRouter(h.inbox, h.opts).loop()
+	go newRouter(h.inbox, h.opts, h.logs).loop()
 	return h
 }
 
@@ -192,6 +205,15 @@ func (h *Hub) Publish(ctx context.Context, ev Event) error {
 		return err
 	}
 	m.forward = true
+	if !h.inbox.enter() {
+		return ErrHubClosed
+	}
+	defer h.inbox.gate.leave()
+	select {
+	case h.inbox.publish <- m: // most often there is room, and this is cheaper than the select below
+		return nil
+	default:
+	}
 	return post(ctx, h.inbox, h.inbox.publish, m)
 }
 
@@ -205,12 +227,20 @@ func (h *Hub) Subscribe(ctx context.Context, topics ...string) (*Subscription, e
 		}
 	}
 	sub := newSubscription(topics, h.opts.MaxQueue, h.inbox.unlisten, h.inbox.done)
-	q := request[*Subscription]{sub, make(chan error, 1)}
-	if err := post(ctx, h.inbox, h.inbox.listen, q); err != nil {
-		return nil, err
+	if len(topics) == 0 {
+		topics = []string{allTopics}
 	}
-	if err := <-q.reply; err != nil {
-		return nil, err
+	// In parts, as many topics would hold up the router.
+	for part := range slices.Chunk(topics, pageSize) {
+		q := request[listening]{listening{sub, part}, make(chan error, 1)}
+		err := post(ctx, h.inbox, h.inbox.listen, q)
+		if err == nil {
+			err = <-q.reply
+		}
+		if err != nil {
+			sub.Close()
+			return nil, err
+		}
 	}
 	return sub, nil
 }
@@ -219,11 +249,6 @@ func (h *Hub) Subscribe(ctx context.Context, topics ...string) (*Subscription, e
 func post[T any](ctx context.Context, in *inbox, to chan<- T, v T) error {
 	if isClosed(in.closing) { // or select would choose by chance
 		return ErrHubClosed
-	}
-	select {
-	case to <- v: // most often there is room, and this is cheaper than the select below
-		return nil
-	default:
 	}
 	select {
 	case to <- v:
@@ -238,7 +263,8 @@ func post[T any](ctx context.Context, in *inbox, to chan<- T, v T) error {
 // Shutdown ends the hub with nothing lost: it lets nobody in, writes all that was
 // published before to those it is for, waits until each spoke has acknowledged it, and
 // closes with CodeShutdown. A spoke that takes nothing is given up after the
-// WriteTimeout. When ctx ends first, Shutdown closes the hub at once and returns ctx's
+// WriteTimeout; Shutdown then returns an error that wraps [ErrUndelivered] and says how
+// much was lost. When ctx ends first, Shutdown closes the hub at once and returns ctx's
 // error; when Close, or the end of Serve's context, cuts it short, ErrHubClosed. It does not
 // wait for callbacks.
 func (h *Hub) Shutdown(ctx context.Context) error {
@@ -252,6 +278,9 @@ func (h *Hub) Shutdown(ctx context.Context) error {
 		h.wait()
 		if h.inbox.cut {
 			return ErrHubClosed
+		}
+		if lost := h.inbox.lost; lost.spokes > 0 {
+			return fmt.Errorf("%w: %d spokes did not take all that was for them, and %d events were not sent", ErrUndelivered, lost.spokes, lost.events)
 		}
 		return nil
 	case <-ctx.Done():
@@ -291,16 +320,30 @@ func (h *Hub) Stats() Stats {
 }
 
 // Spokes lists the spokes that are connected, in no order; after the hub is closed, none.
+// The list is made in parts, between which others have their turn: of spokes that come or
+// go meanwhile, some may be in it.
 func (h *Hub) Spokes() []SpokeInfo {
-	list, _ := ask(h.inbox, h.inbox.spokes)
+	seen := make(map[uint64]struct{})
+	var list []SpokeInfo
+	if !pages(h.inbox, h.inbox.spokes, func(info SpokeInfo) {
+		if _, ok := seen[info.Number]; !ok {
+			seen[info.Number] = struct{}{}
+			list = append(list, info)
+		}
+	}) {
+		return nil
+	}
 	return list
 }
 
 // Topics returns how many subscribers each topic has, patterns included; after the hub
-// is closed, nil. The router makes the map: with a million topics that holds up
-// events for a while.
+// is closed, nil. It is made in parts as Spokes' list is, so that a million topics hold up
+// nobody.
 func (h *Hub) Topics() map[string]int {
-	topics, _ := ask(h.inbox, h.inbox.topics)
+	topics := make(map[string]int)
+	if !pages(h.inbox, h.inbox.topics, func(t topicCount) { topics[t.name] = t.subs }) {
+		return nil
+	}
 	return topics
 }
 
@@ -313,170 +356,4 @@ func ask[T any](in *inbox, to chan<- chan T) (answer T, ok bool) {
 	case <-in.done:
 		return answer, false
 	}
-}
-
-// A peer is one connection, from its first packet on.
-type peer struct {
-	ctx     context.Context // ends with the connection
-	cancel  context.CancelCauseFunc
-	silent  *time.Timer  // ends the connection unless a whole frame comes
-	conn    Conn         // nil before the handshake
-	known   bool         // it was admitted; owned, as conn is until then, by the connection's goroutine
-	streams atomic.Int32 // open ones; the last to end closes the connection
-	spokes  int          // owned by the router: those of the streams that became one, and are not closed
-}
-
-// accept hands each incoming connection to a goroutine of its own at once, so that a
-// handshake delays nobody else.
-func (h *Hub) accept(ctx, base context.Context) error {
-	for {
-		in, err := h.endpoint.Accept(ctx)
-		if err != nil {
-			return err
-		}
-		p := &peer{}
-		p.ctx, p.cancel = context.WithCancelCause(base)
-		p.silent = time.AfterFunc(h.opts.HandshakeTimeout, func() {
-			p.cancel(&CloseError{Code: CodeTimeout, Reason: "no whole frame in time"})
-		})
-		select {
-		case h.inbox.begin <- p:
-		case <-h.inbox.done:
-			p.cancel(errShutdown)
-		}
-		h.tasks.Add(1)
-		// A connection's goroutine: a task of the hub, ended by p.ctx, until it
-		// logs, which may take as long as it likes.
-		go func() {
-			err := h.connection(p, in)
-			h.tasks.Done()
-			log := h.opts.Logger
-			if p.conn != nil {
-				log = log.With("node", p.conn.RemoteID())
-			}
-			if p.known {
-				log.Debug("connection ended", "err", err)
-			} else {
-				log.Info("connection turned away", "err", err)
-			}
-		}()
-	}
-}
-
-// connection takes a connection through its handshake and accepts its streams.
-func (h *Hub) connection(p *peer, in Incoming) error {
-	defer h.settle(p)
-	if p.ctx.Err() != nil {
-		in.Refuse()
-		return context.Cause(p.ctx)
-	}
-	conn, err := in.Handshake(p.ctx)
-	if err != nil {
-		return err
-	}
-	p.conn = conn
-	err = h.admit(p)
-	p.known = err == nil
-	for err == nil {
-		var stream Stream
-		if stream, err = conn.AcceptStream(p.ctx); err == nil {
-			h.stream(p, stream)
-		}
-	}
-	if p.ctx.Err() != nil {
-		err = context.Cause(p.ctx)
-	}
-	end := endOf(err)
-	conn.Close(end.Code, end.Reason)
-	return err
-}
-
-// settle is the end of a connection, but for spokes that have not read yet all that came
-// before it: the last of them cancels its context.
-func (h *Hub) settle(p *peer) {
-	p.silent.Stop()
-	if p.streams.Load() == 0 {
-		p.cancel(errGone)
-	}
-	select {
-	case h.inbox.settle <- p:
-	case <-h.inbox.done:
-	}
-}
-
-var errGone = &CloseError{Reason: "connection ended"}
-
-// admit asks the application about a node. It does not wait for an Admit that
-// outlasts its context.
-func (h *Hub) admit(p *peer) error {
-	if p.conn.RemoteID() == (NodeID{}) { // an event from it would be the hub's
-		return &CloseError{Code: CodeForbidden, Reason: "the zero NodeID is nobody's"}
-	}
-	if h.opts.Admit == nil {
-		return nil
-	}
-	answer := make(chan error, 1)
-	// Admit's goroutine: the application's, which ends it by returning.
-	go func() {
-		answer <- guard(h.opts.Logger, "Admit", func() error { return h.opts.Admit(p.ctx, p.conn.RemoteID()) })
-	}()
-	select {
-	case err := <-answer:
-		if err != nil {
-			return &CloseError{Code: CodeForbidden, Reason: err.Error()}
-		}
-		return nil
-	case <-p.ctx.Done():
-		return context.Cause(p.ctx)
-	}
-}
-
-// stream starts the reader and the writer of a new stream.
-func (h *Hub) stream(p *peer, stream Stream) {
-	if n := p.streams.Add(1); int(n) > h.opts.MaxStreamsPerConn {
-		stream.Abort(CodeTooMany)
-		if p.streams.Add(-1) == 0 { // the others have ended meanwhile
-			p.cancel(errGone)
-		}
-		return
-	}
-	m := &member{
-		hub:  h,
-		peer: p,
-		id:   p.conn.RemoteID(),
-		link: newLink(p.ctx, stream, h.opts.MaxQueue, h.opts.WriteTimeout),
-	}
-	m.subscriber.spoke = m
-	m.work = newHandover(m.link, h.inbox.inbound, &inbound{from: m}, &inbound{from: m})
-	m.link.shut = func(end *CloseError) {
-		if p.streams.Add(-1) == 0 {
-			p.conn.Close(end.Code, end.Reason)
-			p.cancel(end)
-		} else {
-			stream.Abort(end.Code)
-		}
-	}
-	// The writer: a task of the hub, ended by the link's context.
-	h.tasks.Go(func() {
-		m.link.write()
-		select {
-		case h.inbox.leave <- m:
-		case <-h.inbox.done:
-		}
-		close(m.link.closed)
-	})
-	// The reader: ended likewise, but not before the application's callbacks
-	// return, for which nobody waits.
-	go m.read()
-}
-
-// guard calls the application, and makes an error of a panic.
-func guard(logger *slog.Logger, name string, call func() error) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			logger.Error("callback panicked", "callback", name, "panic", v, "stack", string(debug.Stack()))
-			err = errors.New("internal error")
-		}
-	}()
-	return call()
 }

@@ -127,8 +127,8 @@ func TestHub_ShutdownGivesUpSpokesThatTakeNothing(t *testing.T) {
 		r.send(`{"type":"__subscribe","payload":{"topic":"n"}}`)
 		synctest.Wait()
 		w.publish("n", 1)
-		if err := w.hub.Shutdown(w.Context()); err != nil {
-			t.Errorf("shutdown: %v", err)
+		if err := w.hub.Shutdown(w.Context()); !errors.Is(err, irohub.ErrUndelivered) {
+			t.Errorf("shutdown: %v, want ErrUndelivered", err)
 		}
 		w.wantCode(r.conn.Wait(w.Context()), irohub.CodeTimeout)
 	})

@@ -4,8 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
+	"log/slog"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -21,25 +22,54 @@ type member struct {
 
 	// Owned by the router; number, since and cut can be read by the reader once it
 	// has had the router's answer, or seen the link's end.
-	subscriber subscriber
-	number     uint64
-	since      time.Time
-	counted    bool      // in its peer's spokes
-	expelled   bool      // the router has ended it
-	cut        SpokeInfo // as it was when it was cut off as too slow
+	subscriber    subscriber
+	number        uint64
+	since         time.Time
+	place         int       // among the members; negative: it is none
+	counted       bool      // in its peer's spokes
+	expelled      bool      // the router has ended it
+	cut           SpokeInfo // as it was when it was cut off as too slow
+	first, second *inbound  // what it has sent, and the router has not done yet
 
 	// Owned by the reader.
 	silent *time.Timer // ends the stream unless a whole frame comes
 	joined bool
+	frames frameReader
 	work   handover[inbound]
 	topics namer
+	pace   pace
 }
+
+func newMember(p *peer, stream Stream) *member {
+	opts := &p.hub.opts
+	m := &member{
+		hub:    p.hub,
+		peer:   p,
+		id:     p.conn.RemoteID(),
+		link:   newLink(p.ctx, stream, opts.MaxQueue, opts.WriteTimeout),
+		place:  -1,
+		frames: frameReader{max: min(opts.MaxFrame, maxFirstFrame)},
+		pace:   newPace(opts.MaxEventRate, opts.MaxByteRate),
+	}
+	m.subscriber.spoke = m
+	m.work = newHandover(m.link, p.hub.inbox.inbound, &inbound{from: m}, &inbound{from: m})
+	m.link.shut = func(end *CloseError) { p.closed(stream, end) }
+	return m
+}
+
+// maxFirstFrame is how many bytes a frame may have before the stream is a spoke: what a
+// stranger can make the hub hold.
+const maxFirstFrame = 32 << 10
 
 // An inbound is what a reader has made of the frames that it found waiting.
 type inbound struct {
 	from *member
 	ops  []op
+	lent *[]op   // where ops lie; nil: there are none
 	text *[]byte // what their events lie in; nil: there are none
+	size int     // of what they hold
+
+	next int // the op that the router is at
 }
 
 // encode makes a message that is good until recycle.
@@ -52,9 +82,27 @@ func (in *inbound) encode(topic topicName, payload []byte, from NodeID) (m messa
 	return m
 }
 
+// opLists and encodeBuffers lend what an inbound needs, so that a quiet reader holds neither.
+var opLists = sync.Pool{New: func() any { return new(make([]op, 0, maxOps)) }}
+
+func (in *inbound) add(o op) {
+	if in.lent == nil {
+		in.lent = opLists.Get().(*[]op)
+		in.ops = (*in.lent)[:0]
+	}
+	in.ops = append(in.ops, o)
+	in.size += topicSize * len(o.topics)
+}
+
+// topicSize is what a topic of a request takes beside its bytes.
+const topicSize = 32
+
 func (in *inbound) recycle() {
 	clear(in.ops) // or it would keep what it carried alive
-	in.ops = in.ops[:0]
+	if in.lent != nil {
+		opLists.Put(in.lent)
+	}
+	in.lent, in.ops, in.size, in.next = nil, nil, 0, 0
 	if in.text != nil {
 		recycleText(in.text)
 		in.text = nil
@@ -68,6 +116,11 @@ type op struct {
 	topics []string // opSubscribe, opUnsubscribe
 	id     string   // of the answer to these; empty: none but to a refusal
 	reply  []byte   // opRefuse: the frame
+
+	// Owned by the router, which may need several turns for many topics.
+	next  int  // the topic that it is at
+	fresh int  // of those before, how many are new to the spoke
+	fits  bool // all that are new have room
 }
 
 type opKind uint8
@@ -81,9 +134,12 @@ const (
 	opEnd    // the spoke has closed its half
 )
 
-// maxOps is how many frames a reader hands to the router at once: enough for the
-// channel to cost little for each, few enough to hold little memory.
-const maxOps = 64
+// What a reader hands to the router at once at most: enough for the channel to cost
+// little for each frame, few enough to hold little memory. A single frame may be more.
+const (
+	maxOps     = 64
+	maxOpsSize = 64 << 10 // bytes of their frames
+)
 
 // read is the reader's goroutine, which is the spoke's for callbacks too.
 func (m *member) read() {
@@ -91,7 +147,7 @@ func (m *member) read() {
 	m.silent = time.AfterFunc(opts.HandshakeTimeout, func() {
 		m.link.cancel(&CloseError{Code: CodeTimeout, Reason: "no whole frame in time"})
 	})
-	err := m.link.readLoop(frameReader{max: opts.MaxFrame}, m.take, m.work.flush)
+	err := m.link.readLoop(&m.frames, m.take, m.work.flush)
 	m.silent.Stop()
 	switch {
 	case err == io.EOF && m.joined:
@@ -112,28 +168,35 @@ func (m *member) read() {
 
 func (m *member) goodbye(err error) {
 	opts := &m.hub.opts
-	info := SpokeInfo{ID: m.id, Number: m.number, Since: m.since}
+	info := m.info()
 	if m.cut.Number != 0 {
 		info = m.cut
-		opts.Logger.Warn("spoke is too slow", "node", m.id, "spoke", m.number, "bytes", info.WaitingBytes, "events", info.WaitingEvents)
+		m.log(slog.LevelWarn, "spoke is too slow", "bytes", info.WaitingBytes, "events", info.WaitingEvents)
 		if opts.OnBackpressure != nil {
 			m.call("OnBackpressure", func() { opts.OnBackpressure(info) })
 		}
 	}
-	opts.Logger.Info("spoke disconnected", "node", m.id, "spoke", m.number, "err", err)
+	m.log(slog.LevelInfo, "spoke disconnected", "err", err)
 	if opts.OnDisconnect != nil {
 		m.call("OnDisconnect", func() { opts.OnDisconnect(info, err) })
 	}
 }
 
+// info is what the reader knows of the spoke.
+func (m *member) info() SpokeInfo {
+	return SpokeInfo{ID: m.id, Number: m.number, Since: m.since, RemoteAddr: m.peer.addr}
+}
+
+func (m *member) log(level slog.Level, text string, attrs ...any) {
+	m.hub.logs.add(level, text, append(attrs, "node", m.id, "spoke", m.number, "addr", m.peer.addr)...)
+}
+
 func (m *member) call(name string, f func()) {
-	guard(m.hub.opts.Logger, name, func() error { f(); return nil })
+	m.hub.logs.guard(name, func() error { f(); return nil })
 }
 
 // join makes the stream a spoke, as its first frame has come.
 func (m *member) join() error {
-	m.silent.Stop()
-	m.peer.silent.Stop()
 	q := request[*member]{m, make(chan error, 1)}
 	if err := m.post(q); err != nil {
 		return err
@@ -141,11 +204,13 @@ func (m *member) join() error {
 	if err := <-q.reply; err != nil {
 		return err
 	}
+	m.silent.Stop()
 	m.joined = true
 	opts := &m.hub.opts
-	opts.Logger.Info("spoke connected", "node", m.id, "spoke", m.number)
+	m.frames.max = opts.MaxFrame
+	m.log(slog.LevelInfo, "spoke connected")
 	if opts.OnConnect != nil {
-		m.call("OnConnect", func() { opts.OnConnect(SpokeInfo{ID: m.id, Number: m.number, Since: m.since}) })
+		m.call("OnConnect", func() { opts.OnConnect(m.info()) })
 	}
 	return nil
 }
@@ -185,7 +250,11 @@ func (m *member) take(frame []byte) error {
 	if err != nil {
 		return err
 	}
-	return m.add(op)
+	in.size += len(frame)
+	if err := m.add(op); err != nil {
+		return err
+	}
+	return m.slowDown(len(frame))
 }
 
 // add gathers an op for the router.
@@ -194,8 +263,8 @@ func (m *member) add(op op) error {
 	if err != nil {
 		return err
 	}
-	in.ops = append(in.ops, op)
-	if len(in.ops) == maxOps {
+	in.add(op)
+	if len(in.ops) == maxOps || in.size >= maxOpsSize {
 		return m.work.flush()
 	}
 	return nil
@@ -237,18 +306,17 @@ func (m *member) control(env *envelope) (op, error) {
 	if len(o.id) > maxTopic {
 		return refuse("", refusedPayload, "", fmt.Errorf("an id of %d bytes, the limit is %d", len(o.id), maxTopic)), nil
 	}
-	topics, ok, err := controlTopics(env.payload)
+	topics, ok, err := controlTopics(env.payload, m.hub.opts.MaxSubscriptions)
 	if err != nil {
 		return o, err
 	}
 	if !ok {
 		return refuse(o.id, refusedPayload, "", errors.New(`the payload is neither {"topic":string} nor {"topics":[string]}`)), nil
 	}
-	slices.Sort(topics)
-	o.topics = slices.Compact(topics)
-	if most := m.hub.opts.MaxSubscriptions; len(o.topics) > most {
-		return refuse(o.id, refusedTooMany, o.topics[most], errors.New("too many topics")), nil
+	if most := m.hub.opts.MaxSubscriptions; len(topics) > most {
+		return refuse(o.id, refusedTooMany, topics[most], errors.New("too many topics")), nil
 	}
+	o.topics = topics
 	for _, topic := range o.topics {
 		if err := validTopic(topic); err != nil {
 			return refuse(o.id, refusedTopic, topic, err), nil
@@ -271,11 +339,11 @@ func (m *member) allow(name string, policy func(NodeID, string) error, topic str
 	if policy == nil {
 		return nil
 	}
-	return guard(m.hub.opts.Logger, name, func() error { return policy(m.id, topic) })
+	return m.hub.logs.guard(name, func() error { return policy(m.id, topic) })
 }
 
 // refuse answers what the reader does not let through. The answer takes the router's
 // way all the same, to stay in order with others.
 func refuse(id, code, topic string, err error) op {
-	return op{kind: opRefuse, reply: errorFrame(id, code, topic[:min(len(topic), maxTopic)], err.Error())}
+	return op{kind: opRefuse, reply: errorFrame(id, code, topic, err.Error())}
 }

@@ -1,34 +1,36 @@
 package irohub
 
-import (
-	"maps"
-	"slices"
-	"time"
-)
+import "time"
 
-// An inbox is how all others reach the router: channels that any goroutine may send
-// to, and never without waiting besides for closing, for done, or for a link's end, which
-// the router's brings, since nobody receives after that. None of the former is ever closed.
-// Where no buffer is named there is none: what was sent is then being dealt with.
+// An inbox is how all others reach the router. A sender waits for the end besides: for
+// closing, for done, or for the end of its link. No channel is closed but closing and
+// done. Where no buffer is named there is none: what was sent is then being dealt with.
 type inbox struct {
+	gate                   // before publish: shut once the router takes nothing new
 	publish  chan message  // from Hub.Publish; buffered, so that a round finds several
 	inbound  chan *inbound // from readers; buffered likewise, at most two of each reader
 	begin    chan *peer    // a connection's first packet has come
-	settle   chan *peer    // it has failed
+	settle   chan *peer    // it has ended, with all its streams
 	join     chan request[*member]
 	leave    chan *member // its stream is closed
-	listen   chan request[*Subscription]
+	listen   chan request[listening]
 	unlisten chan *Subscription
 	stats    chan chan Stats // of this and the next two, each with room for the answer
-	spokes   chan chan []SpokeInfo
-	topics   chan chan map[string]int
+	spokes   chan query[SpokeInfo]
+	topics   chan query[topicCount]
 	shutdown chan struct{} // end once all that waits is written
 	quit     chan struct{} // end now
 
-	closing chan struct{} // closed by the router once it takes nothing new
-	done    chan struct{} // closed by the router at its end
-	final   Stats         // written before done is closed, as is cut
-	cut     bool          // the end was not that of shutdown
+	done  chan struct{} // closed by the router at its end
+	final Stats         // written before done is closed, as are cut and lost
+	cut   bool          // the end was not that of shutdown
+	lost  loss          // by shutdown
+}
+
+// A loss is what a shutdown could not hand over.
+type loss struct {
+	spokes int
+	events int
 }
 
 // A router is the one goroutine that knows the spokes, the listeners and the table,
@@ -37,20 +39,30 @@ type inbox struct {
 type router struct {
 	*inbox
 	opts HubOptions
+	logs *logs
 
 	fanout
-	run       []message // what makes one run for all who get it, not spread yet
-	bytes     int       // of the events since the last flush
-	cost      int       // of the same, at the most
-	members   map[*member]struct{}
+	run       []message            // what makes one run for all who get it, not spread yet
+	bytes     int                  // of the events since the last flush
+	cost      int                  // of the same, at the most
+	members   []*member            // each knows its place
 	byNode    map[NodeID][]*member // the oldest first
 	listeners map[*Subscription]struct{}
 	pending   []*peer // without a spoke yet, the oldest first
 	draining  bool
 	quitting  bool
 
+	// Work that goes on in turns, so that no spoke's is waited for by all.
+	ready   []*member     // have something inbound
+	leaving []*subscriber // have retired, and are in the table yet
+
 	last   uint64 // number of the newest spoke
 	counts Stats
+
+	// What is logged once for many.
+	full, evicting notice
+	away           tally
+	report         *time.Timer // runs while connections that are turned away are summed up
 }
 
 // A request is what is answered with an error or nil. The reply has room for it.
@@ -59,11 +71,20 @@ type request[T any] struct {
 	reply chan error
 }
 
+// A listening is topics for a listener.
+type listening struct {
+	sub    *Subscription
+	topics []string
+}
+
 const (
-	// What is gathered before a flush at most: items, so that the first is not kept
+	// What is gathered before a flush at most: work, so that the first is not kept
 	// waiting, and bytes of events, so that who keeps up is not found over its limit.
 	roundSize  = 1 << 14
 	roundBytes = 64 << 10
+
+	// turnSize is the work that is done for one spoke before it is another's turn.
+	turnSize = 1 << 10
 
 	publishQueue = 256 // events that wait for the router; more of them make larger rounds, but hold memory
 	inboundQueue = 64
@@ -71,30 +92,30 @@ const (
 
 func newInbox() *inbox {
 	return &inbox{
+		gate:     newGate(),
 		publish:  make(chan message, publishQueue),
 		inbound:  make(chan *inbound, inboundQueue),
 		begin:    make(chan *peer),
 		settle:   make(chan *peer),
 		join:     make(chan request[*member]),
 		leave:    make(chan *member),
-		listen:   make(chan request[*Subscription]),
+		listen:   make(chan request[listening]),
 		unlisten: make(chan *Subscription),
 		stats:    make(chan chan Stats),
-		spokes:   make(chan chan []SpokeInfo),
-		topics:   make(chan chan map[string]int),
+		spokes:   make(chan query[SpokeInfo]),
+		topics:   make(chan query[topicCount]),
 		shutdown: make(chan struct{}),
 		quit:     make(chan struct{}),
-		closing:  make(chan struct{}),
 		done:     make(chan struct{}),
 	}
 }
 
-func newRouter(in *inbox, opts HubOptions) *router {
+func newRouter(in *inbox, opts HubOptions, logs *logs) *router {
 	return &router{
 		inbox:     in,
 		opts:      opts,
+		logs:      logs,
 		fanout:    fanout{table: newTable()},
-		members:   make(map[*member]struct{}),
 		byNode:    make(map[NodeID][]*member),
 		listeners: make(map[*Subscription]struct{}),
 	}
@@ -105,12 +126,10 @@ func (r *router) loop() {
 		select {
 		case m := <-r.publish:
 			r.route(&m)
-			r.waiting()
 		case in := <-r.inbound:
-			r.work(in)
-			r.waiting()
+			r.arrived(in)
 		case p := <-r.begin:
-			r.admit(p)
+			r.begun(p)
 		case p := <-r.settle:
 			r.settled(p)
 		case q := <-r.join:
@@ -123,33 +142,103 @@ func (r *router) loop() {
 			r.unlistened(sub, nil)
 		case c := <-r.stats:
 			c <- r.statistics()
-		case c := <-r.spokes:
-			c <- r.spokeList()
-		case c := <-r.topics:
-			c <- maps.Collect(r.table.topics())
+		case q := <-r.spokes:
+			answer(q, r.members, r.info)
+		case q := <-r.topics:
+			answer(q, r.table.list, (*topic).count)
+		case <-r.reportDue():
+			r.reported()
+		case <-r.atHand():
 		case <-r.shutdown:
 			r.drain()
 		case <-r.quit:
 			r.end()
 		}
-		if len(r.publish) == 0 && len(r.inbound) == 0 {
+		r.waiting()
+		r.turns()
+		if len(r.publish) == 0 && len(r.inbound) == 0 && len(r.ready) == 0 {
 			r.flush()
 		}
+	}
+	if r.report != nil {
+		r.report.Stop()
 	}
 	r.final, r.cut = r.statistics(), r.quitting
 	close(r.done)
 }
 
-// waiting works through the events that have been sent by now, and not through what comes
-// meanwhile. To receive where something is waiting costs a fraction of a select.
+// workAtHand can be received from at once, always.
+var workAtHand = func() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
+// atHand is ready while there is work that goes on in turns.
+func (r *router) atHand() <-chan struct{} {
+	if len(r.ready)+len(r.leaving) > 0 {
+		return workAtHand
+	}
+	return nil
+}
+
+// reportDue is ready when turned-away connections are to be summed up.
+func (r *router) reportDue() <-chan time.Time {
+	if r.report == nil {
+		return nil
+	}
+	return r.report.C
+}
+
+// waiting takes in what has been sent by now, and not what comes meanwhile. To receive
+// where something is waiting costs a fraction of a select.
 func (r *router) waiting() {
 	for range len(r.publish) {
 		m := <-r.publish
 		r.route(&m)
 	}
 	for range len(r.inbound) {
-		r.work(<-r.inbound)
+		r.arrived(<-r.inbound)
 	}
+}
+
+// arrived has a spoke take its turns. What came from it before goes first.
+func (r *router) arrived(in *inbound) {
+	m := in.from
+	if m.first != nil {
+		m.second = in
+		return
+	}
+	m.first = in
+	r.ready = append(r.ready, m)
+}
+
+// turns gives one to each who waits for one.
+func (r *router) turns() {
+	waiting := len(r.ready)
+	for i := range waiting {
+		if m := r.ready[i]; r.turn(m) {
+			r.ready = append(r.ready, m)
+		}
+	}
+	r.ready = shift(r.ready, waiting)
+	waiting = len(r.leaving)
+	for i := range waiting {
+		if s := r.leaving[i]; !r.forget(s) {
+			r.leaving = append(r.leaving, s)
+		}
+	}
+	r.leaving = shift(r.leaving, waiting)
+}
+
+// shift takes the first n items off, and keeps the array.
+func shift[T any](list []T, n int) []T {
+	if n == 0 {
+		return list
+	}
+	rest := copy(list, list[n:])
+	clear(list[rest:])
+	return list[:rest]
 }
 
 // route adds an event to the run in hand, or begins another.
@@ -186,7 +275,7 @@ func (r *router) spread() {
 	var written, heard run // for spokes and for listeners, whom nothing keeps from changing theirs; made for the first
 	for _, subs := range r.table.match(first.topic.text) {
 		for _, sub := range subs {
-			if sub.seen == r.event || sub == first.sender {
+			if sub.seen == r.event || sub.retired || sub == first.sender {
 				continue
 			}
 			sub.seen = r.event
@@ -209,7 +298,13 @@ func (r *router) spread() {
 	clear(r.run) // or it would keep what it carried alive
 	r.run = r.run[:0]
 	r.cutOff()
-	if r.gathered >= roundSize {
+	r.charge(0)
+}
+
+// charge counts changes of the table as work, and ends a round in which much was done.
+func (r *router) charge(changes int) {
+	r.changed(changes)
+	if r.gathered() >= roundSize {
 		r.flush()
 	}
 }
@@ -244,6 +339,9 @@ func (r *router) flush() {
 func (r *router) cutOff() {
 	full := r.takeFull()
 	for _, sub := range full {
+		if sub.retired {
+			continue
+		}
 		r.counts.CutOff++
 		if m := sub.spoke; m != nil {
 			m.cut = r.info(m)
@@ -255,67 +353,102 @@ func (r *router) cutOff() {
 	clear(full)
 }
 
-// work does what the frames of one spoke ask. Where the spoke is gone meanwhile, its
-// events are passed on all the same, unless it was made to go.
-func (r *router) work(in *inbound) {
-	m := in.from
-	for i := range in.ops {
-		op := &in.ops[i]
-		_, here := r.members[m]
-		if r.draining || !here && (m.expelled || op.kind != opPublish) {
-			break
+// turn does what the frames of one spoke ask, until that was its share of work; it says
+// whether there is more.
+func (r *router) turn(m *member) (more bool) {
+	in, end := m.first, r.worked+turnSize
+	for in.next < len(in.ops) {
+		if r.worked >= end {
+			return true
 		}
-		if op.kind == opPublish {
-			r.route(&op.event)
-			continue
+		if r.do(m, &in.ops[in.next], end) {
+			in.next++
 		}
-		r.spread()
-		switch op.kind {
-		case opSubscribe:
-			r.subscribe(m, op)
-		case opUnsubscribe:
-			for _, topic := range op.topics {
-				r.table.remove(&m.subscriber, topic)
-			}
-			r.answer(m, op)
-		case opRefuse:
-			r.counts.Refused++
-			r.reply(m, op.reply)
-		case opIgnore:
-			r.counts.Ignored++
-		case opEnd:
-			// What is waiting for it still goes out. Until then it counts.
-			r.table.drop(&m.subscriber)
-			m.link.out.finish(&CloseError{})
-		}
-		r.cutOff()
-		r.gathered++
-	}
-	if r.gathered >= roundSize {
-		r.flush()
 	}
 	r.spread() // the rest of in.text
 	in.recycle()
+	m.first, m.second = m.second, nil
 	m.work.free <- in // has room for both
+	return m.first != nil
+}
+
+// do does what one frame asks, or as much of it as may be done by the end of the turn; it
+// says whether that was all. Where the spoke is gone meanwhile, its events are passed on
+// all the same, unless it was made to go.
+func (r *router) do(m *member, op *op, end uint64) (done bool) {
+	r.worked++
+	if op.kind == opPublish {
+		if !r.draining && !m.expelled {
+			r.route(&op.event)
+		}
+		return true
+	}
+	r.spread() // which may cut off this very spoke
+	if r.draining || m.subscriber.retired {
+		return true
+	}
+	switch op.kind {
+	case opSubscribe:
+		done = r.subscribe(m, op, end)
+	case opUnsubscribe:
+		done = r.unsubscribe(m, op, end)
+	case opRefuse:
+		r.counts.Refused++
+		r.reply(m, op.reply)
+		done = true
+	case opIgnore:
+		r.counts.Ignored++
+		done = true
+	case opEnd:
+		// What is waiting for it still goes out. Until then it counts.
+		r.retire(&m.subscriber)
+		m.link.out.finish(&CloseError{})
+		done = true
+	}
+	r.cutOff()
+	return done
 }
 
 // subscribe adds all topics of a request, or none.
-func (r *router) subscribe(m *member, op *op) {
+func (r *router) subscribe(m *member, op *op, end uint64) (done bool) {
 	room := r.opts.MaxSubscriptions - len(m.subscriber.at)
-	for _, topic := range op.topics {
-		if r.table.has(&m.subscriber, topic) {
-			continue
+	for ; !op.fits && len(op.topics)-op.next+op.fresh > room; op.next++ { // else even if none is there
+		if r.worked >= end {
+			return false
 		}
-		if room--; room < 0 {
-			r.counts.Refused++
-			r.reply(m, errorFrame(op.id, refusedTooMany, topic, "too many subscriptions"))
-			return
+		r.worked++
+		if topic := op.topics[op.next]; !r.table.has(&m.subscriber, topic) {
+			if op.fresh++; op.fresh > room {
+				r.counts.Refused++
+				r.reply(m, errorFrame(op.id, refusedTooMany, topic, "too many subscriptions"))
+				return true
+			}
 		}
 	}
-	for _, topic := range op.topics {
-		r.table.add(&m.subscriber, topic)
+	if !op.fits {
+		op.fits, op.next = true, 0
+	}
+	for ; op.next < len(op.topics); op.next++ {
+		if r.worked >= end {
+			return false
+		}
+		r.table.add(&m.subscriber, op.topics[op.next])
+		r.charge(1)
 	}
 	r.answer(m, op)
+	return true
+}
+
+func (r *router) unsubscribe(m *member, op *op, end uint64) (done bool) {
+	for ; op.next < len(op.topics); op.next++ {
+		if r.worked >= end {
+			return false
+		}
+		r.table.remove(&m.subscriber, op.topics[op.next])
+		r.charge(1)
+	}
+	r.answer(m, op)
+	return true
 }
 
 // answer acknowledges a request that wants it.
@@ -327,153 +460,6 @@ func (r *router) answer(m *member, op *op) {
 
 func (r *router) reply(m *member, frame []byte) { r.give(&m.subscriber, frames{frame, 1}) }
 
-// admit gives a new connection a place among those that have not sent a frame yet.
-// Where there is none, the oldest loses its own: a good peer needs it for a few
-// round trips, while one that stalls would keep it for the whole timeout.
-func (r *router) admit(p *peer) {
-	if r.draining {
-		p.cancel(errShutdown)
-		return
-	}
-	if len(r.pending) >= r.opts.MaxPending {
-		r.counts.Rejected++
-		r.pending[0].cancel(&CloseError{Code: CodeTooMany, Reason: "too many handshakes"})
-		r.pending = slices.Delete(r.pending, 0, 1)
-	}
-	r.pending = append(r.pending, p)
-}
-
-func (r *router) settled(p *peer) {
-	if i := slices.Index(r.pending, p); i >= 0 {
-		r.pending = slices.Delete(r.pending, i, i+1)
-	}
-}
-
-// joined makes a stream a spoke.
-func (r *router) joined(m *member) error {
-	r.settled(m.peer)
-	if r.draining {
-		return errShutdown
-	}
-	if err := m.link.ctx.Err(); err != nil {
-		return m.link.err() // its leave has been here already
-	}
-	same := r.byNode[m.id]
-	if len(same) >= r.opts.MaxSpokesPerNode {
-		r.remove(same[0], &CloseError{Code: CodeTooMany, Reason: "replaced by a newer spoke of the same node"})
-	}
-	if len(r.members) >= r.opts.MaxSpokes {
-		r.counts.Rejected++
-		return &CloseError{Code: CodeTooMany, Reason: "too many spokes"}
-	}
-	r.last++
-	m.number, m.since = r.last, time.Now()
-	r.members[m] = struct{}{}
-	r.byNode[m.id] = append(r.byNode[m.id], m)
-	m.peer.spokes++
-	m.counted = true
-	return nil
-}
-
-// left is the end of a stream. A connection without a spoke ends too, whatever streams it
-// has that never became one: they are counted nowhere.
-func (r *router) left(m *member) {
-	r.remove(m, nil)
-	if !m.counted {
-		return
-	}
-	m.counted = false
-	if m.peer.spokes--; m.peer.spokes == 0 {
-		m.peer.cancel(endOf(m.link.err()))
-	}
-}
-
-// remove forgets a spoke; with a reason, its link ends too. It does nothing where
-// the spoke is gone already: that is settled by identity, so that the end of an old
-// connection cannot take what a newer one of the same node has.
-func (r *router) remove(m *member, reason error) {
-	r.spread()
-	if _, ok := r.members[m]; !ok {
-		return
-	}
-	r.table.drop(&m.subscriber)
-	delete(r.members, m)
-	same := r.byNode[m.id]
-	if i := slices.Index(same, m); len(same) > 1 {
-		r.byNode[m.id] = slices.Delete(same, i, i+1)
-	} else {
-		delete(r.byNode, m.id)
-	}
-	if reason != nil {
-		m.expelled = true
-		m.link.cancel(reason)
-	}
-}
-
-func (r *router) listened(sub *Subscription) error {
-	if r.draining {
-		return ErrHubClosed
-	}
-	r.spread()
-	r.listeners[sub] = struct{}{}
-	if len(sub.topics) == 0 {
-		r.table.add(&sub.subscriber, allTopics)
-	}
-	for _, topic := range sub.topics {
-		r.table.add(&sub.subscriber, topic)
-	}
-	return nil
-}
-
-func (r *router) unlistened(sub *Subscription, reason error) {
-	r.spread()
-	if _, ok := r.listeners[sub]; !ok {
-		return
-	}
-	r.table.drop(&sub.subscriber)
-	delete(r.listeners, sub)
-	sub.queue.flush()
-	sub.end(reason)
-}
-
-// drain lets nothing new in, and ends each spoke behind what is waiting for it.
-func (r *router) drain() {
-	if r.draining {
-		return
-	}
-	r.waiting()
-	r.draining = true
-	close(r.closing)
-	r.flush()
-	for m := range r.members {
-		r.table.drop(&m.subscriber)
-		m.link.out.finish(errShutdown)
-	}
-	r.endOthers()
-}
-
-// end ends all at once.
-func (r *router) end() {
-	if !r.draining {
-		close(r.closing)
-	}
-	r.draining, r.quitting = true, true
-	for m := range r.members {
-		r.remove(m, errShutdown)
-	}
-	r.endOthers()
-}
-
-func (r *router) endOthers() {
-	for sub := range r.listeners {
-		r.unlistened(sub, ErrHubClosed)
-	}
-	for _, p := range r.pending {
-		p.cancel(errShutdown)
-	}
-	r.pending = nil
-}
-
 func (r *router) statistics() Stats {
 	r.spread()
 	stats := r.counts
@@ -483,19 +469,11 @@ func (r *router) statistics() Stats {
 }
 
 func (r *router) info(m *member) SpokeInfo {
+	r.spread()
 	bytes, events := m.link.out.waiting()
 	return SpokeInfo{
-		ID: m.id, Number: m.number, Since: m.since,
+		ID: m.id, Number: m.number, Since: m.since, RemoteAddr: m.peer.addr,
 		Subscriptions: len(m.subscriber.at),
 		WaitingBytes:  bytes, WaitingEvents: events,
 	}
-}
-
-func (r *router) spokeList() []SpokeInfo {
-	r.spread()
-	list := make([]SpokeInfo, 0, len(r.members))
-	for m := range r.members {
-		list = append(list, r.info(m))
-	}
-	return list
 }

@@ -3,6 +3,7 @@ package irohub
 import (
 	"context"
 	"fmt"
+	"math"
 	"runtime"
 	"testing"
 	"time"
@@ -10,12 +11,12 @@ import (
 
 // newBenchRouter is a router with spokes that have outboxes and nothing behind them.
 func newBenchRouter(spokes int) (*router, []*member) {
-	r := newRouter(newInbox(), HubOptions{}.withDefaults())
+	r := newRouter(newInbox(), HubOptions{}.withDefaults(), newLogs(nil))
 	members := make([]*member, spokes)
 	for i := range members {
-		m := &member{link: newLink(context.Background(), nil, 1<<30, time.Second)}
+		m := &member{link: newLink(context.Background(), nil, 1<<30, time.Second), place: i}
 		m.subscriber.spoke = m
-		r.members[m] = struct{}{}
+		r.members = append(r.members, m)
 		members[i] = m
 	}
 	return r, members
@@ -38,7 +39,7 @@ func (m *member) collect() int {
 	}
 }
 
-func benchMessage(b *testing.B, topic string) message {
+func benchMessage(b testing.TB, topic string) message {
 	ev := Event{Type: topic, Payload: []byte(`"0123456789"`)}
 	m, err := ev.encode(maxFrame)
 	if err != nil {
@@ -148,7 +149,7 @@ func BenchmarkLeave(b *testing.B) {
 				for _, name := range names {
 					r.table.add(&members[1].subscriber, name)
 				}
-				r.table.drop(&members[1].subscriber)
+				r.table.drop(&members[1].subscriber, math.MaxInt)
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*own), "ns/topic")
 		})

@@ -43,17 +43,17 @@ type SpokeOptions struct {
 	MinBackoff  time.Duration // 0: 250 ms
 	MaxBackoff  time.Duration // 0: 30 s
 
-	// Callbacks are called one after the other on a goroutine of the Spoke's own, which writes
-	// to the Logger too and on which nothing else depends: they may call any method of the
-	// Spoke and take as long as they like. When they do not keep up, the oldest calls are
-	// left out: of OnRefused beyond 16, and of the other two beyond 8 pairs, so that those
-	// take turns all the same, and the last tells how it is.
+	// Callbacks are called one after the other on a goroutine of the Spoke's own, on which
+	// nothing else depends: they may call any method of the Spoke and take as long as they
+	// like. When they do not keep up, the oldest calls are left out: of OnRefused beyond 16,
+	// and of the other two beyond 8 pairs, so that those take turns all the same, and the
+	// last tells how it is.
 
 	OnDisconnect func(error) // a connection was lost, the last one too, but not by Close
 	OnReconnect  func()      // there is a new one, and the hub has acknowledged all subscriptions
 	OnRefused    func(error) // the hub refused an event that was published; wraps ErrForbidden or ErrInvalid
 
-	Logger *slog.Logger // nil: nothing is logged
+	Logger *slog.Logger // nil: nothing is logged; where its handler is slow, lines are dropped and counted
 }
 
 func (o SpokeOptions) withDefaults() SpokeOptions {
@@ -63,7 +63,6 @@ func (o SpokeOptions) withDefaults() SpokeOptions {
 	o.WriteTimeout = cmp.Or(max(o.WriteTimeout, 0), writeTimeout)
 	o.MinBackoff = cmp.Or(max(o.MinBackoff, 0), 250*time.Millisecond)
 	o.MaxBackoff = max(o.MinBackoff, cmp.Or(max(o.MaxBackoff, 0), 30*time.Second))
-	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	return o
 }
 
@@ -81,6 +80,7 @@ type Spoke struct {
 	addr     Addr
 	opts     SpokeOptions
 	inbox    *spokeInbox
+	logs     *logs
 }
 
 // Dial connects to the hub at addr and returns once the hub has taken the Spoke in:
@@ -97,6 +97,7 @@ func Dial(ctx context.Context, endpoint Endpoint, addr Addr, opts SpokeOptions) 
 		addr:     addr,
 		opts:     opts.withDefaults(),
 		inbox:    newSpokeInbox(),
+		logs:     newLogs(opts.Logger),
 	}
 	// The router's goroutine: ended by Close or by the keeper, and waited for by
 	// whoever waits for its done.
@@ -226,7 +227,11 @@ func (s *Spoke) keep(ctx context.Context, l *link) {
 	for {
 		since := time.Now()
 		<-l.closed
+		if isClosed(s.inbox.done) {
+			return
+		}
 		err := l.err()
+		s.logs.add(slog.LevelInfo, "disconnected", "hub", s.addr.ID, "err", err)
 		if s.opts.NoReconnect || turnedAway(err) {
 			send(s.inbox, s.inbox.failed, err)
 			return
@@ -238,6 +243,7 @@ func (s *Spoke) keep(ctx context.Context, l *link) {
 			send(s.inbox, s.inbox.failed, err)
 			return
 		}
+		s.logs.add(slog.LevelInfo, "reconnected", "hub", s.addr.ID)
 	}
 }
 
@@ -271,7 +277,7 @@ func (s *Spoke) redial(ctx context.Context, pause time.Duration) (*link, time.Du
 		if errors.Is(err, errEndpointClosed) {
 			return nil, 0, err
 		}
-		send(s.inbox, s.inbox.report, notice{kind: dialFailed, err: err})
+		s.logs.add(slog.LevelDebug, "dialing failed", "hub", s.addr.ID, "err", err)
 		if end := closeError(err); end != nil {
 			switch end.Code {
 			case CodeProtocol, CodeForbidden:

@@ -109,7 +109,7 @@ func TestSpoke_AnswersThatNobodyAskedForAreIgnored(t *testing.T) {
 			synctest.Wait()
 			h.conn.Close(0, "")
 		}
-		h = <-w.hubs
+		<-w.hubs
 		synctest.Wait()
 		select {
 		case err := <-subscribed: // believed a hub that said so of its own accord
@@ -414,8 +414,8 @@ func TestSpoke_CallbacksHoldNothingUp(t *testing.T) {
 	}
 }
 
-// A callback, or a Logger, that hangs leaves the Spoke connected. What it then gets to hear
-// takes turns, is not much, and ends with how it is.
+// A callback, or a Logger, that hangs leaves the Spoke connected, and a Logger the callbacks.
+// What a callback then gets to hear takes turns, is not much, and ends with how it is.
 func TestSpoke_HangingCallback(t *testing.T) {
 	for _, where := range []string{"callback", "logger"} {
 		t.Run(where, func(t *testing.T) {
@@ -452,7 +452,7 @@ func TestSpoke_HangingCallback(t *testing.T) {
 				}
 				close(hang)
 				synctest.Wait()
-				if n := len(said); n%2 != 0 || n > 18 {
+				if n := len(said); n%2 != 0 || where == "callback" && n > 18 || where == "logger" && n != 100 {
 					t.Errorf("%d calls: %v", n, said)
 				}
 				for i, what := range said {

@@ -74,7 +74,7 @@ func (a *arrivals) answer(id []byte, refusal *refusal) {
 func (s *Spoke) read(a *attachment, conn Conn) {
 	l, r := a.link, &spokeReader{on: a}
 	r.work = newHandover(l, s.inbox.inbound, &arrivals{from: r}, &arrivals{from: r})
-	err := l.readLoop(frameReader{max: s.opts.MaxFrame}, r.take, r.work.flush)
+	err := l.readLoop(&frameReader{max: s.opts.MaxFrame}, r.take, r.work.flush)
 	if err == io.EOF {
 		l.ended.Store(true)
 		// The hub has ended the stream; why, it says in closing the connection.

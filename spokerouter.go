@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -19,7 +20,6 @@ type spokeInbox struct {
 	flush    chan flushing
 	up       chan *attachment // a new one, whose reader and writer begin once the router has it
 	down     chan *attachment // they have ended
-	report   chan notice      // from the keeper
 	failed   chan error       // there will be no link any more
 	close    chan struct{}    // end on purpose
 
@@ -31,8 +31,8 @@ type spokeInbox struct {
 	count atomic.Int64 // events that have been put into published
 
 	// notify: from the router to the notifier, which calls the application.
-	notify chan notice
-	untold []notice // what is left of them at the router's end; written before done is closed
+	notify chan notification
+	untold []notification // what is left of them at the router's end; written before done is closed
 
 	cause error         // why the gate was shut; written before
 	done  chan struct{} // closed by the router at its end
@@ -50,12 +50,11 @@ func newSpokeInbox() *spokeInbox {
 		flush:     make(chan flushing),
 		up:        make(chan *attachment),
 		down:      make(chan *attachment),
-		report:    make(chan notice),
 		failed:    make(chan error),
 		close:     make(chan struct{}),
 		published: make(chan frames, publishBuffer),
 		gate:      newGate(),
-		notify:    make(chan notice),
+		notify:    make(chan notification),
 		done:      make(chan struct{}),
 	}
 }
@@ -80,11 +79,11 @@ type spokeRouter struct {
 	cancel func(error)   // ends dialling
 
 	fanout
-	listeners map[*Subscription]*call
-	interests map[string]*interest
-	on        *attachment // nil: not connected
-	met       bool        // there was one that began
-	notices   notices
+	listeners     map[*Subscription]*call
+	interests     map[string]*interest
+	on            *attachment // nil: not connected
+	met           bool        // there was one that began
+	notifications notifications
 
 	flushes map[string]flushing // by id, over whichever link
 	refusal error               // the first since the last Flush, or a loss
@@ -131,7 +130,7 @@ func newSpokeRouter(in *spokeInbox, limit time.Duration, cancel func(error)) *sp
 
 func (r *spokeRouter) loop() {
 	for !r.ended {
-		first, tell := r.notices.first(r.notify)
+		first, tell := r.notifications.first(r.notify)
 		select {
 		case a := <-r.inbound:
 			r.work(a)
@@ -145,10 +144,8 @@ func (r *spokeRouter) loop() {
 			r.attached(a)
 		case a := <-r.down:
 			r.detached(a)
-		case n := <-r.report:
-			r.notices.add(n)
 		case tell <- first:
-			r.notices.next()
+			r.notifications.next()
 		case err := <-r.failed:
 			r.end(err)
 		case <-r.close:
@@ -160,7 +157,7 @@ func (r *spokeRouter) loop() {
 			r.on.ask(r.newID)
 		}
 	}
-	r.untold = r.notices.waiting
+	r.untold = r.notifications.waiting
 	close(r.done)
 }
 
@@ -232,7 +229,7 @@ func (r *spokeRouter) endFlushes(err error) {
 	clear(r.flushes)
 }
 
-// answered deals with the hub's answer to a query, or with its refusal of an event.
+// answered deals with the hub's answer to a request, or with its refusal of an event.
 func (r *spokeRouter) answered(id string, refused *refusal) {
 	if q := r.on.answered(id, r.limit); q != nil {
 		r.settle(q, refused)
@@ -245,13 +242,13 @@ func (r *spokeRouter) answered(id string, refused *refusal) {
 		}
 	} else if refused != nil && id == "" {
 		r.refusal = cmp.Or(r.refusal, refused.err)
-		r.notices.add(notice{kind: eventRefused, err: refused.err})
+		r.notifications.add(notification{kind: eventRefused, err: refused.err})
 	}
 }
 
-// settle tells those who wait for a query's topics. A query is refused as a whole; where the
+// settle tells those who wait for a request's topics. A request is refused as a whole; where the
 // refusal names one of its topics, the others are asked for again.
-func (r *spokeRouter) settle(q *query, refused *refusal) {
+func (r *spokeRouter) settle(q *asking, refused *refusal) {
 	if len(q.topics) == 0 {
 		delete(r.on.first, greeting)
 		return
@@ -333,7 +330,7 @@ func (r *spokeRouter) begin() {
 		}
 	}
 	if r.met {
-		r.notices.add(notice{kind: reconnected})
+		r.notifications.add(notification{kind: reconnected})
 	}
 	r.met = true
 	close(r.on.link.ready)
@@ -376,7 +373,7 @@ func (r *spokeRouter) unlistened(sub *Subscription, reason error) {
 		return
 	}
 	delete(r.listeners, sub)
-	r.table.drop(&sub.subscriber)
+	r.table.drop(&sub.subscriber, math.MaxInt)
 	for _, topic := range sub.topics {
 		in := r.interests[topic]
 		if in == nil {
@@ -404,7 +401,7 @@ func (r *spokeRouter) attached(a *attachment) {
 	}
 	r.on = a
 	a.first[greeting] = struct{}{}
-	a.query(r.newID(), nil)
+	a.request(r.newID(), nil)
 	for topic := range r.interests {
 		a.first[topic] = struct{}{}
 		a.want(topic)
@@ -441,7 +438,7 @@ func (r *spokeRouter) lost(a *attachment, err error) {
 		r.refusal, r.loss, r.flushed = cmp.Or(r.refusal, lost), cmp.Or(r.loss, lost), r.taken
 	}
 	if !r.closed {
-		r.notices.add(notice{kind: disconnected, err: err})
+		r.notifications.add(notification{kind: disconnected, err: err})
 	}
 }
 

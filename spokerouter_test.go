@@ -71,8 +71,8 @@ func TestSpokeRouter_ForgetsTheFormerLink(t *testing.T) {
 	r.on.ask(r.newID)
 	r.work(late(next))
 	r.work(late(next))
-	if !next.begun || len(reply) != 1 || len(next.queries) != 0 {
-		t.Errorf("begun: %v, answered: %d, %d queries", next.begun, len(reply), len(next.queries))
+	if !next.begun || len(reply) != 1 || len(next.askings) != 0 {
+		t.Errorf("begun: %v, answered: %d, %d askings", next.begun, len(reply), len(next.askings))
 	}
 }
 
@@ -115,22 +115,21 @@ func TestSpokeRouter_CloseWaitsForThoseWhoHaveEntered(t *testing.T) {
 	})
 }
 
-// Notices are bounded, connections take turns, and the last one stays.
-func TestNotices_DropsTheOldest(t *testing.T) {
-	var q notices
+// Notifications are bounded, connections take turns, and the last one stays.
+func TestNotifications_DropsTheOldest(t *testing.T) {
+	var q notifications
 	for range 1000 {
-		q.add(notice{kind: reconnected})
-		q.add(notice{kind: eventRefused})
-		q.add(notice{kind: dialFailed})
-		q.add(notice{kind: disconnected})
+		q.add(notification{kind: reconnected})
+		q.add(notification{kind: eventRefused})
+		q.add(notification{kind: disconnected})
 	}
-	counts := make(map[noticeKind]int)
-	missed := make(map[noticeKind]int)
-	var last noticeKind
+	counts := make(map[notificationKind]int)
+	missed := make(map[notificationKind]int)
+	var last notificationKind
 	for i, n := range q.waiting {
 		counts[n.kind]++
 		missed[n.kind] += n.missed
-		if n.kind > reconnected {
+		if n.kind == eventRefused {
 			continue
 		}
 		if i > 0 && n.kind == last {
@@ -141,12 +140,12 @@ func TestNotices_DropsTheOldest(t *testing.T) {
 	if last != disconnected {
 		t.Errorf("the last is %d", last)
 	}
-	for kind, want := range []int{8, 8, 1, 16} {
-		if counts[noticeKind(kind)] != want {
-			t.Errorf("%d of kind %d wait, want %d", counts[noticeKind(kind)], kind, want)
+	for kind, want := range []int{8, 8, 16} {
+		if counts[notificationKind(kind)] != want {
+			t.Errorf("%d of kind %d wait, want %d", counts[notificationKind(kind)], kind, want)
 		}
 	}
-	for kind, want := range map[noticeKind]int{reconnected: 2000 - 16, dialFailed: 999, eventRefused: 984} {
+	for kind, want := range map[notificationKind]int{reconnected: 2000 - 16, eventRefused: 984} {
 		if missed[kind] != want {
 			t.Errorf("of kind %d, %d were missed, want %d", kind, missed[kind], want)
 		}

@@ -14,22 +14,27 @@ import (
 type table struct {
 	exact map[string]*topic
 	types map[string]*topic // T:* under T
+	list  []*topic          // those of both, each of which knows its place
 	all   topic             // local listeners of everything
 }
 
 // A topic is what somebody is subscribed to; it is gone when nobody is.
 type topic struct {
-	name string
-	subs []*subscriber
+	name  string
+	place int // in the table's list
+	subs  []*subscriber
 }
+
+func (t *topic) count() topicCount { return topicCount{t.name, len(t.subs)} }
 
 // A subscriber is one side of the table: a spoke, or a listener of this process.
 type subscriber struct {
 	spoke    *member       // exactly one of these two is set
 	listener *Subscription //
 
-	at   map[*topic]int // where it stands in each of its topics' subs
-	seen uint64         // number of the last events it was given, so that two topics give them once
+	at      map[*topic]int // where it stands in each of its topics' subs
+	seen    uint64         // number of the last events it was given, so that two topics give them once
+	retired bool           // it gets nothing any more, and is to be taken out of the table
 }
 
 func newTable() table {
@@ -64,11 +69,16 @@ func (t *table) has(s *subscriber, name string) bool {
 	return ok
 }
 
-// add subscribes s; it says whether the topic was a new one to s.
+// add subscribes s; it says whether the topic was a new one to s. Nobody is added who is
+// not there any more.
 func (t *table) add(s *subscriber, name string) bool {
+	if s.retired {
+		return false
+	}
 	top := t.find(name)
 	if top == nil {
-		top = &topic{name: name}
+		top = &topic{name: name, place: len(t.list)}
+		t.list = append(t.list, top)
 		topics, key := t.home(name)
 		topics[key] = top
 	}
@@ -96,11 +106,16 @@ func (t *table) remove(s *subscriber, name string) bool {
 	return true
 }
 
-// drop ends all subscriptions of s.
-func (t *table) drop(s *subscriber) {
+// drop ends subscriptions of s, so many at most, and returns how many.
+func (t *table) drop(s *subscriber, most int) (dropped int) {
 	for top := range s.at {
+		if dropped == most {
+			break
+		}
 		t.take(s, top)
+		dropped++
 	}
+	return dropped
 }
 
 func (t *table) take(s *subscriber, top *topic) {
@@ -110,27 +125,19 @@ func (t *table) take(s *subscriber, top *topic) {
 	top.subs[last] = nil
 	top.subs = top.subs[:last]
 	delete(s.at, top)
-	if last == 0 {
+	if last == 0 && top != &t.all {
 		topics, key := t.home(top.name)
 		delete(topics, key)
+		last := len(t.list) - 1
+		moved := t.list[last]
+		t.list[top.place], moved.place = moved, top.place
+		t.list[last] = nil
+		t.list = t.list[:last]
 	}
 }
 
 // len counts the topics that somebody is subscribed to by name.
-func (t *table) len() int { return len(t.exact) + len(t.types) }
-
-// topics iterates over those, each with its number of subscribers.
-func (t *table) topics() iter.Seq2[string, int] {
-	return func(yield func(string, int) bool) {
-		for _, topics := range []map[string]*topic{t.exact, t.types} {
-			for _, top := range topics {
-				if !yield(top.name, len(top.subs)) {
-					return
-				}
-			}
-		}
-	}
-}
+func (t *table) len() int { return len(t.list) }
 
 // match returns the lists of those who are to get an event: no list twice, but a
 // subscriber may stand in several. The lists are the table's own.
@@ -149,15 +156,32 @@ func (t *table) match(name string) [3][]*subscriber {
 // A fanout is a table, and what its router has gathered for the subscribers since it
 // flushed their outboxes.
 type fanout struct {
-	table    table
-	event    uint64        // number of the events in hand
-	dirty    []*subscriber // have something to flush
-	full     []*subscriber // are over their limit
-	gathered int           // items, and what else was done, since the last flush
+	table   table
+	event   uint64        // number of the events in hand
+	dirty   []*subscriber // have something to flush
+	full    []*subscriber // are over their limit
+	worked  uint64        // done ever: items given, changes of the table, and what else was asked for
+	flushed uint64        // of it, up to the last flush
+	changes int           // of the table since then
 }
+
+// changeWork is what a change of the table costs, in items given.
+const changeWork = 8
+
+// changed counts changes of the table.
+func (f *fanout) changed(n int) {
+	f.worked += changeWork * uint64(n)
+	f.changes += n
+}
+
+// gathered is the work since the last flush.
+func (f *fanout) gathered() uint64 { return f.worked - f.flushed }
 
 // give puts frames into a spoke's outbox; false: that is over its limit.
 func (f *fanout) give(sub *subscriber, what frames) bool {
+	if sub.retired {
+		return true
+	}
 	out := &sub.spoke.link.out
 	fresh := out.next == nil
 	return f.mark(sub, fresh, out.push(what, what.cost(), what.count))
@@ -180,7 +204,7 @@ func (f *fanout) tell(sub *subscriber, what run) (told int) {
 
 // mark notes who has something to flush, and who was over its limit.
 func (f *fanout) mark(sub *subscriber, fresh, ok bool) bool {
-	f.gathered++
+	f.worked++
 	switch {
 	case !ok:
 		f.full = append(f.full, sub)
@@ -208,7 +232,7 @@ func (f *fanout) flush() {
 		}
 	}
 	clear(f.dirty)
-	f.dirty, f.gathered = f.dirty[:0], 0
+	f.dirty, f.flushed, f.changes = f.dirty[:0], f.worked, 0
 }
 
 // A Subscription is a listener in this process: a subscriber like any other, with

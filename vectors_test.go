@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"io"
+	"math"
 	"os"
 	"reflect"
 	"strings"
@@ -92,7 +93,7 @@ func receive(stream []byte, limit int) (env envelope, topics []string, shape boo
 		return env, nil, false, err
 	}
 	if typ := string(env.typ); typ == typeSubscribe || typ == typeUnsubscribe {
-		topics, shape, err = controlTopics(env.payload)
+		topics, shape, err = controlTopics(env.payload, math.MaxInt)
 	}
 	return env, topics, shape, err
 }

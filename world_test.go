@@ -219,6 +219,13 @@ func (w *world) rawOn(conn irohub.Conn, id irohub.NodeID) *rawSpoke {
 	return &rawSpoke{w: w, conn: conn, stream: stream, id: id}
 }
 
+// greet makes the stream a spoke.
+func (r *rawSpoke) greet() {
+	r.w.Helper()
+	r.send(`{"type":"__subscribe","id":"0","payload":{"topics":[]}}`)
+	r.want(`{"type":"__ack","id":"0"}`)
+}
+
 // send writes one frame.
 func (r *rawSpoke) send(body string) {
 	r.w.Helper()

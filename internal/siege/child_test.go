@@ -89,8 +89,11 @@ func play(role string) int {
 		if err != nil {
 			return err
 		}
-		if words[1] == "deaf" {
+		switch words[1] {
+		case "deaf":
 			return playDeaf(ctx, ep, addr)
+		case "fleet":
+			return playFleet(ctx, ep, addr)
 		}
 		spoke, err := irohub.Dial(ctx, ep, addr, irohub.SpokeOptions{NoReconnect: true, MaxQueue: 64 << 20})
 		if err != nil {

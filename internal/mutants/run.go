@@ -1,0 +1,269 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// A suite is the tests of one package, which is the broken one or uses it.
+type suite struct {
+	pkg   string // as the go command is told
+	dir   string
+	limit time.Duration // how long its tests may take
+}
+
+// Limits keep a mutant from taking the machine down.
+type limits struct {
+	factor float64       // how many times as long as the unmutated tests
+	least  time.Duration // but at least this long
+	memory int           // MiB of address space; the heap is held to a quarter of it
+}
+
+// A runner runs suites against mutants.
+type runner struct {
+	dir    string // where the go command runs
+	suites []*suite
+	limits limits
+}
+
+// What can come of a mutant. Only the first two count.
+const (
+	killed     = "killed"
+	survived   = "survived"
+	invalid    = "does not compile"
+	equivalent = "known to be equivalent"
+)
+
+// A verdict says what came of a mutant.
+type verdict struct {
+	Status string `json:"status"`
+	Suite  string `json:"suite,omitempty"` // the package whose tests noticed
+	By     string `json:"by,omitempty"`    // the test that did, or what else ended the tests
+	Reason string `json:"reason,omitempty"`
+}
+
+// A shell that cannot run the tests exits with this or one of the next two; tests do so with
+// 1 or 2.
+const notStarted = 125
+
+// A buildError is what the go command says of a package that it cannot build.
+type buildError struct{ output string }
+
+func (e *buildError) Error() string { return "go test -c: " + e.output }
+
+// try runs one suite after another until one notices the mutant. The directory is for its
+// files and nobody else's meanwhile.
+func (r *runner) try(ctx context.Context, m *mutant, dir string) (verdict, error) {
+	broken := filepath.Join(dir, m.File)
+	overlay := filepath.Join(dir, "overlay.json")
+	text, err := json.Marshal(map[string]any{"Replace": map[string]string{m.src.name: broken}})
+	if err == nil {
+		err = os.WriteFile(broken, m.apply(), 0o600)
+	}
+	if err == nil {
+		err = os.WriteFile(overlay, text, 0o600)
+	}
+	if err != nil {
+		return verdict{}, err
+	}
+	for _, s := range r.suites {
+		binary, err := r.build(ctx, s, overlay, dir)
+		if failed := (*buildError)(nil); errors.As(err, &failed) {
+			// The type checker does not see the tests, which may need a constant as it is.
+			return verdict{Status: invalid, Suite: s.pkg, Reason: failed.output}, nil
+		}
+		if err != nil {
+			return verdict{}, fmt.Errorf("%s: %w", s.pkg, err)
+		}
+		by, err := r.run(ctx, s, binary)
+		if err != nil {
+			return verdict{}, fmt.Errorf("%s: %w", s.pkg, err)
+		}
+		if by != "" {
+			return verdict{Status: killed, Suite: s.pkg, By: by}, nil
+		}
+	}
+	return verdict{Status: survived}, nil
+}
+
+// build builds the tests of a suite. Without vet, which has no say in what a test notices.
+func (r *runner) build(ctx context.Context, s *suite, overlay, dir string) (string, error) {
+	binary := filepath.Join(dir, "suite.test")
+	if err := os.Remove(binary); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", err
+	}
+	cmd := exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-overlay", overlay, "-o", binary, s.pkg)
+	cmd.Dir = r.dir
+	ownGroup(cmd)
+	out, err := cmd.CombinedOutput()
+	if ctx.Err() != nil {
+		return "", ctx.Err()
+	}
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.Exited() {
+		return "", &buildError{strings.TrimSpace(string(out))}
+	}
+	if err != nil {
+		return "", err
+	}
+	_, err = os.Stat(binary)
+	return binary, err
+}
+
+// run runs built tests and returns what noticed the mutant: nothing if they pass. An error
+// says that they have not been run, and so nothing about the mutant.
+func (r *runner) run(ctx context.Context, s *suite, binary string) (string, error) {
+	// The tests stop themselves, and say which of them was running; what even that does
+	// not stop is killed.
+	last, cancel := context.WithTimeout(ctx, s.limit+s.limit/2+time.Second)
+	defer cancel()
+	cmd := limited(last, r.limits.memory, binary,
+		"-test.v=true", "-test.failfast", "-test.count=1", "-test.timeout="+s.limit.String())
+	cmd.Dir = s.dir
+	cmd.Env = append(os.Environ(), fmt.Sprintf("GOMEMLIMIT=%dMiB", r.limits.memory/4), "GOTRACEBACK=single")
+	ownGroup(cmd)
+	cmd.WaitDelay = 5 * time.Second // for whom the tests have started and left behind
+
+	printed, w := io.Pipe()
+	cmd.Stdout, cmd.Stderr = w, w
+	seen := new(output)
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		seen.read(printed)
+	}()
+	err := cmd.Run()
+	w.Close()
+	<-read
+
+	var exit *exec.ExitError
+	switch {
+	case ctx.Err() != nil:
+		return "", ctx.Err()
+	case err == nil && seen.passed:
+		return "", nil
+	case err == nil:
+		return "the end of the tests before their last", nil
+	case last.Err() != nil:
+		return "timeout in " + seen.running, nil
+	case !errors.As(err, &exit):
+		return "", err
+	case exit.ExitCode() >= notStarted && exit.ExitCode() <= notStarted+2:
+		return "", fmt.Errorf("not started: %s", seen.first)
+	}
+	return seen.by(err), nil
+}
+
+// An output is what the tests have printed, as far as it matters.
+type output struct {
+	first   string // the first line
+	running string // the test that began last
+	failed  string // the first that failed, as exactly as is known
+	crash   string // the first line of a panic, or of another crash
+	timeout bool
+	passed  bool // all have
+}
+
+// read reads until the end, whatever is printed: a mutant can print without end.
+func (p *output) read(from io.Reader) {
+	b := bufio.NewReaderSize(from, 4<<10)
+	for {
+		line, isPrefix, err := b.ReadLine()
+		if err != nil {
+			return
+		}
+		p.line(string(bytes.TrimSpace(line)))
+		for isPrefix && err == nil {
+			_, isPrefix, err = b.ReadLine()
+		}
+	}
+}
+
+func (p *output) line(s string) {
+	if p.first == "" {
+		p.first = s
+	}
+	word, rest, _ := strings.Cut(s, ": ")
+	switch word {
+	case "--- FAIL":
+		name, _, _ := strings.Cut(rest, " ")
+		if p.failed == "" || strings.HasPrefix(name, p.failed+"/") {
+			p.failed = name
+		}
+	case "panic", "fatal error", "SIGSEGV", "runtime":
+		p.timeout = p.timeout || strings.HasPrefix(rest, "test timed out")
+		if p.crash == "" {
+			p.crash = s
+		}
+	case "PASS":
+		p.passed = true
+	}
+	if name, ok := strings.CutPrefix(s, "=== RUN "); ok {
+		p.running = strings.TrimSpace(name)
+	}
+}
+
+// by names what has noticed the mutant.
+func (p *output) by(err error) string {
+	switch {
+	case p.timeout:
+		return "timeout in " + p.running
+	case p.failed != "" && p.crash != "":
+		return p.failed + ": " + brief(p.crash)
+	case p.failed != "":
+		return p.failed
+	case p.crash != "":
+		return p.running + ": " + brief(p.crash)
+	}
+	return fmt.Sprintf("%s: %v", p.running, err)
+}
+
+// baseline runs the suites against the tree as it is: all must pass, several times and as
+// many at once as later on, or their failing would mean nothing. So each gets its limit.
+func (r *runner) baseline(ctx context.Context, dir string, atOnce int) error {
+	for _, s := range r.suites {
+		s.limit = 10 * time.Minute
+		binary, err := r.build(ctx, s, "", dir)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.pkg, err)
+		}
+		type result struct {
+			took time.Duration
+			by   string
+			err  error
+		}
+		results := make(chan result)
+		var slowest time.Duration
+		for range 2 {
+			for range atOnce {
+				go func() {
+					start := time.Now()
+					by, err := r.run(ctx, s, binary)
+					results <- result{time.Since(start), by, err}
+				}()
+			}
+			for range atOnce {
+				one := <-results
+				slowest = max(slowest, one.took)
+				if one.err == nil && one.by != "" {
+					one.err = fmt.Errorf("fails as it is: %s", one.by)
+				}
+				err = errors.Join(err, one.err)
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", s.pkg, err)
+			}
+		}
+		s.limit = max(time.Duration(r.limits.factor*float64(slowest)), r.limits.least)
+	}
+	return nil
+}

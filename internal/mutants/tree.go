@@ -1,0 +1,106 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"go/ast"
+	"go/importer"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+)
+
+// A tree is a package that is to be broken: its files, as text and parsed, and its types.
+type tree struct {
+	dir   string
+	path  string // its import path
+	fset  *token.FileSet
+	files []*source
+	info  *types.Info
+
+	checking sync.Mutex // an importer is not for several goroutines
+	imports  types.Importer
+}
+
+type source struct {
+	name string // with its directory
+	text []byte
+	file *ast.File
+}
+
+// loadTree reads the package in dir without its tests. It has the go command build what
+// the package imports, since types come from there.
+func loadTree(dir string) (*tree, error) {
+	cmd := exec.Command("go", "list", "-export", "-deps", "-json=ImportPath,Dir,GoFiles,CgoFiles,Export", ".")
+	cmd.Dir, cmd.Stderr = dir, new(bytes.Buffer)
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("go list: %w\n%s", err, cmd.Stderr)
+	}
+
+	type listed struct {
+		ImportPath, Dir, Export string
+		GoFiles, CgoFiles       []string
+	}
+	var pkg listed // the last, after all that it needs
+	exports := make(map[string]string)
+	for d := json.NewDecoder(bytes.NewReader(out)); d.More(); {
+		pkg = listed{}
+		if err := d.Decode(&pkg); err != nil {
+			return nil, fmt.Errorf("go list: %w", err)
+		}
+		exports[pkg.ImportPath] = pkg.Export
+	}
+	if len(pkg.CgoFiles) > 0 {
+		return nil, fmt.Errorf("%s uses cgo, whose types cannot be checked here", pkg.ImportPath)
+	}
+
+	t := &tree{dir: pkg.Dir, path: pkg.ImportPath, fset: token.NewFileSet()}
+	t.imports = importer.ForCompiler(t.fset, "gc", func(path string) (io.ReadCloser, error) {
+		return os.Open(exports[path])
+	})
+	for _, name := range pkg.GoFiles {
+		s := &source{name: filepath.Join(pkg.Dir, name)}
+		if s.text, err = os.ReadFile(s.name); err != nil {
+			return nil, err
+		}
+		if s.file, err = parser.ParseFile(t.fset, s.name, s.text, parser.SkipObjectResolution); err != nil {
+			return nil, err
+		}
+		t.files = append(t.files, s)
+	}
+	t.info = &types.Info{Types: make(map[ast.Expr]types.TypeAndValue), Uses: make(map[*ast.Ident]types.Object)}
+	return t, t.typecheck(nil, nil, t.info)
+}
+
+// compiles says why the tree with this mutant is no Go program, or nil.
+func (t *tree) compiles(m *mutant) error {
+	file, err := parser.ParseFile(t.fset, m.src.name, m.apply(), parser.SkipObjectResolution)
+	if err != nil {
+		return err
+	}
+	return t.typecheck(m.src, file, nil)
+}
+
+// typecheck checks the package, with one of its files replaced.
+func (t *tree) typecheck(replaced *source, by *ast.File, info *types.Info) error {
+	t.checking.Lock()
+	defer t.checking.Unlock()
+	var files []*ast.File
+	for _, s := range t.files {
+		if s == replaced {
+			files = append(files, by)
+		} else {
+			files = append(files, s.file)
+		}
+	}
+	config := types.Config{Importer: t.imports}
+	_, err := config.Check(t.path, t.fset, files, info)
+	return err
+}

@@ -1,0 +1,137 @@
+package irohub
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+)
+
+// logs is how a hub or a spoke logs: nothing of it ever waits for the application's
+// handler. Lines go into a bounded queue; what finds it full is dropped and counted. A
+// goroutine that hands the lines to the handler exists only while there are any.
+type logs struct {
+	logger  *slog.Logger  // nil: nothing is logged
+	queue   chan logLine  // capacity logQueue; never closed
+	writing atomic.Bool   // the goroutine exists
+	dropped atomic.Uint64 // lines since the last one that said so
+}
+
+type logLine struct {
+	level slog.Level
+	text  string
+	attrs []any
+}
+
+// logQueue is how many lines wait for a slow handler.
+const logQueue = 256
+
+func newLogs(logger *slog.Logger) *logs {
+	return &logs{logger: logger, queue: make(chan logLine, logQueue)}
+}
+
+// add logs a line. It never blocks.
+func (l *logs) add(level slog.Level, text string, attrs ...any) {
+	if l.logger == nil {
+		return
+	}
+	select {
+	case l.queue <- logLine{level, text, attrs}:
+	default:
+		l.dropped.Add(1)
+	}
+	if l.writing.CompareAndSwap(false, true) {
+		// The handler's goroutine: it ends when the queue is empty, or never if the
+		// handler never returns. Nobody waits for it.
+		go l.write()
+	}
+}
+
+func (l *logs) write() {
+	for {
+		for len(l.queue) > 0 { // nobody else receives
+			line := <-l.queue
+			if n := l.dropped.Swap(0); n > 0 {
+				l.logger.Warn("log lines dropped: the handler is slower than they come", "lines", n)
+			}
+			l.logger.Log(context.Background(), line.level, line.text, line.attrs...)
+		}
+		l.writing.Store(false)
+		if len(l.queue) == 0 || !l.writing.CompareAndSwap(false, true) {
+			return
+		}
+	}
+}
+
+// guard calls the application, and makes an error of a panic.
+func (l *logs) guard(name string, call func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			l.add(slog.LevelError, "callback panicked", "callback", name, "panic", v, "stack", string(debug.Stack()))
+			err = errors.New("internal error")
+		}
+	}()
+	return call()
+}
+
+// noticePause is how long a warning of one kind is not repeated.
+const noticePause = time.Minute
+
+// A notice is a warning that would otherwise come with each of many events.
+type notice struct {
+	again time.Time // when it may come again
+	count int       // events since it came
+}
+
+// due counts an event; a count other than 0 is to be told of now.
+func (n *notice) due() (count int) {
+	n.count++
+	if now := time.Now(); now.After(n.again) {
+		n.again = now.Add(noticePause)
+		count, n.count = n.count, 0
+	}
+	return count
+}
+
+// A tally sums up the connections that were turned away while nobody was told. It takes
+// little memory, however many they are and wherever they come from.
+type tally struct {
+	count int
+	last  error
+	hosts map[string]int // candidates for the host that most came from
+}
+
+// tallyHosts is how many hosts a tally knows. By the algorithm of Misra and Gries, a host
+// that more than one in so many came from is among them.
+const tallyHosts = 64
+
+func (t *tally) add(host string, why error) {
+	t.count++
+	t.last = why
+	if t.hosts == nil {
+		t.hosts = make(map[string]int)
+	}
+	if _, ok := t.hosts[host]; ok || len(t.hosts) < tallyHosts {
+		t.hosts[host]++
+		return
+	}
+	for other, n := range t.hosts {
+		if n == 1 {
+			delete(t.hosts, other)
+		} else {
+			t.hosts[other] = n - 1
+		}
+	}
+}
+
+// most is a host that most came from, as far as the tally can tell.
+func (t *tally) most() (host string) {
+	for other, n := range t.hosts {
+		if best := t.hosts[host]; n > best || n == best && other < host {
+			host = other
+		}
+	}
+	return host
+}

@@ -1,0 +1,263 @@
+package irohub
+
+import (
+	"log/slog"
+	"slices"
+	"time"
+)
+
+// This file is who is there, as the router knows it: connections, spokes and listeners.
+// A connection is pending or has a spoke; a subscriber in the table is a member or a
+// listener, or has retired and is being taken out.
+
+// begun gives a new connection a place among those without a spoke. Where there is none,
+// the oldest loses its own: a good peer needs it for a few round trips, while one that
+// stalls would keep it for the whole timeout.
+func (r *router) begun(p *peer) {
+	if r.draining {
+		p.cancel(errShutdown)
+		return
+	}
+	if len(r.pending) >= r.opts.MaxPending {
+		r.counts.Rejected++
+		if n := r.evicting.due(); n > 0 {
+			r.logs.add(slog.LevelWarn, "too many connections without a spoke: the oldest make room", "evicted", n, "limit", r.opts.MaxPending, "newest", p.addr)
+		}
+		oldest := r.pending[0]
+		r.promoted(oldest)
+		oldest.cancel(&CloseError{Code: CodeTooMany, Reason: "too many handshakes"})
+	}
+	p.pending = true
+	r.pending = append(r.pending, p)
+}
+
+// promoted takes a connection from among those without a spoke.
+func (r *router) promoted(p *peer) {
+	if p.pending {
+		p.pending = false
+		i := slices.Index(r.pending, p)
+		r.pending = slices.Delete(r.pending, i, i+1)
+	}
+}
+
+// settled is the end of a connection and all its streams.
+func (r *router) settled(p *peer) {
+	r.promoted(p)
+	if !p.served.Load() {
+		r.turnedAway(p)
+	}
+}
+
+// joined makes a stream a spoke, if its connection is there.
+func (r *router) joined(m *member) error {
+	p := m.peer
+	switch {
+	case r.draining:
+		return errShutdown
+	case m.link.ctx.Err() != nil:
+		return m.link.err() // its leave has been here already
+	case !p.pending && p.spokes == 0:
+		return errGone
+	}
+	same := r.byNode[m.id]
+	if len(same) >= r.opts.MaxSpokesPerNode {
+		r.remove(same[0], &CloseError{Code: CodeTooMany, Reason: "replaced by a newer spoke of the same node"})
+	}
+	if len(r.members) >= r.opts.MaxSpokes {
+		// The connection stays pending, and so is closed in time whatever it does.
+		r.counts.Rejected++
+		if n := r.full.due(); n > 0 {
+			r.logs.add(slog.LevelWarn, "hub is full: spokes are turned away", "turned away", n, "limit", r.opts.MaxSpokes, "newest", p.addr)
+		}
+		return &CloseError{Code: CodeTooMany, Reason: "too many spokes"}
+	}
+	r.last++
+	m.number, m.since = r.last, time.Now()
+	m.place = len(r.members)
+	r.members = append(r.members, m)
+	r.byNode[m.id] = append(r.byNode[m.id], m)
+	r.promoted(p)
+	p.silent.Stop()
+	p.served.Store(true)
+	p.spokes++
+	m.counted = true
+	return nil
+}
+
+// left is the end of a stream. A connection ends with its last spoke, whatever streams it
+// has that never became one.
+func (r *router) left(m *member) {
+	if r.draining && m.place >= 0 && !m.link.handedOver.Load() {
+		r.undelivered(m)
+	}
+	r.remove(m, nil)
+	if !m.counted {
+		return
+	}
+	m.counted = false
+	if m.peer.spokes--; m.peer.spokes == 0 {
+		m.peer.cancel(m.link.end())
+	}
+}
+
+// undelivered notes what a shutdown could not hand over to a spoke. One that has left on
+// purpose, with nothing waiting, has missed nothing that it wanted.
+func (r *router) undelivered(m *member) {
+	_, events := m.link.out.waiting()
+	if end := closeError(m.link.err()); events == 0 && end != nil && end.Code == 0 {
+		return
+	}
+	r.lost.spokes++
+	r.lost.events += events
+}
+
+// remove forgets a spoke; with a reason, its link ends too. It does nothing where
+// the spoke is gone already: that is settled by identity, so that the end of an old
+// connection cannot take what a newer one of the same node has.
+func (r *router) remove(m *member, reason error) {
+	r.spread()
+	if m.place < 0 {
+		return
+	}
+	r.retire(&m.subscriber)
+	last := len(r.members) - 1
+	moved := r.members[last]
+	r.members[m.place], moved.place = moved, m.place
+	r.members[last] = nil
+	r.members, m.place = r.members[:last], -1
+	same := r.byNode[m.id]
+	if i := slices.Index(same, m); len(same) > 1 {
+		r.byNode[m.id] = slices.Delete(same, i, i+1)
+	} else {
+		delete(r.byNode, m.id)
+	}
+	if reason != nil {
+		m.expelled = true
+		m.link.cancel(reason)
+	}
+}
+
+// retire ends all subscriptions of s for good: it gets nothing any more. The table
+// forgets it at once where that is little work, and else in turns.
+func (r *router) retire(s *subscriber) {
+	if s.retired {
+		return
+	}
+	s.retired = true
+	if !r.forget(s) {
+		r.leaving = append(r.leaving, s)
+	}
+}
+
+// forgetTurn is how many subscriptions the table forgets in one turn.
+const forgetTurn = 1024
+
+// forget takes a turn at taking s out of the table; it says whether that is done.
+func (r *router) forget(s *subscriber) bool {
+	n := r.table.drop(s, forgetTurn)
+	r.charge(n)
+	return len(s.at) == 0
+}
+
+// listened adds topics to a listener, a new one or one that is there.
+func (r *router) listened(q listening) error {
+	sub := q.sub
+	if r.draining {
+		return ErrHubClosed
+	}
+	r.spread()
+	if sub.subscriber.retired {
+		return sub.Err()
+	}
+	r.listeners[sub] = struct{}{}
+	for _, topic := range q.topics {
+		r.table.add(&sub.subscriber, topic)
+	}
+	r.charge(len(q.topics))
+	return nil
+}
+
+func (r *router) unlistened(sub *Subscription, reason error) {
+	r.spread()
+	if _, ok := r.listeners[sub]; !ok {
+		return
+	}
+	r.retire(&sub.subscriber)
+	delete(r.listeners, sub)
+	sub.queue.flush()
+	sub.end(reason)
+}
+
+// drain lets nothing new in, and ends each spoke behind what is waiting for it. What
+// was accepted before is waiting by then.
+func (r *router) drain() {
+	if r.draining {
+		return
+	}
+	r.shut()
+	drain(&r.gate, r.publish, func(m message) { r.route(&m) })
+	r.waiting()
+	for len(r.ready) > 0 {
+		r.turns()
+	}
+	r.draining = true
+	r.flush()
+	for _, m := range r.members {
+		r.retire(&m.subscriber)
+		m.link.out.finish(errShutdown)
+	}
+	r.endOthers()
+}
+
+// end ends all at once.
+func (r *router) end() {
+	if !r.draining {
+		r.shut()
+	}
+	r.draining, r.quitting = true, true
+	for len(r.members) > 0 {
+		r.remove(r.members[len(r.members)-1], errShutdown)
+	}
+	r.endOthers()
+}
+
+func (r *router) endOthers() {
+	for sub := range r.listeners {
+		r.unlistened(sub, ErrHubClosed)
+	}
+	for len(r.pending) > 0 {
+		p := r.pending[0]
+		r.promoted(p)
+		p.cancel(errShutdown)
+	}
+}
+
+// reportEvery is how often connections that were turned away are summed up.
+const reportEvery = 10 * time.Second
+
+// turnedAway has one line written for a connection that never had a spoke, and one for all
+// that follow within reportEvery.
+func (r *router) turnedAway(p *peer) {
+	if r.report == nil {
+		attrs := []any{"addr", p.addr, "err", p.why}
+		if p.conn != nil {
+			attrs = append(attrs, "node", p.conn.RemoteID())
+		}
+		r.logs.add(slog.LevelInfo, "connection turned away", attrs...)
+		r.report = time.NewTimer(reportEvery)
+		return
+	}
+	r.away.add(p.host(), p.why)
+}
+
+// reported sums up those that were turned away since the last line.
+func (r *router) reported() {
+	if r.away.count == 0 {
+		r.report.Stop()
+		r.report = nil
+		return
+	}
+	r.logs.add(slog.LevelInfo, "connections turned away", "count", r.away.count, "within", reportEvery, "most from", r.away.most(), "last err", r.away.last)
+	r.away = tally{}
+	r.report.Reset(reportEvery)
+}

@@ -1,0 +1,336 @@
+package irohub
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// The router alone, without goroutines: what it has at hand after each step.
+
+// check holds the router's tables against each other.
+func (r *router) check(t *testing.T) {
+	t.Helper()
+	lists := 0
+	for i, top := range append(slices.Clone(r.table.list), &r.table.all) {
+		if top != &r.table.all && (top.place != i || len(top.subs) == 0 || r.table.find(top.name) != top) {
+			t.Errorf("topic %q is not as it should be", top.name)
+		}
+		for at, sub := range top.subs {
+			lists++
+			if got, ok := sub.at[top]; !ok || got != at {
+				t.Errorf("a subscriber of %q does not know where it stands", top.name)
+			}
+			if m := sub.spoke; m != nil && !sub.retired && (m.place < 0 || r.members[m.place] != m) {
+				t.Errorf("topic %q has a subscriber that is no spoke", top.name)
+			}
+		}
+	}
+	for i, m := range r.members {
+		if m.place != i {
+			t.Errorf("spoke %d is not at its place", i)
+		}
+		lists -= len(m.subscriber.at)
+	}
+	for _, sub := range r.leaving {
+		lists -= len(sub.at)
+	}
+	for sub := range r.listeners {
+		lists -= len(sub.subscriber.at)
+	}
+	if lists != 0 {
+		t.Errorf("the topics list %d subscribers more than there are", lists)
+	}
+}
+
+// sends has a spoke's reader hand over what it has made of frames.
+func (r *router) sends(m *member, ops ...op) {
+	if m.work.free == nil {
+		m.work.free = make(chan *inbound, 2)
+	}
+	r.arrived(&inbound{from: m, ops: ops})
+}
+
+func topicsOf(prefix string, n int) []string {
+	topics := make([]string, n)
+	for i := range topics {
+		topics[i] = fmt.Sprintf("%s:%d", prefix, i)
+	}
+	return topics
+}
+
+// A spoke that is cut off by what the router had in hand before its request is subscribed
+// to nothing any more.
+func TestRouter_WhoIsCutOffIsNotSubscribed(t *testing.T) {
+	for _, kind := range []opKind{opSubscribe, opUnsubscribe, opRefuse} {
+		r, members := newBenchRouter(2)
+		r.opts.MaxQueue = 1000
+		slow, other := members[0], members[1]
+		for _, m := range members {
+			m.peer = &peer{}
+			m.link.cancel = func(error) {}
+			m.link.out.limit = 1000
+		}
+		r.table.add(&slow.subscriber, "a")
+		r.table.add(&other.subscriber, "b")
+		big := Event{Type: "a", Payload: []byte(`"` + strings.Repeat("x", 700) + `"`)}
+		for range 2 { // the second is too much; it is in hand when the request comes
+			m, _ := big.encode(maxFrame)
+			m.forward = true
+			r.route(&m)
+			r.sends(slow, op{kind: kind, topics: []string{"b", "c"}, id: "1", reply: []byte("no")})
+			r.turns()
+			r.check(t)
+		}
+		r.flush()
+		if slow.place >= 0 || len(slow.subscriber.at) != 0 || slow.cut.ID != slow.id {
+			t.Errorf("request of kind %d: the slow spoke is subscribed to %d topics", kind, len(slow.subscriber.at))
+		}
+		if got := r.table.counts(); len(got) != 1 || got["b"] != 1 {
+			t.Errorf("topics %v", got)
+		}
+	}
+}
+
+// A request for many topics is worked on in turns: what others send waits for one, and not
+// for all.
+func TestRouter_RequestsAreChargedByTheirTopics(t *testing.T) {
+	const most = 1024
+	r, members := newBenchRouter(65)
+	r.opts.MaxSubscriptions = most
+	r.opts.MaxQueue = 1 << 30
+	good := members[64]
+	flood := make([][]string, 64)
+	for i := range flood {
+		flood[i] = topicsOf(fmt.Sprint("f", i), most)
+		var ops []op
+		for range 2 {
+			ops = append(ops, op{kind: opSubscribe, topics: flood[i]}, op{kind: opUnsubscribe, topics: flood[i]})
+		}
+		r.sends(members[i], ops...)
+	}
+	r.sends(good, op{kind: opSubscribe, id: "1", topics: []string{"good"}})
+	before := r.worked
+	r.turns()
+	if did := r.worked - before; did > 65*(turnSize+changeWork+2) {
+		t.Errorf("one turn of each was %d units of work", did)
+	}
+	if r.changes > roundSize/changeWork+1 {
+		t.Errorf("%d changes of the table without a flush", r.changes)
+	}
+	r.check(t)
+	r.flush()
+	if n := good.collect(); n != 1 {
+		t.Errorf("the good spoke has got %d answers, want its one", n)
+	}
+	for len(r.ready) > 0 {
+		r.turns()
+	}
+	r.check(t)
+	if n := r.table.len(); n != 1 {
+		t.Errorf("%d topics at the end", n)
+	}
+}
+
+// Requests of one spoke are done in their order, however many turns one takes, and each
+// whole or not at all.
+func TestRouter_RequestsKeepTheirOrder(t *testing.T) {
+	r, members := newBenchRouter(1)
+	m := members[0]
+	r.opts.MaxSubscriptions, r.opts.MaxQueue = 1000, 1<<30
+	many := topicsOf("t", 1000)
+	r.sends(m, op{kind: opSubscribe, id: "1", topics: many}, op{kind: opSubscribe, id: "2", topics: append([]string{"t:0", "t:0"}, many...)}) // nothing new
+	r.sends(m, op{kind: opSubscribe, id: "3", topics: append(slices.Clone(many[:500]), "new", "newer")},
+		op{kind: opUnsubscribe, id: "4", topics: many[:1]}, op{kind: opSubscribe, id: "5", topics: []string{"new", "t:1"}})
+	for len(r.ready) > 0 {
+		r.turns()
+		r.check(t)
+	}
+	r.flush()
+	var answers []byte
+	for _, f := range (<-m.link.out.box).items {
+		answers = append(answers, f.bytes...)
+	}
+	want := slices.Concat(ackFrame("1"), ackFrame("2"), errorFrame("3", refusedTooMany, "new", "too many subscriptions"), ackFrame("4"), ackFrame("5"))
+	if !bytes.Equal(answers, want) {
+		t.Errorf("answers %s, want %s", answers, want)
+	}
+	if n := len(m.subscriber.at); n != 1000 {
+		t.Errorf("%d subscriptions", n)
+	}
+}
+
+// A spoke with many topics leaves in turns, gets nothing meanwhile, and is then forgotten.
+func TestRouter_LeavingWithManyTopicsHoldsUpNobody(t *testing.T) {
+	r, members := newBenchRouter(2)
+	for _, topic := range topicsOf("t", 10_000) {
+		r.table.add(&members[0].subscriber, topic)
+	}
+	r.remove(members[0], nil)
+	turns := 0
+	for ; len(r.leaving) > 0; turns++ {
+		left := len(members[0].subscriber.at)
+		m := benchMessage(t, "t:1")
+		r.route(&m)
+		r.turns()
+		if did := left - len(members[0].subscriber.at); did > forgetTurn {
+			t.Fatalf("a turn took %d topics", did)
+		}
+		r.check(t)
+	}
+	r.flush()
+	if turns < 5 || r.table.len() != 0 || members[0].collect() != 0 {
+		t.Errorf("%d turns, %d topics are left", turns, r.table.len())
+	}
+}
+
+// Whatever comes and goes between two pages, what stays is found.
+func TestPages_FindWhatStays(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for range 20 {
+		table := newTable()
+		s := &subscriber{}
+		stay := map[string]bool{}
+		for i := range 5000 {
+			name := fmt.Sprint("t", i)
+			table.add(s, name)
+			stay[name] = true
+		}
+		q := query[topicCount]{-1, make(chan page[topicCount], 1)}
+		found := map[string]bool{}
+		for n := 0; q.below != 0; n++ {
+			answer(q, table.list, (*topic).count)
+			p := <-q.reply
+			if len(p.items) > pageSize {
+				t.Fatalf("a page of %d", len(p.items))
+			}
+			for _, item := range p.items {
+				found[item.name] = true
+			}
+			q.below = p.below
+			for range rnd.IntN(2000) {
+				if name := fmt.Sprint("t", rnd.IntN(5000)); rnd.IntN(2) == 0 {
+					table.remove(s, name)
+					delete(stay, name)
+				} else {
+					table.add(s, fmt.Sprint("new", rnd.IntN(5000)))
+				}
+			}
+		}
+		for name := range stay {
+			if !found[name] {
+				t.Fatalf("topic %s was there all the time, and is not found", name)
+			}
+		}
+	}
+}
+
+// An answer fits into a spoke's smallest limit, whatever it is about.
+func TestErrorFrame_IsSmall(t *testing.T) {
+	for _, unit := range []string{"x", `"`, "\x00", "\u20ac", "\U0001F600", "\xff", "a\u0301"} {
+		long := strings.Repeat(unit, 1<<20)
+		for _, cut := range []int{0, 1, 2, 3} {
+			frame := errorFrame("1", refusedTopic, long[cut%len(unit):], long[cut%len(unit):])
+			if len(frame) > maxAnswer {
+				t.Errorf("of %q: %d bytes", unit, len(frame))
+			}
+			env, err := parseEnvelope(frame[headerSize:])
+			if err != nil || string(env.typ) != typeError {
+				t.Errorf("of %q: %v", unit, err)
+			}
+			if unit == "x" && !bytes.Contains(frame, []byte(strings.Repeat("x", maxTopic))) {
+				t.Error("a topic that is not too long is cut")
+			}
+		}
+	}
+	short := errorFrame("1", refusedForbidden, "a:b", "no")
+	if string(short[headerSize:]) != `{"type":"__error","id":"1","payload":{"code":"forbidden","topic":"a:b","message":"no"}}` {
+		t.Errorf("%s", short)
+	}
+}
+
+// A stopped stream takes nothing any more, and says nothing either.
+type stoppedStream struct{ Stream }
+
+var errStopped = &CloseError{Code: CodeForbidden, Reason: "the peer's words"}
+
+func (stoppedStream) Write(context.Context, []byte) (int, error) { return 0, errStopped }
+func (stoppedStream) Read(ctx context.Context, _ []byte) (int, error) {
+	<-ctx.Done()
+	return 0, ctx.Err()
+}
+
+// A peer that takes nothing any more is gone in a moment, and its code is not given back.
+func TestLink_EndsSoonAfterItsPeerStopsReading(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLink(t.Context(), stoppedStream{}, 1000, time.Hour)
+		var shut *CloseError
+		l.shut = func(end *CloseError) { shut = end }
+		done := make(chan struct{})
+		go func() {
+			l.write()
+			close(done)
+		}()
+		start := time.Now()
+		l.out.push(frames{[]byte("x"), 1}, 65, 1)
+		l.out.flush()
+		<-done
+		if d := time.Since(start); d > 2*time.Second {
+			t.Errorf("the link ended after %v", d)
+		}
+		if l.err() != error(errStopped) {
+			t.Errorf("it ended with %v", l.err())
+		}
+		if shut == nil || shut.Code != 0 || shut.Reason != "" {
+			t.Errorf("the peer is told %v", shut)
+		}
+	})
+}
+
+// A reader that waits for the next frame holds little, whatever it has read before.
+func TestFrameReader_HoldsLittleWhileItWaits(t *testing.T) {
+	var all []byte
+	for range 1000 {
+		all = append(all, stream(strings.Repeat("x", 200))...)
+	}
+	all = append(all, stream(strings.Repeat("y", 300_000))...)
+	in := bytes.NewReader(all)
+	r := frameReader{max: 1 << 20}
+	r.read = func(p []byte) (int, error) {
+		if in.Len() == 0 && len(r.buf) > minBuffer {
+			t.Errorf("it waits with %d bytes", len(r.buf))
+		}
+		return in.Read(p)
+	}
+	for {
+		if _, err := r.next(); err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestTally_KnowsWhoComesMost(t *testing.T) {
+	var away tally
+	for i := range 10_000 {
+		away.add(fmt.Sprint("host", i), errors.New("no"))
+		if i%10 == 0 {
+			away.add("flood", errors.New("no"))
+		}
+	}
+	if len(away.hosts) > tallyHosts {
+		t.Errorf("%d hosts are kept", len(away.hosts))
+	}
+	if away.count != 11_000 || away.most() != "flood" {
+		t.Errorf("%d, most from %q", away.count, away.most())
+	}
+}
