@@ -81,6 +81,16 @@ func (o *outbox[T]) push(item T, size, events int) bool {
 	return true
 }
 
+// room is what the limit leaves, and how many events there is room for in any case.
+func (o *outbox[T]) room() (size, least int) {
+	o.known = o.doneBytes.Load()
+	waiting := o.putBytes - o.known
+	if waiting == 0 {
+		least = 1
+	}
+	return int(max(0, o.limit-waiting)), least
+}
+
 // open returns the batch that the next flush hands over.
 func (o *outbox[T]) open() *batch[T] {
 	if o.next == nil {
@@ -145,13 +155,15 @@ type link struct {
 	cancel    context.CancelCauseFunc
 	shut      func(*CloseError) // closes the stream, or its connection
 	timeout   time.Duration     // without progress in writing
-	published <-chan []byte     // frames from Spoke.Publish; nil in a hub
+	published <-chan frames     // from Spoke.Publish; nil in a hub
+	gate      *gate             // before published
 	ready     chan struct{}     // closed by a spoke's router once published may be written; nil in a hub
 
 	out outbox[frames] // from the router
 
-	ended      atomic.Bool // the peer has closed its half, behind all that it had to say
-	handedOver atomic.Bool // the peer has acknowledged all that was for it, up to the end
+	taken      atomic.Int64 // events that the writer has taken out of published
+	ended      atomic.Bool  // the peer has closed its half, behind all that it had to say
+	handedOver atomic.Bool  // the peer has acknowledged all that was for it, up to the end
 
 	// closed: closed by the writer's goroutine when the stream is.
 	closed chan struct{}
@@ -290,8 +302,8 @@ func (l *link) writeLoop() error {
 		select {
 		case b := <-l.out.box:
 			w.batch(b)
-		case frame := <-w.published:
-			w.add(frames{frame, 1})
+		case f := <-w.published:
+			w.take(f)
 		case <-ready:
 			w.published, ready = l.published, nil
 		case <-l.ctx.Done():
@@ -302,6 +314,9 @@ func (l *link) writeLoop() error {
 			case <-ready:
 				w.published, ready = l.published, nil
 			default:
+			}
+			if w.published != nil {
+				drain(l.gate, w.published, w.take)
 			}
 		}
 		w.others()
@@ -317,7 +332,7 @@ func (l *link) writeLoop() error {
 // drops what it gets.
 type writer struct {
 	*link
-	published <-chan []byte // the link's, once that is ready, and until a write fails
+	published <-chan frames // the link's, once that is ready, and until a write fails
 	stalled   *time.Timer   // cuts the link off; runs while a write does
 	failed    error
 	lame      *time.Timer // ends the link where the reader does not; set with failed
@@ -345,8 +360,14 @@ func (w *writer) batch(b *batch[frames]) {
 // others gathers what Publish has left besides.
 func (w *writer) others() {
 	for n := len(w.published); n > 0 && w.failed == nil; n-- {
-		w.add(frames{<-w.published, 1})
+		w.take(<-w.published)
 	}
+}
+
+// take gathers what was published.
+func (w *writer) take(f frames) {
+	w.link.taken.Add(int64(f.count))
+	w.add(f)
 }
 
 // waiting is all that is gathered.

@@ -22,10 +22,12 @@ func TestWriter_WritesWhatWasPublishedBeforeTheLast(t *testing.T) {
 	for range 100 {
 		stream := &sink{}
 		l := newLink(context.Background(), stream, 1<<20, time.Second)
-		published := make(chan []byte, 1)
-		l.published, l.ready = published, make(chan struct{})
+		published := make(chan frames, 1)
+		g := newGate()
+		g.shut()
+		l.published, l.gate, l.ready = published, &g, make(chan struct{})
 		close(l.ready)
-		published <- []byte("event")
+		published <- frames{[]byte("event"), 1}
 		l.out.finish(&CloseError{})
 		l.writeLoop()
 		if stream.n == 0 {

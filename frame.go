@@ -24,8 +24,8 @@ type Event struct {
 	From NodeID `json:"from,omitzero"`
 
 	// Payload is any JSON text; nil: none. Listeners of one process share the
-	// bytes of a delivered one: they must not be changed. They lie side by side in pieces
-	// of memory of up to 8 KiB for a Spoke's listeners, and up to 64 KiB for a Hub's: who
+	// bytes of a delivered one: they must not be changed. They lie side by side with those
+	// of other events of the same topic and sender, in pieces of memory of up to 64 KiB: who
 	// keeps few of many should clone them.
 	Payload json.RawMessage `json:"payload,omitempty"`
 }
@@ -50,10 +50,6 @@ const (
 	maxFrame     = 1 << 20
 	controlMark  = "__"
 	directPrefix = "direct:"
-
-	// frameOverhead is what a frame has beside type, id and payload: 4 bytes of
-	// length, {"type":"","id":"","from":"","payload":} and 64 digits.
-	frameOverhead = headerSize + 40 + 64
 
 	// fromOverhead is what forwarding adds to a frame: ,"from":"" and 64 digits.
 	fromOverhead = 10 + 64
@@ -416,10 +412,13 @@ func appendCut(buf []byte, s string, most int) []byte {
 	}
 }
 
-// subscribeFrame is what a spoke sends to add or remove one topic, or none.
-func subscribeFrame(typ, id, topic string) []byte {
+// subscribeFrame is what a spoke sends to add or remove topics, or none.
+func subscribeFrame(typ, id string, topics ...string) []byte {
 	payload := []byte(`{"topics":[`)
-	if topic != "" {
+	for i, topic := range topics {
+		if i > 0 {
+			payload = append(payload, ',')
+		}
 		payload = appendQuoted(payload, topic)
 	}
 	payload = append(payload, "]}"...)

@@ -1,7 +1,6 @@
 package irohub
 
 import (
-	"bytes"
 	"encoding/binary"
 	"io"
 	"sync"
@@ -10,7 +9,6 @@ import (
 const (
 	minBuffer = 1 << 10  // what a reader holds that is quiet
 	maxBuffer = 64 << 10 // what one read asks for at most
-	keepSize  = 8 << 10
 )
 
 // readBuffers are borrowed by readers that have more to read than their small buffer takes:
@@ -22,8 +20,7 @@ var readBuffers [3]sync.Pool
 // has none of a frame, it holds a small one.
 type frameReader struct {
 	read func([]byte) (int, error)
-	max  int  // bytes a frame may have
-	keep bool // frames stay valid: they lie in copies of up to keepSize, or of one frame
+	max  int // bytes a frame may have
 
 	buf   []byte // small, borrowed, or grown for a large frame
 	small []byte
@@ -32,11 +29,10 @@ type frameReader struct {
 	more  bool    // the last read filled all the room that it had
 	lent  *[]byte // what buf is, if it is borrowed
 	class int     // of readBuffers, from which it is
-	kept  []byte  // a copy of what buf begins with at start
 }
 
-// next returns the next frame, its length included, which without keep is valid until the next
-// call. At the end of the stream it returns io.EOF, or io.ErrUnexpectedEOF inside a frame.
+// next returns the next frame, its length included, which is valid until the next call. At the
+// end of the stream it returns io.EOF, or io.ErrUnexpectedEOF inside a frame.
 func (f *frameReader) next() ([]byte, error) {
 	for {
 		frame, err := f.take()
@@ -73,15 +69,7 @@ func (f *frameReader) take() ([]byte, error) {
 		return nil, nil
 	}
 	f.start += size
-	if !f.keep {
-		return have[:size:size], nil
-	}
-	if len(f.kept) < size {
-		f.kept = bytes.Clone(have[:min(len(have), max(size, keepSize))])
-	}
-	frame := f.kept[:size]
-	f.kept = f.kept[size:]
-	return frame, nil
+	return have[:size:size], nil
 }
 
 // fill reads once, behind what is there.

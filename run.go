@@ -40,15 +40,35 @@ func (r *run) follows(next []byte) bool {
 	return cap(r.bytes) > n && &r.bytes[:n+1][n] == &next[0]
 }
 
-// size is what the events count in a listener's queue: their text, and what a frame adds to
-// that.
-func (r *run) size() int {
-	typ, id := r.topic.split()
-	size := r.count * (len(typ) + len(id) + frameOverhead)
-	if r.payload > 0 {
-		size += len(r.bytes) - r.count*(r.payload+1)
+// cost is what the run counts in a listener's queue: no less than the memory that it takes
+// there, as that of frames is.
+func (r *run) cost() int {
+	return r.frames.cost() + len(r.topic.text) + len(r.topic.text)/8 + 192
+}
+
+// clone is the run in memory of its own, and no more than it needs.
+func (r *run) clone() run {
+	own := *r
+	own.bytes = make([]byte, len(r.bytes))
+	copy(own.bytes, r.bytes)
+	return own
+}
+
+// within returns as many of the first events as cost no more than the limit, but no less than
+// so many, in memory of their own.
+func (r *run) within(limit, least int) run {
+	first, rest := *r, *r
+	first.bytes, first.count = r.bytes[:0], 0
+	for rest.count > 0 {
+		longer := first
+		one := rest.shift()
+		longer.bytes, longer.count = r.bytes[:len(first.bytes)+len(one.bytes)], first.count+1
+		if first.count >= least && longer.cost() > limit {
+			break
+		}
+		first = longer
 	}
-	return size
+	return first.clone()
 }
 
 // shift takes the first event off.

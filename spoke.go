@@ -3,14 +3,12 @@ package irohub
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math"
 	"math/rand/v2"
-	"runtime/debug"
+	"net"
 	"slices"
 	"time"
 )
@@ -26,12 +24,12 @@ var (
 type SpokeOptions struct {
 	// Limits.
 
-	MaxFrame int // bytes of one frame, of which 74 of one that is published are left for its From; 0: 1 MiB
-	MaxQueue int // bytes waiting for one Subscription; over it, that ends with CodeSlow; 0: 1 MiB
+	MaxFrame int // bytes of one frame, of which 74 of one that is published are left for its From; 0: 1 MiB; at least 4,096, as a hub's answers may have, and at most 1 GiB
+	MaxQueue int // bytes of memory waiting for one Subscription; over it, that ends with CodeSlow; 0: 1 MiB
 
 	// Time.
 
-	HandshakeTimeout time.Duration // for each attempt to reconnect; 0: 10 s
+	HandshakeTimeout time.Duration // in reconnecting: to connect, and then for each answer of the hub's; 0: 10 s
 	WriteTimeout     time.Duration // for the transport to take 64 KiB, or the rest at the end; 0: 10 s
 
 	// Reconnecting. When a connection is lost, the Spoke dials again after a
@@ -45,27 +43,34 @@ type SpokeOptions struct {
 	MinBackoff  time.Duration // 0: 250 ms
 	MaxBackoff  time.Duration // 0: 30 s
 
-	// Callbacks are called one after the other on a goroutine of the Spoke's own,
-	// which also dials: one that blocks delays the next attempt, and nothing else.
-	// They may call any method of the Spoke.
+	// Callbacks are called one after the other on a goroutine of the Spoke's own, on which
+	// nothing else depends: they may call any method of the Spoke and take as long as they
+	// like. When they do not keep up, the oldest calls are left out: of OnRefused beyond 16,
+	// and of the other two beyond 8 pairs, so that those take turns all the same, and the
+	// last tells how it is.
 
 	OnDisconnect func(error) // a connection was lost, the last one too, but not by Close
 	OnReconnect  func()      // there is a new one, and the hub has acknowledged all subscriptions
 	OnRefused    func(error) // the hub refused an event that was published; wraps ErrForbidden or ErrInvalid
 
-	Logger *slog.Logger // nil: nothing is logged
+	Logger *slog.Logger // nil: nothing is logged; where its handler is slow, lines are dropped and counted
 }
 
 func (o SpokeOptions) withDefaults() SpokeOptions {
-	o.MaxFrame = cmp.Or(max(o.MaxFrame, 0), maxFrame)
+	o.MaxFrame = min(max(cmp.Or(max(o.MaxFrame, 0), maxFrame), minSpokeFrame), maxSpokeFrame)
 	o.MaxQueue = cmp.Or(max(o.MaxQueue, 0), maxQueue)
 	o.HandshakeTimeout = cmp.Or(max(o.HandshakeTimeout, 0), handshakeTimeout)
 	o.WriteTimeout = cmp.Or(max(o.WriteTimeout, 0), writeTimeout)
 	o.MinBackoff = cmp.Or(max(o.MinBackoff, 0), 250*time.Millisecond)
 	o.MaxBackoff = max(o.MinBackoff, cmp.Or(max(o.MaxBackoff, 0), 30*time.Second))
-	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	return o
 }
+
+// What a Spoke's MaxFrame may be.
+const (
+	minSpokeFrame = 4 << 10
+	maxSpokeFrame = 1 << 30
+)
 
 // A Spoke is a connection to a hub that comes back by itself. Its methods may be
 // called from any goroutine.
@@ -75,14 +80,8 @@ type Spoke struct {
 	addr     Addr
 	opts     SpokeOptions
 	inbox    *spokeInbox
-
-	// published: frames from Publish to the writer of whichever link there is.
-	// Buffered, so that a write carries several; never closed.
-	published chan []byte
+	logs     *logs
 }
-
-// publishBuffer is how many events Publish may be ahead of the network.
-const publishBuffer = 64
 
 // Dial connects to the hub at addr and returns once the hub has taken the Spoke in:
 // an error that wraps a *[CloseError] with [CodeForbidden] if it has not, or [ErrInvalid]
@@ -94,16 +93,16 @@ func Dial(ctx context.Context, endpoint Endpoint, addr Addr, opts SpokeOptions) 
 	}
 	base, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	s := &Spoke{
-		endpoint:  endpoint,
-		addr:      addr,
-		opts:      opts.withDefaults(),
-		inbox:     newSpokeInbox(),
-		published: make(chan []byte, publishBuffer),
+		endpoint: endpoint,
+		addr:     addr,
+		opts:     opts.withDefaults(),
+		inbox:    newSpokeInbox(),
+		logs:     newLogs(opts.Logger),
 	}
 	// The router's goroutine: ended by Close or by the keeper, and waited for by
 	// whoever waits for its done.
-	go newSpokeRouter(s.inbox, s.published, cancel).loop()
-	l, err := s.connect(ctx, base)
+	go newSpokeRouter(s.inbox, s.opts.HandshakeTimeout, cancel).loop()
+	l, err := s.connect(ctx, base, 0)
 	if err != nil {
 		send(s.inbox, s.inbox.failed, err)
 		return nil, fmt.Errorf("irohub: dialing %s: %w", addr, err)
@@ -111,6 +110,9 @@ func Dial(ctx context.Context, endpoint Endpoint, addr Addr, opts SpokeOptions) 
 	// The keeper's goroutine: ended by the router's end, or by an end that no
 	// reconnecting mends, which it tells the router.
 	go s.keep(base, l)
+	// The notifier's goroutine: ended by the router's end and the last callback's, for which
+	// nobody waits.
+	go s.notify()
 	return s, nil
 }
 
@@ -125,26 +127,29 @@ func (s *Spoke) Publish(ctx context.Context, ev Event) error {
 	if err != nil {
 		return err
 	}
-	err = s.write(ctx, m.bytes)
-	if err == nil {
-		s.inbox.count.Add(1)
-	}
-	return err
+	return s.write(ctx, m.frames)
 }
 
 // write queues a frame behind those that were published before.
-func (s *Spoke) write(ctx context.Context, frame []byte) error {
-	if isClosed(s.inbox.closing) { // or select would choose by chance
-		return s.inbox.ended()
+func (s *Spoke) write(ctx context.Context, f frames) error {
+	in := s.inbox
+	if !in.enter() {
+		return in.cause
 	}
+	defer in.leave()
 	select {
-	case s.published <- frame:
-		return nil
-	case <-s.inbox.closing:
-		return s.inbox.ended()
-	case <-ctx.Done():
-		return ctx.Err()
+	case in.published <- f: // most often there is room, and this is cheaper than the select below
+	default:
+		select {
+		case in.published <- f:
+		case <-in.closing:
+			return in.cause
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
+	in.count.Add(int64(f.count)) // not before: Flush is to answer for no more than is ahead of it
+	return nil
 }
 
 // Flush waits until the hub has worked through all that was published before, and returns
@@ -152,10 +157,10 @@ func (s *Spoke) write(ctx context.Context, frame []byte) error {
 // [ErrForbidden] or [ErrInvalid], or an error that says that a connection was lost: then it
 // is not known what the hub got.
 func (s *Spoke) Flush(ctx context.Context) error {
-	frame, reply, gone := make(chan []byte, 1), make(chan error, 1), make(chan struct{})
+	frame, reply, gone := make(chan frames, 1), make(chan error, 1), make(chan struct{})
 	defer close(gone)
 	if !send(s.inbox, s.inbox.flush, flushing{frame: frame, reply: reply, gone: gone}) {
-		return s.inbox.ended()
+		return s.inbox.cause
 	}
 	select {
 	case f := <-frame:
@@ -191,7 +196,7 @@ func (s *Spoke) Subscribe(ctx context.Context, topics ...string) (*Subscription,
 	sub := newSubscription(topics, s.opts.MaxQueue, s.inbox.unlisten, s.inbox.done)
 	q := request[*Subscription]{sub, make(chan error, 1)}
 	if !send(s.inbox, s.inbox.listen, q) {
-		return nil, s.inbox.ended()
+		return nil, s.inbox.cause
 	}
 	select {
 	case err := <-q.reply:
@@ -207,36 +212,28 @@ func (s *Spoke) Subscribe(ctx context.Context, topics ...string) (*Subscription,
 
 // Close ends the Spoke on purpose: it writes what Publish has queued, waits until the
 // hub has acknowledged it, and closes the connection. It returns an error if that
-// failed, or if a connection was missing for it. It gives up after the WriteTimeout
+// failed, if a connection was missing for it, or if one was lost before with what may have been
+// on its way, and Flush has not told of that. It gives up after the WriteTimeout
 // without progress. Later calls return what the first did.
 func (s *Spoke) Close() error {
 	send(s.inbox, s.inbox.close, struct{}{})
 	<-s.inbox.done
-	if s.inbox.err == errSpokeClosed {
-		return nil
-	}
 	return s.inbox.err
 }
 
-// keep is the keeper's goroutine: it sees to it that there is a link, and calls the
-// application.
+// keep is the keeper's goroutine: it sees to it that there is a link.
 func (s *Spoke) keep(ctx context.Context, l *link) {
 	pause := s.opts.MinBackoff
 	for {
 		since := time.Now()
-		err := s.watch(l)
-		if isClosed(s.inbox.closing) {
+		<-l.closed
+		if isClosed(s.inbox.done) {
 			return
 		}
-		final := s.opts.NoReconnect || turnedAway(err)
-		if final {
+		err := l.err()
+		s.logs.add(slog.LevelInfo, "disconnected", "hub", s.addr.ID, "err", err)
+		if s.opts.NoReconnect || turnedAway(err) {
 			send(s.inbox, s.inbox.failed, err)
-		}
-		s.opts.Logger.Info("disconnected", "hub", s.addr.ID, "err", err)
-		if s.opts.OnDisconnect != nil {
-			s.call("OnDisconnect", func() { s.opts.OnDisconnect(err) })
-		}
-		if final {
 			return
 		}
 		if time.Since(since) >= s.opts.MaxBackoff {
@@ -246,32 +243,7 @@ func (s *Spoke) keep(ctx context.Context, l *link) {
 			send(s.inbox, s.inbox.failed, err)
 			return
 		}
-		s.opts.Logger.Info("reconnected", "hub", s.addr.ID)
-		if s.opts.OnReconnect != nil {
-			s.call("OnReconnect", s.opts.OnReconnect)
-		}
-	}
-}
-
-// watch waits for the link's end, and passes on what the hub has refused until then.
-func (s *Spoke) watch(l *link) error {
-	for {
-		select {
-		case err := <-s.inbox.refused:
-			s.refused(err)
-		case <-l.closed:
-			for len(s.inbox.refused) > 0 { // nobody else receives
-				s.refused(<-s.inbox.refused)
-			}
-			return l.err()
-		}
-	}
-}
-
-func (s *Spoke) refused(err error) {
-	s.opts.Logger.Warn("event refused", "err", err)
-	if s.opts.OnRefused != nil {
-		s.call("OnRefused", func() { s.opts.OnRefused(err) })
+		s.logs.add(slog.LevelInfo, "reconnected", "hub", s.addr.ID)
 	}
 }
 
@@ -295,16 +267,17 @@ func (s *Spoke) redial(ctx context.Context, pause time.Duration) (*link, time.Du
 		case <-timer.C:
 		case <-s.inbox.done:
 			timer.Stop()
-			return nil, 0, s.inbox.err
+			return nil, 0, s.inbox.cause
 		}
-		attempt, cancel := context.WithTimeout(ctx, s.opts.HandshakeTimeout)
-		l, err := s.connect(attempt, ctx)
-		cancel()
+		l, err := s.connect(ctx, ctx, s.opts.HandshakeTimeout)
 		pause = min(2*pause, s.opts.MaxBackoff)
 		if err == nil {
 			return l, pause, nil
 		}
-		s.opts.Logger.Debug("dialing failed", "hub", s.addr.ID, "err", err)
+		if errors.Is(err, errEndpointClosed) {
+			return nil, 0, err
+		}
+		s.logs.add(slog.LevelDebug, "dialing failed", "hub", s.addr.ID, "err", err)
 		if end := closeError(err); end != nil {
 			switch end.Code {
 			case CodeProtocol, CodeForbidden:
@@ -316,45 +289,72 @@ func (s *Spoke) redial(ctx context.Context, pause time.Duration) (*link, time.Du
 	}
 }
 
-func (s *Spoke) call(name string, f func()) {
-	guard(s.opts.Logger, name, func() error { f(); return nil })
-}
+var errEndpointClosed = errors.New("irohub: the endpoint of the spoke is closed")
 
-// connect makes a link and returns it once the hub has acknowledged all subscriptions.
-// base bounds the link's life, ctx the call.
-func (s *Spoke) connect(ctx, base context.Context) (*link, error) {
+// dial makes a connection with a stream, within the limit if that is not 0.
+func (s *Spoke) dial(ctx context.Context, limit time.Duration) (Conn, Stream, error) {
+	if limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
 	conn, err := s.endpoint.Dial(ctx, s.addr)
 	if err != nil {
-		return nil, err
+		// A peer that closes has a code; what a context ends may close anything.
+		if errors.Is(err, net.ErrClosed) && closeError(err) == nil && ctx.Err() == nil {
+			err = fmt.Errorf("%w: %w", errEndpointClosed, err)
+		}
+		return nil, nil, err
 	}
 	stream, err := conn.OpenStream(ctx)
 	if err != nil {
 		conn.Close(0, "")
+		return nil, nil, err
+	}
+	return conn, stream, nil
+}
+
+// connect makes a link and returns it once the hub has acknowledged all subscriptions.
+// base bounds the link's life, and ctx the call; so does a limit that is not 0, while
+// nothing moves.
+func (s *Spoke) connect(ctx, base context.Context, limit time.Duration) (*link, error) {
+	conn, stream, err := s.dial(ctx, limit)
+	if err != nil {
 		return nil, err
 	}
 	// The outbox carries the Spoke's own requests alone, and needs no limit.
 	l := newLink(base, stream, math.MaxInt, s.opts.WriteTimeout)
-	l.published, l.ready = s.published, make(chan struct{})
+	l.published, l.gate, l.ready = s.inbox.published, &s.inbox.gate, make(chan struct{})
 	l.shut = func(end *CloseError) { conn.Close(end.Code, end.Reason) }
+	a := newAttachment(l)
+	if limit > 0 {
+		a.idle = time.AfterFunc(limit, func() {
+			l.cancel(&CloseError{Code: CodeTimeout, Reason: "the hub does not answer"})
+		})
+		defer a.idle.Stop()
+	}
+	if !send(s.inbox, s.inbox.up, a) {
+		conn.Close(0, "")
+		stream.Abort(0)
+		l.cancel(s.inbox.cause)
+		return nil, s.inbox.cause
+	}
 
-	// The reader, and the writer, which waits for it. Both are ended by the link's
-	// context, and nothing of the application is called on them; the router waits
-	// for the writer's down, the keeper for closed.
+	// The reader, and the writer, which waits for it: not before the router has the
+	// attachment. Both are ended by the link's context, and nothing of the application is
+	// called on them; the router waits for the writer's down, the keeper for closed.
 	read := make(chan struct{})
 	go func() {
-		s.read(l, conn)
+		s.read(a, conn)
 		close(read)
 	}()
 	go func() {
 		l.write()
 		<-read
 		stream.Abort(0) // whatever can be read of it yet, nobody will
-		send(s.inbox, s.inbox.down, l)
+		send(s.inbox, s.inbox.down, a)
 		close(l.closed)
 	}()
-	if !send(s.inbox, s.inbox.up, l) {
-		l.cancel(s.inbox.err)
-	}
 	select {
 	case <-l.ready:
 		return l, nil
@@ -371,129 +371,4 @@ func (s *Spoke) connect(ctx, base context.Context) (*link, error) {
 		return l, nil // it was made, and if it has ended, that is to be told of
 	}
 	return nil, l.err()
-}
-
-// read is the reader's goroutine: it hands to the router what the hub sends.
-func (s *Spoke) read(l *link, conn Conn) {
-	r := &spokeReader{}
-	r.work = newHandover(l, s.inbox.inbound, &arrivals{from: r}, &arrivals{from: r})
-	err := l.readLoop(&frameReader{max: s.opts.MaxFrame, keep: true}, r.take, r.work.flush)
-	if err == io.EOF {
-		l.ended.Store(true)
-		// The hub has ended the stream; why, it says in closing the connection.
-		ctx, cancel := context.WithTimeoutCause(l.ctx, s.opts.WriteTimeout, &CloseError{Code: CodeTimeout, Reason: "the hub ended its stream only"})
-		if err = conn.Wait(ctx); ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-		cancel()
-	}
-	l.cancel(err)
-}
-
-// A spokeReader makes arrivals of frames.
-type spokeReader struct {
-	work   handover[arrivals]
-	topics namer
-	last   run    // the last event, without its frame
-	prefix []byte // what its frame's body had before the payload; empty: not remembered
-}
-
-// maxPrefix is what is remembered of an event's frame: more than those of a sound hub have.
-const maxPrefix = maxTopic + 256
-
-// take adds one frame to the arrivals.
-func (r *spokeReader) take(frame []byte) error {
-	next, err := r.work.open()
-	if err != nil {
-		return err
-	}
-	if body := frame[headerSize:]; r.again(body) {
-		next.event(&r.last, frame)
-	} else {
-		env, plain := parsePlain(body)
-		if !plain {
-			if env, err = parseAny(body); err != nil {
-				return err
-			}
-		}
-		switch {
-		case !env.isControl():
-			if frame, err = r.event(&env, frame, plain); err != nil {
-				return err
-			}
-			next.event(&r.last, frame)
-		case string(env.typ) == typeAck:
-			next.answer(string(env.id), nil)
-		case string(env.typ) == typeError:
-			next.answer(string(env.id), refusalError(env.payload))
-		}
-		// What else there may be is of a later version of the protocol.
-	}
-	if next.count >= maxOps {
-		return r.work.flush()
-	}
-	return nil
-}
-
-// again says whether a frame is like the last event's up to the payload, and sound. Events
-// tend to come in rows that are, and then nothing but the payload need be looked at.
-func (r *spokeReader) again(body []byte) bool {
-	n := len(r.prefix)
-	if n == 0 || len(body) < n || string(body[:n]) != string(r.prefix) {
-		return false
-	}
-	_, ok := lastPayload(body, n)
-	return ok
-}
-
-// event makes an envelope the last event, and returns its frame: one of its own, where the hub
-// has written that otherwise than this package would.
-func (r *spokeReader) event(env *envelope, frame []byte, plain bool) ([]byte, error) {
-	from, err := env.sender()
-	if err != nil {
-		return nil, err
-	}
-	topic := r.topics.name(env.typ, env.id)
-	r.prefix = r.prefix[:0]
-	if !plain {
-		own, m := appendMessage(nil, topic, env.payload, from)
-		r.last = m.run
-		r.last.frames = frames{}
-		return own, nil
-	}
-	r.last = run{topic: topic, from: from}
-	if n := len(frame) - 1 - len(env.payload); len(env.payload) > 0 {
-		r.last.payload = n
-		if prefix := frame[headerSize:n]; len(prefix) <= maxPrefix {
-			r.prefix = append(r.prefix, prefix...)
-		}
-	}
-	return frame, nil
-}
-
-// refusalError makes an error of what a hub refuses.
-func refusalError(payload []byte) error {
-	var refusal struct{ Code, Topic, Message string }
-	if json.Unmarshal(payload, &refusal) != nil {
-		return fmt.Errorf("%w: the hub refused something without saying what", ErrInvalid)
-	}
-	kind := ErrInvalid
-	switch refusal.Code {
-	case refusedForbidden:
-		kind = ErrForbidden
-	case refusedTooMany:
-		kind = ErrTooMany
-	}
-	return fmt.Errorf("%w: topic %q: %s", kind, refusal.Topic, refusal.Message)
-}
-
-// guard calls the application, and makes an error of a panic.
-func guard(logger *slog.Logger, name string, call func() error) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			logger.Error("callback panicked", "callback", name, "panic", v, "stack", string(debug.Stack()))
-			err = errors.New("internal error")
-		}
-	}()
-	return call()
 }

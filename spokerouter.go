@@ -2,13 +2,13 @@ package irohub
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"maps"
 	"math"
 	"slices"
 	"strconv"
 	"sync/atomic"
+	"time"
 )
 
 // A spokeInbox is how all others reach a spoke's router, as the inbox is for a hub's:
@@ -18,36 +18,44 @@ type spokeInbox struct {
 	listen   chan request[*Subscription]
 	unlisten chan *Subscription
 	flush    chan flushing
-	up       chan *link    // a new link, whose reader and writer run
-	down     chan *link    // they have ended
-	failed   chan error    // there will be no link any more
-	close    chan struct{} // end on purpose
+	up       chan *attachment // a new one, whose reader and writer begin once the router has it
+	down     chan *attachment // they have ended
+	failed   chan error       // there will be no link any more
+	close    chan struct{}    // end on purpose
 
-	// refused: from the router to the keeper, which tells the application.
-	// Capacity 16; what finds it full is dropped.
-	refused chan error
+	// published: from Publish and Flush to the writer of whichever link there is. Buffered, so
+	// that a write carries several; never closed. The gate stands before it: at the end, what
+	// was let in is written, or the router finds it.
+	published chan frames
+	gate
+	count atomic.Int64 // events that have been put into published
 
-	count atomic.Uint64 // events that Publish has queued
+	// notify: from the router to the notifier, which calls the application.
+	notify chan notification
+	untold []notification // what is left of them at the router's end; written before done is closed
 
-	closing chan struct{} // closed by the router once it takes nothing new
-	cause   error         // why it was; written before
-	done    chan struct{} // closed by the router at its end
-	err     error         // why; written before done is closed
+	cause error         // why the gate was shut; written before
+	done  chan struct{} // closed by the router at its end
+	err   error         // what Close returns; written before done is closed
 }
+
+// publishBuffer is how many events Publish may be ahead of the network.
+const publishBuffer = 64
 
 func newSpokeInbox() *spokeInbox {
 	return &spokeInbox{
-		inbound:  make(chan *arrivals),
-		listen:   make(chan request[*Subscription]),
-		unlisten: make(chan *Subscription),
-		flush:    make(chan flushing),
-		up:       make(chan *link),
-		down:     make(chan *link),
-		failed:   make(chan error),
-		close:    make(chan struct{}),
-		refused:  make(chan error, 16),
-		closing:  make(chan struct{}),
-		done:     make(chan struct{}),
+		inbound:   make(chan *arrivals),
+		listen:    make(chan request[*Subscription]),
+		unlisten:  make(chan *Subscription),
+		flush:     make(chan flushing),
+		up:        make(chan *attachment),
+		down:      make(chan *attachment),
+		failed:    make(chan error),
+		close:     make(chan struct{}),
+		published: make(chan frames, publishBuffer),
+		gate:      newGate(),
+		notify:    make(chan notification),
+		done:      make(chan struct{}),
 	}
 }
 
@@ -63,68 +71,28 @@ func send[T any](in *spokeInbox, to chan<- T, v T) bool {
 
 var errSpokeClosed = &CloseError{Reason: "spoke closed"}
 
-// ended is what a Spoke answers with from its Close on.
-func (in *spokeInbox) ended() error {
-	if isClosed(in.done) {
-		return in.err
-	}
-	return in.cause
-}
-
-// arrivals are what a reader has made of the frames that it found waiting.
-type arrivals struct {
-	from  *spokeReader
-	items []arrival
-	count int // of frames in them
-}
-
-// An arrival is events, or the hub's answer to a request.
-type arrival struct {
-	run     run
-	id      string // of the answer
-	refusal error  // nil: an acknowledgement
-}
-
-// event adds a frame of an event like another, to those before it if it goes with them.
-func (a *arrivals) event(like *run, frame []byte) {
-	a.count++
-	if n := len(a.items); n > 0 {
-		if last := &a.items[n-1].run; last.count > 0 && last.goesWith(like) && last.follows(frame) {
-			last.bytes = last.bytes[:len(last.bytes)+len(frame)]
-			last.count++
-			return
-		}
-	}
-	next := arrival{run: *like}
-	next.run.frames = frames{frame, 1}
-	a.items = append(a.items, next)
-}
-
-// answer adds the answer to a request.
-func (a *arrivals) answer(id string, refusal error) {
-	a.count++
-	a.items = append(a.items, arrival{id: id, refusal: refusal})
-}
-
 // A spokeRouter is the one goroutine of a Spoke that knows its Subscriptions, and what
 // the hub has been asked for on their behalf.
 type spokeRouter struct {
 	*spokeInbox
-	published <-chan []byte
-	cancel    func(error) // ends dialling
+	limit  time.Duration // HandshakeTimeout
+	cancel func(error)   // ends dialling
 
 	fanout
-	listeners map[*Subscription]*call
-	interests map[string]*interest
-	link      *link
-	requests  map[string]pending  // by id, of this link
-	flushes   map[string]flushing // by id, over whichever link
-	refusal   error               // the first since the last Flush, or a loss
-	flushed   uint64              // of what was published, how much Flush has answered for
-	lastID    uint64
-	resuming  int // requests that the link's ready waits for
-	closed    bool
-	ended     bool
+	listeners     map[*Subscription]*call
+	interests     map[string]*interest
+	on            *attachment // nil: not connected
+	met           bool        // there was one that began
+	notifications notifications
+
+	flushes map[string]flushing // by id, over whichever link
+	refusal error               // the first since the last Flush, or a loss
+	loss    error               // the first of these
+	taken   int64               // events that the writers of former links have taken
+	flushed int64               // of all that were, how many Flush has answered for
+	lastID  uint64
+	closed  bool
+	ended   bool
 }
 
 // A call is one Spoke.Subscribe.
@@ -135,31 +103,23 @@ type call struct {
 
 // A flushing is one Spoke.Flush. Its channels have room for what they carry.
 type flushing struct {
-	frame  chan<- []byte // the request to write behind what was published
+	frame  chan<- frames // the request to write behind what was published
 	reply  chan<- error
 	gone   <-chan struct{} // closed when nobody waits any more
-	behind uint64          // how much had been published
+	behind int64           // how much had been published
 }
 
 // An interest is a topic that some Subscription has. One that waits for the hub's
 // acknowledgement is in the table only then: what comes earlier may be left from a former
 // subscription, with a gap behind it.
 type interest struct {
-	id      string // of the last request for it; an answer to an older one is of no meaning
-	acked   bool   // over this link
 	waiting []*Subscription
 }
 
-// A pending request is one that the hub has not answered yet.
-type pending struct {
-	topic  string // empty: the greeting
-	resume bool   // the link's ready waits for it
-}
-
-func newSpokeRouter(in *spokeInbox, published <-chan []byte, cancel func(error)) *spokeRouter {
+func newSpokeRouter(in *spokeInbox, limit time.Duration, cancel func(error)) *spokeRouter {
 	return &spokeRouter{
 		spokeInbox: in,
-		published:  published,
+		limit:      limit,
 		cancel:     cancel,
 		fanout:     fanout{table: newTable()},
 		listeners:  make(map[*Subscription]*call),
@@ -170,6 +130,7 @@ func newSpokeRouter(in *spokeInbox, published <-chan []byte, cancel func(error))
 
 func (r *spokeRouter) loop() {
 	for !r.ended {
+		first, tell := r.notifications.first(r.notify)
 		select {
 		case a := <-r.inbound:
 			r.work(a)
@@ -179,48 +140,59 @@ func (r *spokeRouter) loop() {
 			r.unlistened(sub, nil)
 		case f := <-r.spokeInbox.flush:
 			r.flushing(f)
-		case l := <-r.up:
-			r.linked(l)
-		case l := <-r.down:
-			r.unlinked(l)
+		case a := <-r.up:
+			r.attached(a)
+		case a := <-r.down:
+			r.detached(a)
+		case tell <- first:
+			r.notifications.next()
 		case err := <-r.failed:
 			r.end(err)
 		case <-r.close:
 			r.finish()
 		}
 		r.fanout.flush()
-		if r.link != nil {
-			r.link.out.flush()
+		if r.on != nil {
+			r.begin()
+			r.on.ask(r.newID)
 		}
 	}
+	r.untold = r.notifications.waiting
 	close(r.done)
 }
 
-// work passes events on to the listeners, and answers to those who wait for them.
+// work passes events on to the listeners, and answers to those who wait for them. What came
+// over another link is of no meaning any more.
 func (r *spokeRouter) work(in *arrivals) {
 	for i := range in.items {
-		if a := &in.items[i]; a.run.count > 0 {
+		switch a := &in.items[i]; {
+		case in.from.on != r.on:
+		case a.run.count > 0:
 			r.route(a.run)
-		} else {
+		default:
 			r.answered(a.id, a.refusal)
 		}
 	}
-	clear(in.items) // or it would keep what it carried alive
-	in.items, in.count = in.items[:0], 0
+	in.recycle()
 	in.from.work.free <- in // has room for both
 }
 
 func (r *spokeRouter) route(events run) {
-	if r.resuming > 0 {
+	if !r.on.begun {
 		return // the application has not heard of this link, and may never
 	}
 	r.event++
+	var own run // for all listeners; made for the first
 	for _, subs := range r.table.match(events.topic.text) {
 		for _, sub := range subs {
-			if sub.seen != r.event {
-				sub.seen = r.event
-				r.tell(sub, events)
+			if sub.seen == r.event {
+				continue
 			}
+			sub.seen = r.event
+			if own.count == 0 {
+				own = events.clone()
+			}
+			r.tell(sub, own)
 		}
 	}
 	full := r.takeFull()
@@ -228,19 +200,6 @@ func (r *spokeRouter) route(events run) {
 		r.unlistened(sub.listener, errSlow)
 	}
 	clear(full)
-}
-
-// ask sends a request for a topic over the link.
-func (r *spokeRouter) ask(topic string, resume bool) {
-	id := r.newID()
-	r.requests[id] = pending{topic, resume}
-	if resume {
-		r.resuming++
-	}
-	if in := r.interests[topic]; in != nil {
-		in.id = id
-	}
-	r.put(subscribeFrame(typeSubscribe, id, topic))
 }
 
 func (r *spokeRouter) newID() string {
@@ -259,7 +218,7 @@ func (r *spokeRouter) flushing(f flushing) {
 	id := r.newID()
 	f.behind = r.count.Load()
 	r.flushes[id] = f
-	f.frame <- subscribeFrame(typeSubscribe, id, "")
+	f.frame <- frames{subscribeFrame(typeSubscribe, id), 0} // no event
 }
 
 // endFlushes answers all who wait in Flush.
@@ -270,61 +229,78 @@ func (r *spokeRouter) endFlushes(err error) {
 	clear(r.flushes)
 }
 
-// put queues a frame for the hub. The queue has no limit: the application's own
-// Subscriptions are one.
-func (r *spokeRouter) put(frame []byte) {
-	f := frames{frame, 1}
-	r.link.out.push(f, f.cost(), 1)
-}
-
 // answered deals with the hub's answer to a request, or with its refusal of an event.
-func (r *spokeRouter) answered(id string, refusal error) {
-	if q, ok := r.requests[id]; ok {
-		delete(r.requests, id)
-		if in := r.interests[q.topic]; in != nil && in.id == id {
-			r.settle(in, q.topic, refusal)
-		}
-		if q.resume {
-			r.resumed()
-		}
+func (r *spokeRouter) answered(id string, refused *refusal) {
+	if q := r.on.answered(id, r.limit); q != nil {
+		r.settle(q, refused)
+		r.begin()
 	} else if f, ok := r.flushes[id]; ok {
 		delete(r.flushes, id)
 		if !isClosed(f.gone) { // else the next Flush is to hear of it
-			f.reply <- cmp.Or(refusal, r.refusal)
-			r.refusal, r.flushed = nil, f.behind
+			f.reply <- cmp.Or(refused.error(), r.refusal)
+			r.refusal, r.loss, r.flushed = nil, nil, f.behind
 		}
-	} else if refusal != nil && id == "" {
-		r.refusal = cmp.Or(r.refusal, refusal)
-		select {
-		case r.refused <- refusal:
-		default: // the application does not keep up with what it does wrong
-		}
+	} else if refused != nil && id == "" {
+		r.refusal = cmp.Or(r.refusal, refused.err)
+		r.notifications.add(notification{kind: eventRefused, err: refused.err})
 	}
 }
 
-// settle tells those who wait for a topic.
-func (r *spokeRouter) settle(in *interest, topic string, refusal error) {
-	if refusal != nil {
-		subs := in.waiting
-		if top := r.table.find(topic); top != nil {
-			for _, sub := range top.subs {
-				subs = append(subs, sub.listener)
-			}
-		}
-		delete(r.interests, topic)
-		for _, sub := range subs {
-			r.unlistened(sub, refusal)
-		}
+// settle tells those who wait for a request's topics. A request is refused as a whole; where the
+// refusal names one of its topics, the others are asked for again.
+func (r *spokeRouter) settle(q *asking, refused *refusal) {
+	if len(q.topics) == 0 {
+		delete(r.on.first, greeting)
 		return
 	}
-	in.acked = true
-	if r.resuming == 0 {
-		r.admit(in, topic)
+	named := refused != nil && slices.Contains(q.topics, refused.topic)
+	var none []string // of those that are left, since unlistened may drop others
+	for _, topic := range q.topics {
+		if other, ok := r.on.asked[topic]; !ok || other != q {
+			continue // nobody wants it any more, or it was asked for anew
+		}
+		if refused == nil {
+			r.on.asked[topic] = nil
+			delete(r.on.first, topic)
+			if r.on.begun {
+				r.admit(topic)
+			}
+			continue
+		}
+		delete(r.on.asked, topic)
+		if named && topic != refused.topic {
+			r.on.want(topic)
+		} else {
+			none = append(none, topic)
+		}
+	}
+	for _, topic := range none {
+		r.refuse(topic, refused.err)
+	}
+}
+
+// refuse ends all who have a topic.
+func (r *spokeRouter) refuse(topic string, reason error) {
+	delete(r.on.first, topic)
+	in := r.interests[topic]
+	if in == nil {
+		return
+	}
+	subs := in.waiting
+	if top := r.table.find(topic); top != nil {
+		for _, sub := range top.subs {
+			subs = append(subs, sub.listener)
+		}
+	}
+	delete(r.interests, topic)
+	for _, sub := range subs {
+		r.unlistened(sub, reason)
 	}
 }
 
 // admit gives a topic to those who wait for it.
-func (r *spokeRouter) admit(in *interest, topic string) {
+func (r *spokeRouter) admit(topic string) {
+	in := r.interests[topic]
 	for _, sub := range in.waiting {
 		r.table.add(&sub.subscriber, topic)
 		c := r.listeners[sub]
@@ -342,17 +318,22 @@ func (c *call) answer(err error) {
 	}
 }
 
-// resumed counts down to the link's being ready.
-func (r *spokeRouter) resumed() {
-	if r.resuming--; r.resuming > 0 {
+// begin lets events and what is published through, once the hub has answered all that it
+// was asked first.
+func (r *spokeRouter) begin() {
+	if !r.on.begin() {
 		return
 	}
-	for topic, in := range r.interests {
-		if in.acked {
-			r.admit(in, topic)
+	for topic := range r.interests {
+		if r.on.acked(topic) {
+			r.admit(topic)
 		}
 	}
-	close(r.link.ready)
+	if r.met {
+		r.notifications.add(notification{kind: reconnected})
+	}
+	r.met = true
+	close(r.on.link.ready)
 }
 
 func (r *spokeRouter) listened(sub *Subscription, reply chan error) {
@@ -368,11 +349,11 @@ func (r *spokeRouter) listened(sub *Subscription, reply chan error) {
 		if in == nil {
 			in = &interest{}
 			r.interests[topic] = in
-			if r.link != nil {
-				r.ask(topic, false)
+			if r.on != nil {
+				r.on.want(topic)
 			}
 		}
-		if in.acked && r.resuming == 0 {
+		if r.on != nil && r.on.begun && r.on.acked(topic) {
 			r.table.add(&sub.subscriber, topic)
 		} else {
 			in.waiting = append(in.waiting, sub)
@@ -403,8 +384,8 @@ func (r *spokeRouter) unlistened(sub *Subscription, reason error) {
 			continue
 		}
 		delete(r.interests, topic)
-		if r.link != nil {
-			r.put(subscribeFrame(typeUnsubscribe, "", topic))
+		if r.on != nil {
+			r.on.drop(topic)
 		}
 	}
 	sub.queue.flush()
@@ -412,45 +393,52 @@ func (r *spokeRouter) unlistened(sub *Subscription, reason error) {
 	c.answer(reason)
 }
 
-// linked greets the hub over a new link and asks for all topics again.
-func (r *spokeRouter) linked(l *link) {
+// attached greets the hub over a new link and asks for all topics again.
+func (r *spokeRouter) attached(a *attachment) {
 	if r.closed {
-		l.cancel(errSpokeClosed)
+		a.link.cancel(errSpokeClosed)
 		return
 	}
-	if l.ctx.Err() != nil {
-		return // its down has been here already
-	}
-	r.link = l
-	r.requests = make(map[string]pending)
-	r.resuming = 0
-	r.ask("", true)
+	r.on = a
+	a.first[greeting] = struct{}{}
+	a.request(r.newID(), nil)
 	for topic := range r.interests {
-		r.ask(topic, true)
+		a.first[topic] = struct{}{}
+		a.want(topic)
 	}
 }
 
-func (r *spokeRouter) unlinked(l *link) {
-	if r.link != l {
+func (r *spokeRouter) detached(a *attachment) {
+	if r.on != a {
 		return
 	}
-	r.link = nil
-	for _, in := range r.interests {
-		in.acked = false
+	r.on = nil
+	err := a.link.err()
+	// The hub closes with code 0 too, once it has had all: it then ends its half before.
+	end := closeError(err)
+	if r.closed && (end == errSpokeClosed || end != nil && end.Code == 0 && a.link.ended.Load()) {
+		r.end(errSpokeClosed)
+		return
 	}
-	lost := fmt.Errorf("irohub: events may be lost: %w", l.err())
+	if a.begun {
+		r.lost(a, err)
+	}
+	if r.closed {
+		r.end(fmt.Errorf("irohub: closing: %w", err))
+	}
+}
+
+// lost is the end of a link that began. Of what its writer has taken, it is not known whether
+// the hub got it, beyond what Flush has answered for; what is in published yet goes over the
+// next link.
+func (r *spokeRouter) lost(a *attachment, err error) {
+	lost := fmt.Errorf("irohub: events may be lost: %w", err)
 	r.endFlushes(lost)
-	if n := r.count.Load(); n != r.flushed {
-		r.refusal, r.flushed = cmp.Or(r.refusal, lost), n
+	if r.taken += a.link.taken.Load(); r.taken > r.flushed {
+		r.refusal, r.loss, r.flushed = cmp.Or(r.refusal, lost), cmp.Or(r.loss, lost), r.taken
 	}
 	if !r.closed {
-		return
-	}
-	// The hub closes with code 0 too, once it has had all: it then ends its half before.
-	if end := closeError(l.err()); end == errSpokeClosed || end != nil && end.Code == 0 && l.ended.Load() {
-		r.end(errSpokeClosed)
-	} else {
-		r.end(fmt.Errorf("irohub: closing: %w", l.err()))
+		r.notifications.add(notification{kind: disconnected, err: err})
 	}
 }
 
@@ -460,13 +448,16 @@ func (r *spokeRouter) finish() {
 		return
 	}
 	r.closed, r.cause = true, errSpokeClosed
-	close(r.closing)
-	switch {
-	case r.link != nil && r.resuming == 0:
-		r.link.out.finish(errSpokeClosed)
-	case len(r.published) > 0:
-		r.end(errors.New("irohub: closing: not connected, and events are waiting to be written"))
-	default:
+	r.shut()
+	if r.on != nil && r.on.begun {
+		r.on.link.out.finish(errSpokeClosed)
+		return
+	}
+	waiting := 0
+	drain(&r.gate, r.published, func(f frames) { waiting += f.count })
+	if waiting > 0 {
+		r.end(fmt.Errorf("irohub: closing: not connected, and %d events are waiting to be written", waiting))
+	} else {
 		r.end(errSpokeClosed)
 	}
 }
@@ -475,11 +466,14 @@ func (r *spokeRouter) finish() {
 func (r *spokeRouter) end(err error) {
 	if !r.closed {
 		r.cause = err
-		close(r.closing)
+		r.shut()
 	}
 	r.closed, r.ended, r.err = true, true, err
-	if r.link != nil {
-		r.link.cancel(errSpokeClosed)
+	if err == errSpokeClosed {
+		r.err = r.loss // or nil
+	}
+	if r.on != nil {
+		r.on.link.cancel(errSpokeClosed)
 	}
 	r.cancel(err)
 	for sub := range r.listeners {

@@ -190,20 +190,16 @@ func (f *fanout) give(sub *subscriber, what frames) bool {
 // tell puts a run into a listener's queue, and returns how many of its events: fewer than all,
 // if the queue is over its limit then.
 func (f *fanout) tell(sub *subscriber, what run) (told int) {
-	queue, all := &sub.listener.queue, what.count
-	fresh := queue.next == nil
-	if queue.push(what, what.size(), all) {
-		told = all
-	}
-	for told < all { // what still has room
-		one := what.shift()
-		if !queue.push(one, one.size(), 1) {
-			break
+	queue := &sub.listener.queue
+	fresh, all := queue.next == nil, what.count
+	if !queue.push(what, what.cost(), all) {
+		room, least := queue.room() // what still has room, or an event by itself
+		if what = what.within(room, least); what.count > 0 {
+			queue.push(what, what.cost(), what.count)
 		}
-		told++
 	}
-	f.mark(sub, fresh, told == all)
-	return told
+	f.mark(sub, fresh, what.count == all)
+	return what.count
 }
 
 // mark notes who has something to flush, and who was over its limit.
@@ -257,7 +253,8 @@ type Subscription struct {
 
 	// Owned by the goroutine that ranges over Events.
 	rest *batch[run] // what it has collected
-	next int         // of these, the run in hand, of which what came out is already taken off
+	next int         // of these, the run in hand
+	hand run         // what has not come out of that; empty: none is
 }
 
 func newSubscription(topics []string, limit int, cancel chan<- *Subscription, over <-chan struct{}) *Subscription {
@@ -282,12 +279,16 @@ func (s *Subscription) Events() iter.Seq[Event] {
 	return func(yield func(Event) bool) {
 		for s.rest != nil || s.collect() {
 			for s.next < len(s.rest.items) {
-				run := &s.rest.items[s.next]
-				one := run.shift()
-				if run.count == 0 {
+				if s.hand.count == 0 {
+					s.hand = s.rest.items[s.next]
+				}
+				one := s.hand.shift()
+				if s.hand.count == 0 { // not before: the memory is there until the last is out
+					used := &s.rest.items[s.next]
+					s.queue.done(used.count, used.cost())
+					*used, s.hand = run{}, run{}
 					s.next++
 				}
-				s.queue.done(1, one.size())
 				if s.closed() || !yield(one.event()) {
 					return
 				}

@@ -595,34 +595,40 @@ func TestFanout(t *testing.T) {
 
 // testRun is so many events with a payload.
 func testRun(typ string, count int) run {
-	messages := make([]message, count)
+	messages := make([]message, max(count, 1))
 	for i := range messages {
 		_, messages[i] = appendMessage(nil, topicName{typ, len(typ)}, []byte("1"), someNode)
 	}
 	return join(messages)
 }
 
-// What of a run has room is delivered, in order, and counts as much as those events alone.
+// What of a run has room is delivered, in order, and takes and counts as much memory as those
+// events alone.
 func TestFanout_TellsWhatHasRoom(t *testing.T) {
 	one := testRun("t", 1)
 	event := one.event()
 	for room := range 6 {
 		f := fanout{table: newTable()}
-		listener := &subscriber{listener: &Subscription{queue: newOutbox[run](max(1, room*one.size()), &runBatches)}}
+		exact := testRun("t", room)
+		listener := &subscriber{listener: &Subscription{queue: newOutbox[run](exact.cost(), &runBatches)}}
 		want := max(1, min(4, room)) // an event by itself has no limit
 		if told := f.tell(listener, testRun("t", 4)); told != want {
 			t.Fatalf("with room for %d, %d were told", room, told)
 		}
+		exact = testRun("t", want)
 		if full := len(f.takeFull()) == 1; full != (want < 4) {
 			t.Errorf("with room for %d, over its limit: %v", room, full)
 		}
-		if bytes, events := listener.listener.queue.waiting(); bytes != want*one.size() || events != want {
+		if bytes, events := listener.listener.queue.waiting(); bytes != exact.cost() || events != want {
 			t.Errorf("with room for %d, %d bytes and %d events are waiting", room, bytes, events)
 		}
 		f.flush()
 		listener.listener.queue.flush()
 		got := 0
 		for _, r := range (<-listener.listener.queue.box).items {
+			if cap(r.bytes) > len(exact.bytes)+len(exact.bytes)/8 {
+				t.Errorf("with room for %d, %d bytes are kept, want %d", room, cap(r.bytes), len(exact.bytes))
+			}
 			for ; r.count > 0; got++ {
 				if one := r.shift(); !reflect.DeepEqual(one.event(), event) {
 					t.Errorf("got %+v", one.event())
@@ -640,7 +646,7 @@ func TestFanout_TellsWhatHasRoom(t *testing.T) {
 func TestRouter_RunsAreCopied(t *testing.T) {
 	r, members := newBenchRouter(2)
 	from, to := members[0], members[1]
-	sub := newSubscription([]string{"t"}, 1000, nil, nil)
+	sub := newSubscription([]string{"t"}, 10_000, nil, nil)
 	r.table.add(&to.subscriber, "t")
 	r.table.add(&sub.subscriber, "t")
 	r.listeners[sub] = struct{}{}

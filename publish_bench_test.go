@@ -1,0 +1,38 @@
+package irohub_test
+
+import (
+	"testing"
+
+	"irohub"
+	"irohub/irohubtest"
+)
+
+// BenchmarkPublish is what a Spoke's Publish costs, with nothing of the network behind the hub.
+func BenchmarkPublish(b *testing.B) {
+	for _, publishers := range []string{"one", "many"} {
+		b.Run(publishers, func(b *testing.B) {
+			n := irohubtest.NewNetwork()
+			ep := n.Endpoint()
+			hub := irohub.NewHub(ep, irohub.HubOptions{})
+			go hub.Serve(b.Context())
+			defer hub.Close()
+			s, err := irohub.Dial(b.Context(), n.Endpoint(), ep.Addr(), irohub.SpokeOptions{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer s.Close()
+			b.ReportAllocs()
+			if publishers == "one" {
+				for b.Loop() {
+					s.Publish(b.Context(), event("n", 1))
+				}
+				return
+			}
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					s.Publish(b.Context(), event("n", 1))
+				}
+			})
+		})
+	}
+}

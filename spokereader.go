@@ -1,0 +1,221 @@
+package irohub
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// arrivals are what a reader has made of the frames that it found waiting.
+type arrivals struct {
+	from  *spokeReader
+	items []arrival
+	count int     // of frames in them
+	text  *[]byte // what their events lie in; nil: there are none
+}
+
+// An arrival is events, or the hub's answer to a request.
+type arrival struct {
+	run     run      // good until recycle
+	id      string   // of the answer
+	refusal *refusal // nil: an acknowledgement
+}
+
+// event adds the frame of an event like another, to those before it if it goes with them and
+// they are not too many for one piece of memory.
+func (a *arrivals) event(like *run, frame []byte) {
+	a.count++
+	if a.text == nil {
+		a.text = encodeBuffers.Get().(*[]byte)
+		*a.text = (*a.text)[:0]
+	}
+	start := len(*a.text)
+	*a.text = append(*a.text, frame...)
+	own := (*a.text)[start:]
+	if n := len(a.items); n > 0 {
+		last := &a.items[n-1].run
+		if len(last.bytes)+len(own) <= maxBuffer && last.count > 0 && last.goesWith(like) && last.follows(own) {
+			last.bytes = last.bytes[:len(last.bytes)+len(own)]
+			last.count++
+			return
+		}
+	}
+	next := arrival{run: *like}
+	next.run.frames = frames{own, 1}
+	a.items = append(a.items, next)
+}
+
+func (a *arrivals) recycle() {
+	clear(a.items) // or it would keep what it carried alive
+	a.items, a.count = a.items[:0], 0
+	if a.text != nil {
+		recycleText(a.text)
+		a.text = nil
+	}
+}
+
+// maxID is how long the ids of requests are at most.
+const maxID = 20
+
+// answer adds the answer to a request.
+func (a *arrivals) answer(id []byte, refusal *refusal) {
+	a.count++
+	if len(id) > maxID {
+		return // of no request of ours
+	}
+	a.items = append(a.items, arrival{id: string(id), refusal: refusal})
+}
+
+// read is the reader's goroutine: it hands to the router what the hub sends.
+func (s *Spoke) read(a *attachment, conn Conn) {
+	l, r := a.link, &spokeReader{on: a}
+	r.work = newHandover(l, s.inbox.inbound, &arrivals{from: r}, &arrivals{from: r})
+	err := l.readLoop(&frameReader{max: s.opts.MaxFrame}, r.take, r.work.flush)
+	if err == io.EOF {
+		l.ended.Store(true)
+		// The hub has ended the stream; why, it says in closing the connection.
+		ctx, cancel := context.WithTimeoutCause(l.ctx, s.opts.WriteTimeout, &CloseError{Code: CodeTimeout, Reason: "the hub ended its stream only"})
+		if err = conn.Wait(ctx); ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		cancel()
+	}
+	l.cancel(err)
+}
+
+// A spokeReader makes arrivals of frames.
+type spokeReader struct {
+	on     *attachment
+	work   handover[arrivals]
+	topics namer
+	last   run    // the last event, without its frame
+	prefix []byte // what its frame's body had before the payload; empty: not remembered
+}
+
+// maxPrefix is what is remembered of an event's frame: more than those of a sound hub have.
+const maxPrefix = maxTopic + 256
+
+// take adds one frame to the arrivals.
+func (r *spokeReader) take(frame []byte) error {
+	next, err := r.work.open()
+	if err != nil {
+		return err
+	}
+	if body := frame[headerSize:]; r.again(body) {
+		next.event(&r.last, frame)
+	} else {
+		env, plain := parsePlain(body)
+		if !plain {
+			if env, err = parseAny(body); err != nil {
+				return err
+			}
+		}
+		switch {
+		case !env.isControl():
+			if frame, err = r.event(&env, frame, plain); err != nil {
+				return err
+			}
+			next.event(&r.last, frame)
+		case string(env.typ) == typeAck:
+			next.answer(env.id, nil)
+		case string(env.typ) == typeError:
+			next.answer(env.id, parseRefusal(env.payload))
+		}
+		// What else there may be is of a later version of the protocol.
+	}
+	if next.count >= maxOps {
+		return r.work.flush()
+	}
+	return nil
+}
+
+// again says whether a frame is like the last event's up to the payload, and sound. Events
+// tend to come in rows that are, and then nothing but the payload need be looked at.
+func (r *spokeReader) again(body []byte) bool {
+	n := len(r.prefix)
+	if n == 0 || len(body) < n || string(body[:n]) != string(r.prefix) {
+		return false
+	}
+	_, ok := lastPayload(body, n)
+	return ok
+}
+
+// event makes an envelope the last event, and returns its frame: one of its own, where the hub
+// has written that otherwise than this package would.
+func (r *spokeReader) event(env *envelope, frame []byte, plain bool) ([]byte, error) {
+	from, err := env.sender()
+	if err != nil {
+		return nil, err
+	}
+	topic := r.topics.name(env.typ, env.id)
+	r.prefix = r.prefix[:0]
+	if !plain {
+		own, m := appendMessage(nil, topic, env.payload, from)
+		r.last = m.run
+		r.last.frames = frames{}
+		return own, nil
+	}
+	r.last = run{topic: topic, from: from}
+	if n := len(frame) - 1 - len(env.payload); len(env.payload) > 0 {
+		r.last.payload = n
+		if prefix := frame[headerSize:n]; len(prefix) <= maxPrefix {
+			r.prefix = append(r.prefix, prefix...)
+		}
+	}
+	return frame, nil
+}
+
+// A refusal is what a hub refuses.
+type refusal struct {
+	topic string
+	err   error
+}
+
+func (r *refusal) error() error {
+	if r == nil {
+		return nil
+	}
+	return r.err
+}
+
+// maxMessage is how much of a hub's own words is kept.
+const maxMessage = 1 << 10
+
+// parseRefusal reads what a hub refuses.
+func parseRefusal(payload []byte) *refusal {
+	var said struct{ Code, Topic, Message string }
+	if json.Unmarshal(payload, &said) != nil {
+		return &refusal{err: fmt.Errorf("%w: the hub refused something without saying what", ErrInvalid)}
+	}
+	kind := ErrInvalid
+	switch said.Code {
+	case refusedForbidden:
+		kind = ErrForbidden
+	case refusedTooMany:
+		kind = ErrTooMany
+	}
+	topic := said.Topic[:min(len(said.Topic), maxTopic)]
+	return &refusal{strings.Clone(topic), fmt.Errorf("%w: topic %q: %s", kind, topic, printable(said.Message))}
+}
+
+// printable is the beginning of a hub's words, with nothing in it that a terminal would
+// take for more than a character.
+func printable(text string) string {
+	if len(text) > maxMessage {
+		text = text[:maxMessage]
+		for r, n := utf8.DecodeLastRuneInString(text); r == utf8.RuneError && n == 1; r, n = utf8.DecodeLastRuneInString(text) {
+			text = text[:len(text)-1]
+		}
+		text += "…"
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return utf8.RuneError
+	}, text)
+}
