@@ -65,8 +65,8 @@ func TestSpokeRouter_ForgetsTheFormerLink(t *testing.T) {
 	r.attached(next)
 	r.work(late(old))
 	r.detached(old)
-	if r.on != next || next.begun || len(reply) != 0 {
-		t.Errorf("on %p, want %p; begun: %v, answered: %d", r.on, next, next.begun, len(reply))
+	if r.on != next || next.begun || len(next.askings) != 1 || len(reply) != 0 {
+		t.Errorf("on %p, want %p; begun: %v, answered: %d, and %d requests wait", r.on, next, next.begun, len(reply), len(next.askings))
 	}
 	r.on.ask(r.newID)
 	r.work(late(next))
@@ -122,6 +122,15 @@ func TestNotifications_DropsTheOldest(t *testing.T) {
 		q.add(notification{kind: reconnected})
 		q.add(notification{kind: eventRefused})
 		q.add(notification{kind: disconnected})
+		q.add(notification{kind: reconnected})
+		for _, n := range q.waiting {
+			if n.kind == disconnected {
+				t.Fatal("the first that is left is not the one whose turn it is")
+			} else if n.kind == reconnected {
+				break
+			}
+		}
+		q.add(notification{kind: disconnected})
 	}
 	counts := make(map[notificationKind]int)
 	missed := make(map[notificationKind]int)
@@ -145,7 +154,7 @@ func TestNotifications_DropsTheOldest(t *testing.T) {
 			t.Errorf("%d of kind %d wait, want %d", counts[notificationKind(kind)], kind, want)
 		}
 	}
-	for kind, want := range map[notificationKind]int{reconnected: 2000 - 16, eventRefused: 984} {
+	for kind, want := range map[notificationKind]int{reconnected: 4000 - 16, eventRefused: 984} {
 		if missed[kind] != want {
 			t.Errorf("of kind %d, %d were missed, want %d", kind, missed[kind], want)
 		}
