@@ -27,7 +27,7 @@ type batch[T any] struct {
 var frameBatches, runBatches sync.Pool
 
 // keepItems is the largest batch that is kept for another use.
-const keepItems = 4096
+const keepItems = 512
 
 func (b *batch[T]) recycle() {
 	if cap(b.items) <= keepItems {

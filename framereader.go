@@ -124,9 +124,13 @@ func (f *frameReader) borrow() {
 	f.buf, f.lent, f.class = *lent, lent, class
 }
 
-// grow doubles the buffer.
+// grow doubles the buffer, up to what the largest frame needs.
 func (f *frameReader) grow() {
-	bigger := make([]byte, 2*len(f.buf))
+	size := headerSize + f.max
+	if len(f.buf) < size/2 {
+		size = 2 * len(f.buf)
+	}
+	bigger := make([]byte, size)
 	copy(bigger, f.buf[f.start:f.end])
 	f.giveBack()
 	f.buf = bigger
