@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
+import subprocess
 import tempfile
 import unittest
 from collections.abc import Awaitable
@@ -41,6 +43,23 @@ class Case(unittest.IsolatedAsyncioTestCase):
         self.addAsyncCleanup(hub.end)
         return hub
 
+    async def slow_hub(self, *flags: str) -> Hub:
+        """Starts a hub whose policy takes a while for each topic; see slowhub. It can be stopped and
+        started anew, with its key."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        program = str(Path(folder.name) / "slowhub")
+        if shutil.which("go") is None:
+            if os.environ.get("CI"):
+                self.fail("go is missing")
+            self.skipTest("needs go, from https://go.dev/dl")
+        build = ("go", "build", "-o", program, "./interop/python/tests/slowhub")
+        await asyncio.to_thread(subprocess.run, build, cwd=HERE.parents[2], check=True)
+        hub = Hub("-key", str(Path(folder.name) / "key"), *flags, command=(program,))
+        await hub.start()
+        self.addAsyncCleanup(hub.end)
+        return hub
+
     async def spoke(self, peer: str, options: irohub.Options = irohub.Options(), *topics: str) -> irohub.Spoke:
         """Connects and subscribes. The end of the test closes the spoke, well or not."""
         spoke = await soon(irohub.connect(peer, options))
@@ -59,9 +78,10 @@ async def close(spoke: irohub.Spoke) -> None:
 
 
 class Hub:
-    """irohub hub as a process."""
+    """A hub as a process: irohub hub, or another program that starts and ends as it does."""
 
-    def __init__(self, *flags: str) -> None:
+    def __init__(self, *flags: str, command: tuple[str, ...] = (str(BINARY), "hub")) -> None:
+        self._command = command
         self._flags = list(flags)
         self._lines: asyncio.Queue[Any] = asyncio.Queue()
         self._log = tempfile.TemporaryFile()
@@ -74,8 +94,7 @@ class Hub:
     async def start(self, addr: str = "127.0.0.1:0") -> None:
         self._lines = asyncio.Queue()
         self.process = await asyncio.create_subprocess_exec(
-            str(BINARY),
-            "hub",
+            *self._command,
             *self._flags,
             "-addr",
             addr,
@@ -181,6 +200,13 @@ class PlayedLink:
 
     async def send_bytes(self, data: bytes) -> None:
         await soon(self._sending.write_all(data))
+
+    async def greet_all(self, count: int) -> list[irohub.Event]:
+        """Acknowledges requests until they have named so many topics."""
+        requests: list[irohub.Event] = []
+        while sum(len(request.payload["topics"]) for request in requests) < count:
+            requests.append(await self.greet())
+        return requests
 
     async def greet(self) -> irohub.Event:
         """Acknowledges the first request."""

@@ -6,6 +6,7 @@ import json
 import math
 import random
 import unittest
+from decimal import Decimal
 
 import irohub_spoke as irohub
 from irohub_spoke import Json, encode, parse_envelope
@@ -76,11 +77,43 @@ class Reading(unittest.TestCase):
             self.assertEqual([(e.topic, e.payload) for e in got], [(e.topic, e.payload) for e in sent])
             frames.end()
 
-    def test_integer_of_many_digits(self) -> None:
+    def test_numbers_that_are_too_large_for_python(self) -> None:
+        """A Decimal has them all, and can be sent back."""
         digits = "9" * 5000  # Python refuses to make an int of more than 4,300
-        event = parse_envelope(b'{"type":"a","payload":' + digits.encode() + b"}")
-        self.assertEqual(event.payload, math.inf)
-        self.assertEqual(event.json, digits)
+        for number in (digits, "-" + digits, "1e400", "-1.50E+400", digits + ".5", "1e999999999"):
+            for body in (
+                b'{"type":"a","payload":[1,' + number.encode() + b',2.5]}',
+                b'{ "type":"a","payload":[1,' + number.encode() + b',2.5]}',
+            ):
+                event = parse_envelope(body)
+                self.assertEqual(event.payload, [1, Decimal(number), 2.5])
+                self.assertEqual(event.json, f"[1,{number},2.5]")
+                again = parse_envelope(encode("a", "", event.payload)[4:])
+                self.assertEqual(again.payload, event.payload)
+        self.assertEqual(parse_envelope(b'{"type":"a","payload":1e9999999999999999999}').payload, math.inf)
+
+    def test_decimals(self) -> None:
+        payload = {"a": Decimal("1.10"), "b": ["x", Decimal("-0"), Decimal("1E-7")]}
+        self.assertEqual(encode("a", "", payload)[4:], b'{"type":"a","payload":{"a":1.10,"b":["x",-0,1E-7]}}')
+        for bad in (Decimal("NaN"), Decimal("Infinity"), {Decimal(1): 1}):
+            with self.subTest(bad), self.assertRaises(irohub.InvalidPayloadError):
+                encode("a", "", bad)
+
+    def test_usual_form_is_read_as_any_other(self) -> None:
+        node = "ab" * 32
+        for members in (
+            '"type":"a"', '"type":"a","id":"b"', '"type":"a","id":""', '"type":"a","id":"é","from":"' + node + '"',
+            '"type":"a","payload":{"x":[1]}', '"type":"a","payload":"}"', '"type":"a","payload":1,"from":"' + node + '"',
+            '"type":"a","payload":1,"payload":1', '"type":"a","payload":1,', '"type":"a","payload":}', '"type":""',
+            '"type":"a","payload":1}', '"type":"a\\n","payload":1', '"type":"a","from":"' + node + '","payload":NaN',
+        ):  # fmt: skip
+            results = []
+            for body in ("{" + members + "}", "{ " + members + "}"):
+                try:
+                    results.append(repr(parse_envelope(body.encode())))
+                except irohub.ProtocolError as error:
+                    results.append(str(error))
+            self.assertEqual(results[0], results[1], members)
 
     def test_far_too_deep(self) -> None:
         for body in (b'{"type":"a","x":' + b"[" * 1_000_000, b'{"type":"a","x":' + b'{"a":' * 200_000):
