@@ -852,37 +852,43 @@ class Spoke:
         link: _Link | None = None
         try:
             await call.done
-        except BaseException:
-            link = self._link if adds and call.requests else None
+        except BaseException as error:
+            self._forget(call)
+            link = self._undo(call) if adds else None
+            if link is not None and isinstance(error, RefusedError):
+                try:
+                    await self._acknowledgement(link)
+                except SpokeError:
+                    pass  # with the link, the hub has forgotten it
             raise
-        finally:
-            call.over = True
-            del self._calls[call]
-            if adds:
-                self._wanted.subtract(topics)
-            mine = {topic for topic in topics if self._fresh.get(topic) is call}
-            for topic in topics:
-                if topic in mine:
-                    self._fresh.pop(topic, None)
+        self._forget(call)
+        for topic in topics:
+            self._fresh.pop(topic, None)  # it is promised from here on
+
+    def _forget(self, call: _Call) -> None:
+        call.over = True
+        del self._calls[call]
+        if call.type == "__subscribe":
+            self._wanted.subtract(call.topics)
+            for topic in call.topics:
                 if not self._wanted[topic]:
                     del self._wanted[topic]
-            if link is not None:
-                undo = [t for t in topics if t not in self._wanted and (t in mine or t not in self._topics)]
-                self._topics.difference_update(undo)
-                await self._undo(link, undo, wait=call.requests > 1 and not call.done.cancelled())
 
-    async def _undo(self, link: _Link, topics: list[str], wait: bool) -> None:
-        """Takes back what a call has subscribed that failed, or was cancelled."""
+    def _undo(self, call: _Call) -> _Link | None:
+        """Takes back what a call has subscribed that failed, or was cancelled, unless it is some
+        other call's too. Returns the link over which the hub is asked to, if it has to be."""
+        mine = {topic for topic in call.topics if self._fresh.get(topic) is call}
+        for topic in mine:
+            del self._fresh[topic]
+        undo = [t for t in call.topics if t not in self._wanted and (t in mine or t not in self._topics)]
+        self._topics.difference_update(undo)
+        if self._link is None or not call.requests or not undo:
+            return None
         undoing = _Requests(self._next_id, self._options.max_frame, _REQUEST_TOPICS)
-        undoing.add(_Call("__unsubscribe", tuple(topics), lambda call, error: None))
-        while topics and (request := undoing.next(len(topics))):
-            names = request[2]
-            self._send(link, encode("__unsubscribe", "", {"topics": names}))
-        if wait:
-            try:
-                await self._acknowledgement(link)
-            except SpokeError:
-                pass  # with the link, the hub has forgotten it
+        undoing.add(_Call("__unsubscribe", tuple(undo), lambda call, error: None))
+        while request := undoing.next(len(undo)):
+            self._send(self._link, encode("__unsubscribe", "", {"topics": request[2]}))
+        return self._link
 
     def _settle(self, call: _Call, error: SpokeError | None) -> None:
         """The end of a call of the application."""
@@ -1245,7 +1251,7 @@ class _Call:
         self.over = False  # settled, or nobody waits for it
         # Of the link that it is with.
         self.left = 0  # topics that are without an answer
-        self.requests = 0  # that it had a part in
+        self.requests = 0  # that it had a part in, and that were not refused
         self.alone = False  # shares no request any more, since it is not clear which call was refused
         self._settle = settle
 
@@ -1328,6 +1334,7 @@ class _Requests:
         if not guilty and len(calls) == 1:
             guilty = set(calls)
         for call in calls:
+            call.requests -= 1
             if call in guilty:
                 call.end(refused)
             elif not guilty:

@@ -21,12 +21,32 @@ import irohub_spoke as irohub
 HERE = Path(__file__).parent
 BINARY = Path(os.environ.get("IROHUB_BIN", HERE.parent.parent.parent / "bin" / "irohub")).absolute()
 
+FAST = {"handshake_timeout": 5.0, "min_backoff": 0.01, "max_backoff": 0.2}
+
 T = TypeVar("T")
 
 
 async def soon(work: Awaitable[T]) -> T:
     """A failsafe; nothing that goes well takes as long."""
     return await asyncio.wait_for(work, 60)
+
+
+class Happenings:
+    """What the callbacks tell, in order."""
+
+    def __init__(self) -> None:
+        self._all: asyncio.Queue[object] = asyncio.Queue()
+
+    def options(self, **more: Any) -> irohub.Options:
+        return irohub.Options(
+            on_disconnect=self._all.put_nowait,
+            on_reconnect=lambda: self._all.put_nowait("reconnected"),
+            on_refused=self._all.put_nowait,
+            **{**FAST, **more},
+        )
+
+    async def next(self) -> object:
+        return await soon(self._all.get())
 
 
 class Case(unittest.IsolatedAsyncioTestCase):
@@ -222,3 +242,39 @@ class PlayedLink:
 
     async def why_closed(self) -> irohub.SpokeError:
         return irohub._closed_error(await soon(self.conn.closed()))
+
+
+class PlayedCase(Case):
+    async def asyncSetUp(self) -> None:
+        await super().asyncSetUp()
+        self.played = PlayedHub()
+        await self.played.start()
+        self.addAsyncCleanup(self.played.end)
+
+    async def asyncTearDown(self) -> None:
+        closing = [asyncio.create_task(close(spoke)) for spoke in self.spokes]
+        await asyncio.sleep(0)  # each has begun
+        self.played.hang_up()
+        await soon(asyncio.gather(*closing))
+
+    async def meet(self, options: irohub.Options = irohub.Options(), *topics: str) -> tuple[irohub.Spoke, PlayedLink]:
+        """A spoke, and the hub's end of its link."""
+        accepting = asyncio.create_task(self.played.accept())
+        connecting = asyncio.create_task(self.spoke(self.played.peer, options))
+        link = await accepting
+        greeting = await link.greet()
+        self.assertEqual((greeting.type, greeting.payload), ("__subscribe", {"topics": []}))
+        self.assertTrue(greeting.id)
+        spoke = await connecting
+        if topics:
+            subscribing = asyncio.create_task(spoke.subscribe(*topics))
+            requests = await link.greet_all(len(topics))
+            self.assertEqual([t for request in requests for t in request.payload["topics"]], list(topics))
+            await soon(subscribing)
+        return spoke, link
+
+    async def greet_next(self, *topics: str) -> PlayedLink:
+        """Takes the spoke that comes back, which subscribes to topics at once."""
+        link = await self.played.accept()
+        self.assertEqual((await link.greet()).payload, {"topics": sorted(topics)})
+        return link

@@ -7,45 +7,10 @@ import unittest
 from dataclasses import replace
 
 import irohub_spoke as irohub
-from tests.hubs import Case, PlayedHub, PlayedLink, close, soon
-from tests.test_real_hub import Happenings
+from tests.hubs import Happenings, PlayedCase, soon
 
 
-class Played(Case):
-    async def asyncSetUp(self) -> None:
-        await super().asyncSetUp()
-        self.played = PlayedHub()
-        await self.played.start()
-        self.addAsyncCleanup(self.played.end)
-
-    async def asyncTearDown(self) -> None:
-        closing = [asyncio.create_task(close(spoke)) for spoke in self.spokes]
-        await asyncio.sleep(0)  # each has begun
-        self.played.hang_up()
-        await soon(asyncio.gather(*closing))
-
-    async def meet(self, options: irohub.Options = irohub.Options(), *topics: str) -> tuple[irohub.Spoke, PlayedLink]:
-        """A spoke, and the hub's end of its link."""
-        accepting = asyncio.create_task(self.played.accept())
-        connecting = asyncio.create_task(self.spoke(self.played.peer, options))
-        link = await accepting
-        greeting = await link.greet()
-        self.assertEqual((greeting.type, greeting.payload), ("__subscribe", {"topics": []}))
-        self.assertTrue(greeting.id)
-        spoke = await connecting
-        if topics:
-            subscribing = asyncio.create_task(spoke.subscribe(*topics))
-            requests = await link.greet_all(len(topics))
-            self.assertEqual([t for request in requests for t in request.payload["topics"]], list(topics))
-            await soon(subscribing)
-        return spoke, link
-
-    async def greet_next(self, *topics: str) -> PlayedLink:
-        """Takes the spoke that comes back, which subscribes to topics at once."""
-        link = await self.played.accept()
-        self.assertEqual((await link.greet()).payload, {"topics": sorted(topics)})
-        return link
-
+class Played(PlayedCase):
     async def test_frames_in_any_pieces(self) -> None:
         spoke, link = await self.meet()
         stream = b"".join(irohub.encode("n", "", [n, "x" * (n * 7)]) for n in range(60))

@@ -9,34 +9,14 @@ import sys
 import tempfile
 import unittest
 from pathlib import Path
-from typing import Any
 
 import iroh
 
 import irohub_spoke as irohub
-from tests.hubs import HERE, Case, soon
+from tests.hubs import HERE, Case, Happenings, soon
 from tests.test_vectors import VECTORS
 
-FAST = {"handshake_timeout": 5.0, "min_backoff": 0.01, "max_backoff": 0.2}
 BIG_QUEUE = ("-max-queue", str(64 << 20))
-
-
-class Happenings:
-    """What the callbacks tell, in order."""
-
-    def __init__(self) -> None:
-        self._all: asyncio.Queue[object] = asyncio.Queue()
-
-    def options(self, **more: Any) -> irohub.Options:
-        return irohub.Options(
-            on_disconnect=self._all.put_nowait,
-            on_reconnect=lambda: self._all.put_nowait("reconnected"),
-            on_refused=self._all.put_nowait,
-            **{**FAST, **more},
-        )
-
-    async def next(self) -> object:
-        return await soon(self._all.get())
 
 
 def a_key() -> tuple[bytes, str]:
