@@ -1,0 +1,241 @@
+"""Forks, and connects that are cancelled: nothing hangs, and nothing is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import subprocess
+import sys
+import unittest
+from typing import Any
+
+import iroh
+
+import irohub_spoke as irohub
+from tests.hubs import HERE, Case, PlayedCase, soon
+
+# What a child of os.fork finds. The parent has a spoke, or has used iroh in another way.
+FORK = """
+import asyncio, gc, os, signal, sys, time
+import iroh, irohub_spoke as irohub
+peer, how = sys.argv[1:]
+loop = asyncio.new_event_loop()
+spoke = endpoint = None
+
+async def child():
+    calls = [irohub.connect(peer), irohub.connect(peer, endpoint=endpoint)]
+    if spoke:
+        calls += [spoke.subscribe("a"), spoke.unsubscribe("a"), spoke.publish("a"), spoke.flush(), spoke.close(), anext(spoke)]
+    for call in calls:
+        try:
+            await call
+        except irohub.ForkedError as error:
+            assert "connect after the fork" in str(error)
+        else:
+            raise AssertionError("no error")
+    if spoke:
+        assert not spoke.connected
+        try:
+            spoke.node
+        except irohub.ForkedError:
+            return
+        raise AssertionError("no error")
+
+def fork():
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(20)  # kills a child that hangs
+        return True
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert status == 0, status
+    return False
+
+async def parent():
+    global spoke, endpoint
+    if how == "endpoint":
+        endpoint = await iroh.Endpoint.bind(iroh.EndpointOptions(preset=iroh.preset_minimal()))
+    elif how in ("spoke", "loop"):
+        spoke = await irohub.connect(peer)
+        await spoke.subscribe("a")
+        await spoke.publish("before")
+    if how == "loop" and fork():
+        return True
+
+async def after():
+    again = spoke or await irohub.connect(peer)
+    await again.subscribe("b")
+    await again.publish("after")
+    await again.flush()
+    await again.close()
+
+in_child = loop.run_until_complete(parent())
+if how == "loop":
+    if in_child:
+        gc.collect()
+        sys.exit(0)
+elif how == "before":  # the child of a process that has not used iroh
+    if fork():
+        asyncio.run(after())
+        sys.exit(0)
+elif fork():
+    asyncio.run(child())
+    del spoke, endpoint
+    gc.collect()
+    sys.exit(0)
+loop.run_until_complete(after())
+if endpoint:
+    loop.run_until_complete(endpoint.close())
+"""
+
+
+def descriptors() -> int:
+    gc.collect()
+    return len(os.listdir("/dev/fd"))
+
+
+@unittest.skipUnless(hasattr(os, "fork"), "needs os.fork, which this system has not")
+class Forks(Case):
+    async def test_child(self) -> None:
+        hub = await self.hub()
+        for how in ("spoke", "endpoint", "loop", "before"):
+            with self.subTest(how):
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable, "-c", FORK, hub.peer, how, cwd=HERE.parent, stderr=subprocess.PIPE
+                )
+                _, words = await soon(process.communicate())
+                self.assertEqual((process.returncode, words.decode()), (0, ""))
+
+
+class Cancelling(PlayedCase):
+    async def settled(self, most: int) -> int:
+        """How many descriptors there are once what goes on in the background has ended."""
+        while irohub._background:
+            await soon(asyncio.wait(set(irohub._background)))
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + 10
+        while (count := descriptors()) > most and loop.time() < ends:
+            turn: asyncio.Future[None] = loop.create_future()
+            loop.call_later(0.05, turn.set_result, None)
+            await turn
+        return count
+
+    async def test_connect_that_is_cancelled_leaks_nothing(self) -> None:
+        """After each number of steps of the event loop, and at each time while iroh binds."""
+        nobody = f"{iroh.SecretKey.generate().public()}@127.0.0.1:9"
+        for peer in (nobody, self.played.peer):
+            accepting = asyncio.create_task(self.accept_all()) if peer is not nobody else None
+            before = descriptors()
+            for steps in range(60):
+                connecting = asyncio.create_task(irohub.connect(peer))
+                for _ in range(steps % 12):
+                    await asyncio.sleep(0)
+                if steps >= 12:
+                    await asyncio.sleep(steps / 10_000)
+                connecting.cancel()
+                began = asyncio.get_running_loop().time()
+                result = (await asyncio.gather(connecting, return_exceptions=True))[0]
+                self.assertIsInstance(result, asyncio.CancelledError)
+                self.assertLess(asyncio.get_running_loop().time() - began, 1)
+            self.assertLessEqual(await self.settled(before + 2), before + 2)
+            if accepting:
+                accepting.cancel()
+                self.played.hang_up()
+
+    async def accept_all(self) -> None:
+        while True:
+            link = await self.played.accept()
+            greeting = asyncio.create_task(link.greet())
+            greeting.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    def test_loop_that_ends_while_it_binds(self) -> None:
+        peer = f"{iroh.SecretKey.generate().public()}@127.0.0.1:9"
+
+        async def begin(steps: int) -> None:
+            connecting = asyncio.create_task(irohub.connect(peer))
+            await asyncio.sleep(steps / 2000)
+            connecting.cancel()
+
+        asyncio.run(begin(0))
+        before = descriptors()
+        for steps in range(40):
+            asyncio.run(begin(steps % 20))
+        self.assertLessEqual(descriptors(), before + 5)
+
+    async def test_time_limit_of_the_caller_is_kept(self) -> None:
+        """iroh takes 3 s to close an endpoint that has dialled in vain."""
+        peer = f"{iroh.SecretKey.generate().public()}@127.0.0.1:9"
+        loop = asyncio.get_running_loop()
+        for limit, kind in ((0.5, irohub.LostError), (30.0, asyncio.TimeoutError)):
+            began = loop.time()
+            with self.assertRaises(kind):
+                await asyncio.wait_for(irohub.connect(peer, irohub.Options(handshake_timeout=limit)), 1)
+            self.assertLess(loop.time() - began, 2)
+
+    async def test_nothing_is_said_of_what_goes_on_in_the_background(self) -> None:
+        program = (
+            "import asyncio, sys, irohub_spoke as irohub\n"
+            "async def main():\n"
+            "    try:\n"
+            "        await asyncio.wait_for(irohub.connect(sys.argv[1]), 0.3)\n"
+            "    except asyncio.TimeoutError:\n"
+            "        pass\n"
+            "if sys.argv[2] == 'run':\n"
+            "    asyncio.run(main())\n"
+            "else:\n"
+            "    loop = asyncio.new_event_loop()\n"
+            "    loop.run_until_complete(main())\n"
+            "    loop.close()\n"
+        )
+        peer = f"{iroh.SecretKey.generate().public()}@127.0.0.1:9"
+        for how in ("run", "close"):
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-X", "dev", "-c", program, peer, how, cwd=HERE.parent, stderr=subprocess.PIPE
+            )
+            began = asyncio.get_running_loop().time()
+            _, words = await soon(process.communicate())
+            self.assertEqual((process.returncode, words.decode()), (0, ""), how)
+            self.assertLess(asyncio.get_running_loop().time() - began, 2.5)
+
+
+class Closing(PlayedCase):
+    async def test_close_and_the_iteration_agree(self) -> None:
+        """Either all is well for both, or both raise the same."""
+
+        async def outcome(call: Any) -> object:
+            try:
+                await soon(call)
+            except StopAsyncIteration:
+                return None
+            except irohub.SpokeError as error:
+                return type(error), str(error)
+            return None
+
+        for code in (0, 1, 2, 4, 5):
+            spoke, link = await self.meet(irohub.Options(reconnect=False))
+            closing = asyncio.create_task(spoke.close())
+            with self.assertRaises(EOFError):
+                await link.next()
+            await link.end(code)
+            said = await outcome(closing)
+            self.assertEqual(said, await outcome(anext(spoke)))
+            self.assertEqual(said, await outcome(spoke.close()))
+            self.assertEqual(said is None, code == 0)
+
+    async def test_close_that_is_cancelled_goes_on(self) -> None:
+        spoke, link = await self.meet()
+        await soon(spoke.publish("n"))
+        closing = asyncio.create_task(spoke.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        with self.assertRaises(asyncio.CancelledError):
+            await closing
+        self.assertEqual((await link.next()).topic, "n")
+        with self.assertRaises(EOFError):
+            await link.next()
+        await link.end(0)
+        await soon(spoke.close())
+
+
+if __name__ == "__main__":
+    unittest.main()
