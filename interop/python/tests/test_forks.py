@@ -20,7 +20,6 @@ FORK = """
 import asyncio, gc, os, signal, sys, time
 import iroh, irohub_spoke as irohub
 peer, how = sys.argv[1:]
-loop = asyncio.new_event_loop()
 spoke = endpoint = None
 
 async def child():
@@ -69,7 +68,11 @@ async def after():
     await again.flush()
     await again.close()
 
-in_child = loop.run_until_complete(parent())
+# A loop that is open when a process forks belongs to both, and the child's end breaks it: that is
+# asyncio's. So there is one only where a spoke, which keeps it, needs it.
+loop = asyncio.new_event_loop() if how in ("spoke", "loop") else None
+run = loop.run_until_complete if loop else asyncio.run
+in_child = run(parent())
 if how == "loop":
     if in_child:
         gc.collect()
@@ -83,9 +86,9 @@ elif fork():
     del spoke, endpoint
     gc.collect()
     sys.exit(0)
-loop.run_until_complete(after())
+run(after())
 if endpoint:
-    loop.run_until_complete(endpoint.close())
+    run(endpoint.close())
 """
 
 
