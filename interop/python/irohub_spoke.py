@@ -611,6 +611,7 @@ _background: Final[set[asyncio.Future[Any]]] = set()
 def _in_background(work: Coroutine[Any, Any, None]) -> asyncio.Future[Any]:
     """Does what nobody has to wait for. If the event loop ends first, no harm is done, and
     nothing is said: a task of gather's is not missed."""
+    _background.difference_update([done for done in _background if done.get_loop().is_closed()])
     done = asyncio.gather(work, return_exceptions=True)
     _background.add(done)
     done.add_done_callback(_background.discard)

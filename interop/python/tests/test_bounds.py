@@ -98,7 +98,8 @@ class Bounds(PlayedCase):
         for _ in range(17):
             await flood(link, 500_000)
             await link.end(4)
-            self.assertIsInstance(await happenings.next(), irohub.SlowError)
+            # In a flood the packet with the code may be lost, and iroh then knows of a reset alone.
+            self.assertIsInstance(await happenings.next(), (irohub.SlowError, irohub.LostError))
             link = await self.greet_next("n")
             self.assertEqual(await happenings.next(), "reconnected")
         self.assertGreater(most[0], limit // 2)
