@@ -25,9 +25,10 @@ type peer struct {
 	conn Conn  // nil before the handshake
 	why  error // how the connection ended
 
-	served  atomic.Bool  // it has had a spoke; written by the router
-	streams atomic.Int32 // open ones; the last to end closes the connection
-	users   atomic.Int32 // the connection's goroutine and the open streams; the last to let go settles
+	over    chan struct{} // closed by the connection's goroutine at its end
+	served  atomic.Bool   // it has had a spoke; written by the router
+	streams atomic.Int32  // open ones; the last to end closes the connection
+	users   atomic.Int32  // the connection's goroutine and the open streams; the last to let go settles
 
 	// Owned by the router.
 	pending bool
@@ -54,7 +55,7 @@ func (h *Hub) accept(ctx, base context.Context) error {
 		if err != nil {
 			return err
 		}
-		p := &peer{hub: h, addr: in.RemoteAddr()}
+		p := &peer{hub: h, addr: in.RemoteAddr(), over: make(chan struct{})}
 		p.users.Store(1)
 		p.ctx, p.cancel = context.WithCancelCause(base)
 		p.silent = time.AfterFunc(h.opts.HandshakeTimeout, func() {
@@ -68,6 +69,7 @@ func (h *Hub) accept(ctx, base context.Context) error {
 		// A connection's goroutine: a task of the hub, ended by p.ctx.
 		h.tasks.Go(func() {
 			p.why = p.serve(in)
+			close(p.over)
 			p.letGo()
 		})
 	}

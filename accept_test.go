@@ -492,3 +492,90 @@ func TestHub_SubscribeWithAnEndedContextReturns(t *testing.T) {
 		}
 	})
 }
+
+// A list of spokes is good also where what is in hand has some of them cut off.
+func TestHub_SpokesWhileSomeAreCutOff(t *testing.T) {
+	inWorld(t, irohub.HubOptions{MaxQueue: 10_000, MaxSpokesPerNode: 1000}, func(w *world) {
+		for range 20 {
+			for range 20 {
+				w.frozen("a")
+			}
+			go func() {
+				for range 200 {
+					w.hub.Publish(w.Context(), framed("a", 1000))
+				}
+			}()
+			for range 200 {
+				for _, info := range w.hub.Spokes() {
+					if info.Number == 0 {
+						t.Fatal("a spoke without a number")
+					}
+				}
+			}
+			synctest.Wait()
+		}
+	})
+}
+
+// A spoke whose connection has ended is gone, also where it owes much.
+func TestHub_SpokeThatOwesMuchCanLeave(t *testing.T) {
+	inWorld(t, irohub.HubOptions{MaxByteRate: 1000}, func(w *world) {
+		r := w.raw()
+		r.greet()
+		r.send(`{"type":"a","payload":"` + strings.Repeat("x", 900_000) + `"}`)
+		synctest.Wait()
+		if n := w.hub.Stats().Spokes; n != 1 {
+			t.Errorf("%d spokes", n)
+		}
+		r.conn.Close(0, "")
+		synctest.Wait()
+		if n := w.hub.Stats().Spokes; n != 0 {
+			t.Errorf("%d spokes after its end", n)
+		}
+	})
+}
+
+// A handler that panics loses its line, and nothing else.
+func TestHub_LogHandlerThatPanics(t *testing.T) {
+	h := &panicky{}
+	inWorld(t, irohub.HubOptions{Logger: slog.New(h)}, func(w *world) {
+		w.spoke().Close()
+		w.spoke().Close()
+		synctest.Wait()
+		if n := h.calls.Load(); n < 4 {
+			t.Errorf("the handler was called %d times", n)
+		}
+	})
+}
+
+type panicky struct {
+	handler
+	calls atomic.Int32
+}
+
+func (h *panicky) Handle(context.Context, slog.Record) error {
+	h.calls.Add(1)
+	panic("no disk")
+}
+
+// Subscribe beside Shutdown returns, whatever comes first.
+func TestHub_SubscribeBesideShutdownReturns(t *testing.T) {
+	inWorld(t, irohub.HubOptions{}, func(w *world) {
+		w.frozen("a")
+		w.publish("a", 1) // which it does not read
+		done := make(chan error, 1)
+		go func() { done <- w.hub.Shutdown(w.Context()) }()
+		synctest.Wait()
+		for range 20 {
+			if _, err := w.hub.Subscribe(w.Context(), "a"); !errors.Is(err, irohub.ErrHubClosed) {
+				t.Errorf("Subscribe: %v", err)
+			}
+		}
+		if err := <-done; !errors.Is(err, irohub.ErrUndelivered) {
+			t.Errorf("Shutdown: %v", err)
+		}
+		if n := w.hub.Stats().Topics; n != 0 {
+			t.Errorf("%d topics after the end", n)
+		}
+	})
+}

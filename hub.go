@@ -59,7 +59,8 @@ type HubOptions struct {
 	MaxPending        int // connections without a spoke yet; a further one replaces the oldest; 0: 1,024
 
 	// What one spoke may send, events and requests alike. A spoke that sends more is read
-	// more slowly, and so feels it as back-pressure; a second's worth may come at once.
+	// more slowly, and so feels it as back-pressure; a second's worth may come at once, and
+	// a larger frame is paid for afterwards.
 
 	MaxEventRate int // frames a second; 0: no limit
 	MaxByteRate  int // bytes a second; 0: no limit
@@ -230,7 +231,6 @@ func (h *Hub) Subscribe(ctx context.Context, topics ...string) (*Subscription, e
 	if len(topics) == 0 {
 		topics = []string{allTopics}
 	}
-	known := false // to the router
 	// In parts, as many topics would hold up the router.
 	for part := range slices.Chunk(topics, pageSize) {
 		q := request[listening]{listening{sub, part}, make(chan error, 1)}
@@ -239,12 +239,9 @@ func (h *Hub) Subscribe(ctx context.Context, topics ...string) (*Subscription, e
 			err = <-q.reply
 		}
 		if err != nil {
-			if known {
-				sub.Close()
-			}
+			sub.Close()
 			return nil, err
 		}
-		known = true
 	}
 	return sub, nil
 }

@@ -13,23 +13,17 @@ import (
 // handler. Lines go into a bounded queue; what finds it full is dropped and counted. A
 // goroutine that hands the lines to the handler exists only while there are any.
 type logs struct {
-	logger  *slog.Logger  // nil: nothing is logged
-	queue   chan logLine  // capacity logQueue; never closed
-	writing atomic.Bool   // the goroutine exists
-	dropped atomic.Uint64 // lines since the last one that said so
-}
-
-type logLine struct {
-	level slog.Level
-	text  string
-	attrs []any
+	logger  *slog.Logger     // nil: nothing is logged
+	queue   chan slog.Record // capacity logQueue; never closed
+	writing atomic.Bool      // the goroutine exists
+	dropped atomic.Uint64    // lines since the last one that said so
 }
 
 // logQueue is how many lines wait for a slow handler.
 const logQueue = 256
 
 func newLogs(logger *slog.Logger) *logs {
-	return &logs{logger: logger, queue: make(chan logLine, logQueue)}
+	return &logs{logger: logger, queue: make(chan slog.Record, logQueue)}
 }
 
 // add logs a line. It never blocks.
@@ -37,8 +31,10 @@ func (l *logs) add(level slog.Level, text string, attrs ...any) {
 	if l.logger == nil {
 		return
 	}
+	line := slog.NewRecord(time.Now(), level, text, 0)
+	line.Add(attrs...)
 	select {
-	case l.queue <- logLine{level, text, attrs}:
+	case l.queue <- line:
 	default:
 		l.dropped.Add(1)
 	}
@@ -54,14 +50,29 @@ func (l *logs) write() {
 		for len(l.queue) > 0 { // nobody else receives
 			line := <-l.queue
 			if n := l.dropped.Swap(0); n > 0 {
-				l.logger.Warn("log lines dropped: the handler is slower than they come", "lines", n)
+				dropped := slog.NewRecord(line.Time, slog.LevelWarn, "log lines dropped: the handler is slower than they come", 0)
+				dropped.Add("lines", n)
+				l.handle(dropped)
 			}
-			l.logger.Log(context.Background(), line.level, line.text, line.attrs...)
+			l.handle(line)
 		}
 		l.writing.Store(false)
 		if len(l.queue) == 0 || !l.writing.CompareAndSwap(false, true) {
 			return
 		}
+	}
+}
+
+// handle gives a line to the application's handler. One that panics has lost the line.
+func (l *logs) handle(line slog.Record) {
+	defer func() {
+		if recover() != nil {
+			l.dropped.Add(1)
+		}
+	}()
+	handler, ctx := l.logger.Handler(), context.Background()
+	if handler.Enabled(ctx, line.Level) {
+		handler.Handle(ctx, line)
 	}
 }
 

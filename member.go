@@ -91,7 +91,7 @@ func (in *inbound) add(o op) {
 		in.ops = (*in.lent)[:0]
 	}
 	in.ops = append(in.ops, o)
-	in.size += topicSize * len(o.topics)
+	in.size += topicSize*len(o.topics) + len(o.reply)
 }
 
 // topicSize is what a topic of a request takes beside its bytes.

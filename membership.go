@@ -138,18 +138,18 @@ func (r *router) remove(m *member, reason error) {
 }
 
 // retire ends all subscriptions of s for good: it gets nothing any more. The table
-// forgets it at once where that is little work, and else in turns.
+// forgets it in turns.
 func (r *router) retire(s *subscriber) {
 	if s.retired {
 		return
 	}
 	s.retired = true
-	if !r.forget(s) {
+	if len(s.at) > 0 {
 		r.leaving = append(r.leaving, s)
 	}
 }
 
-// forgetTurn is how many subscriptions the table forgets in one turn.
+// forgetTurn is how many subscriptions the table forgets in one turn at most.
 const forgetTurn = 1024
 
 // forget takes a turn at taking s out of the table; it says whether that is done.
@@ -177,9 +177,10 @@ func (r *router) listened(q listening) error {
 	return nil
 }
 
+// unlistened ends a listener, also one that was never taken in.
 func (r *router) unlistened(sub *Subscription, reason error) {
 	r.spread()
-	if _, ok := r.listeners[sub]; !ok {
+	if sub.subscriber.retired {
 		return
 	}
 	r.retire(&sub.subscriber)
@@ -188,18 +189,21 @@ func (r *router) unlistened(sub *Subscription, reason error) {
 	sub.end(reason)
 }
 
-// drain lets nothing new in, and ends each spoke behind what is waiting for it. What
-// was accepted before is waiting by then.
-func (r *router) drain() {
-	if r.draining {
+// stop begins a shutdown: nothing new is let in. What was accepted before goes out first.
+func (r *router) stop() {
+	if r.stopping {
 		return
 	}
+	r.stopping = true
 	r.shut()
 	drain(&r.gate, r.publish, func(m message) { r.route(&m) })
-	r.waiting()
-	for len(r.ready) > 0 {
-		r.turns()
+	for range len(r.inbound) {
+		r.arrived(<-r.inbound)
 	}
+}
+
+// drain goes on with it: each spoke ends behind what is waiting for it.
+func (r *router) drain() {
 	r.draining = true
 	r.flush()
 	for _, m := range r.members {
@@ -211,10 +215,10 @@ func (r *router) drain() {
 
 // end ends all at once.
 func (r *router) end() {
-	if !r.draining {
+	if !r.stopping {
 		r.shut()
 	}
-	r.draining, r.quitting = true, true
+	r.stopping, r.draining, r.quitting = true, true, true
 	for len(r.members) > 0 {
 		r.remove(r.members[len(r.members)-1], errShutdown)
 	}

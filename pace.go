@@ -47,7 +47,8 @@ func (b *bucket) spend(n float64, now time.Time) time.Duration {
 }
 
 // slowDown waits where the spoke has sent more than it may. What has come so far goes to
-// the router before.
+// the router before. Once the connection has ended, there is little more to read, and the
+// sooner that is done, the sooner is the spoke known to be gone.
 func (m *member) slowDown(bytes int) error {
 	wait := m.pace.spend(bytes)
 	if wait == 0 {
@@ -60,6 +61,8 @@ func (m *member) slowDown(bytes int) error {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+		return nil
+	case <-m.peer.over:
 		return nil
 	case <-m.link.ctx.Done():
 		return m.link.err()

@@ -49,7 +49,8 @@ type router struct {
 	byNode    map[NodeID][]*member // the oldest first
 	listeners map[*Subscription]struct{}
 	pending   []*peer // without a spoke yet, the oldest first
-	draining  bool
+	stopping  bool    // nothing new is let in
+	draining  bool    // and what there was has gone to the spokes
 	quitting  bool
 
 	// Work that goes on in turns, so that no spoke's is waited for by all.
@@ -126,7 +127,7 @@ func (r *router) loop() {
 		select {
 		case m := <-r.publish:
 			r.route(&m)
-		case in := <-r.inbound:
+		case in := <-r.sent():
 			r.arrived(in)
 		case p := <-r.begin:
 			r.begun(p)
@@ -143,6 +144,7 @@ func (r *router) loop() {
 		case c := <-r.stats:
 			c <- r.statistics()
 		case q := <-r.spokes:
+			r.spread() // which may cut some off
 			answer(q, r.members, r.info)
 		case q := <-r.topics:
 			answer(q, r.table.list, (*topic).count)
@@ -150,19 +152,23 @@ func (r *router) loop() {
 			r.reported()
 		case <-r.atHand():
 		case <-r.shutdown:
-			r.drain()
+			r.stop()
 		case <-r.quit:
 			r.end()
 		}
 		r.waiting()
 		r.turns()
-		if len(r.publish) == 0 && len(r.inbound) == 0 && len(r.ready) == 0 {
+		if len(r.publish) == 0 && len(r.sent()) == 0 && len(r.ready) == 0 {
 			r.flush()
+			if r.stopping && !r.draining {
+				r.drain()
+			}
 		}
 	}
 	if r.report != nil {
 		r.report.Stop()
 	}
+	r.table, r.leaving = newTable(), nil
 	r.final, r.cut = r.statistics(), r.quitting
 	close(r.done)
 }
@@ -197,9 +203,18 @@ func (r *router) waiting() {
 		m := <-r.publish
 		r.route(&m)
 	}
-	for range len(r.inbound) {
+	for range len(r.sent()) {
 		r.arrived(<-r.inbound)
 	}
+}
+
+// sent is what brings the work of readers: none between stopping and draining, so that
+// there is an end to it.
+func (r *router) sent() <-chan *inbound {
+	if r.stopping && !r.draining {
+		return nil
+	}
+	return r.inbound
 }
 
 // arrived has a spoke take its turns. What came from it before goes first.
@@ -213,22 +228,24 @@ func (r *router) arrived(in *inbound) {
 	r.ready = append(r.ready, m)
 }
 
-// turns gives one to each who waits for one.
+// turns gives one to each who waits for one, as far as there is work for one round. As much is
+// done for those who leave, so that they never become more.
 func (r *router) turns() {
-	waiting := len(r.ready)
-	for i := range waiting {
-		if m := r.ready[i]; r.turn(m) {
+	done, end := 0, r.worked+roundSize
+	for n := len(r.ready); done < n && r.worked < end; done++ {
+		if m := r.ready[done]; r.turn(m) {
 			r.ready = append(r.ready, m)
 		}
+		r.charge(0)
 	}
-	r.ready = shift(r.ready, waiting)
-	waiting = len(r.leaving)
-	for i := range waiting {
-		if s := r.leaving[i]; !r.forget(s) {
-			r.leaving = append(r.leaving, s)
+	r.ready = shift(r.ready, done)
+	done, end = 0, r.worked+roundSize
+	for done < len(r.leaving) && r.worked < end {
+		if r.forget(r.leaving[done]) {
+			done++
 		}
 	}
-	r.leaving = shift(r.leaving, waiting)
+	r.leaving = shift(r.leaving, done)
 }
 
 // shift takes the first n items off, and keeps the array.
@@ -356,6 +373,9 @@ func (r *router) cutOff() {
 // turn does what the frames of one spoke ask, until that was its share of work; it says
 // whether there is more.
 func (r *router) turn(m *member) (more bool) {
+	if len(r.run) > 0 && r.run[0].sender != &m.subscriber {
+		r.spread() // which is not this spoke's to pay for
+	}
 	in, end := m.first, r.worked+turnSize
 	for in.next < len(in.ops) {
 		if r.worked >= end {
@@ -469,7 +489,6 @@ func (r *router) statistics() Stats {
 }
 
 func (r *router) info(m *member) SpokeInfo {
-	r.spread()
 	bytes, events := m.link.out.waiting()
 	return SpokeInfo{
 		ID: m.id, Number: m.number, Since: m.since, RemoteAddr: m.peer.addr,
