@@ -30,6 +30,17 @@ func TestSessions_Hub(t *testing.T) {
 	}
 }
 
+func TestSessions_Spoke(t *testing.T) {
+	for _, script := range sessions.Load(t).Spoke {
+		t.Run(script.Name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				network := irohubtest.NewNetwork()
+				sessions.PlaySpoke(t, withinAnHour(t), &script, network.Endpoint(), network.Endpoint())
+			})
+		})
+	}
+}
+
 // withinAnHour ends what waits in vain, in a bubble's own time.
 func withinAnHour(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
