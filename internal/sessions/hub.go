@@ -1,6 +1,7 @@
 package sessions
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,14 +18,14 @@ import (
 // A hubPlayer is the spokes of a script, and the application at its hub.
 type hubPlayer struct {
 	player
-	script    *HubScript
-	make      func(zero bool) Endpoint
-	endpoints map[string]Endpoint // of spokes, by name
-	place     Endpoint            // the hub's
-	hub       *irohub.Hub
-	heard     chan irohub.Event
-	spokes    map[string]*raw
-	tasks     sync.WaitGroup
+	script      *HubScript
+	newEndpoint func(zero bool) Endpoint
+	endpoints   map[string]Endpoint // of spokes, by name
+	place       Endpoint            // the hub's
+	hub         *irohub.Hub
+	heard       chan irohub.Event
+	spokes      map[string]*raw
+	tasks       sync.WaitGroup
 }
 
 // A raw is a spoke that is played by hand.
@@ -34,16 +35,16 @@ type raw struct {
 	over   bool
 }
 
-// PlayHub plays a script against a Hub. make makes an endpoint, of the zero node if that is
+// PlayHub plays a script against a Hub. newEndpoint makes an endpoint, of the zero node if that is
 // asked for.
-func PlayHub(t *testing.T, ctx context.Context, script *HubScript, make_ func(zero bool) Endpoint) {
+func PlayHub(t *testing.T, ctx context.Context, script *HubScript, newEndpoint func(zero bool) Endpoint) {
 	p := &hubPlayer{
-		script:    script,
-		make:      make_,
-		endpoints: make(map[string]Endpoint),
-		place:     make_(false),
-		heard:     make(chan irohub.Event, 1000),
-		spokes:    make(map[string]*raw),
+		script:      script,
+		newEndpoint: newEndpoint,
+		endpoints:   make(map[string]Endpoint),
+		place:       newEndpoint(false),
+		heard:       make(chan irohub.Event, 1000),
+		spokes:      make(map[string]*raw),
 	}
 	p.player = player{T: t, ctx: ctx, node: func(name string) irohub.NodeID {
 		if name == "hub" {
@@ -127,11 +128,11 @@ func deny(topics []string) func(irohub.NodeID, string) error {
 // endpoint is that of a spoke.
 func (p *hubPlayer) endpoint(name string) Endpoint {
 	place := p.script.Spokes[name]
-	if other := max(place.Node, place.Connection); other != "" && other != zero { // one of them at most is set
+	if other := cmp.Or(place.Node, place.Connection); other != "" && other != zero {
 		return p.endpoint(other)
 	}
 	if p.endpoints[name] == nil {
-		p.endpoints[name] = p.make(place.Node == zero)
+		p.endpoints[name] = p.newEndpoint(place.Node == zero)
 	}
 	return p.endpoints[name]
 }
