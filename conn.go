@@ -216,6 +216,9 @@ func (l *link) readLoop(frames *frameReader, take func(frame []byte) error, flus
 			}
 		}
 		frame, err := frames.next()
+		if err == io.ErrUnexpectedEOF {
+			err = protocolError("the stream ends inside a frame")
+		}
 		if err != nil {
 			return err
 		}

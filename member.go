@@ -149,14 +149,11 @@ func (m *member) read() {
 	})
 	err := m.link.readLoop(&m.frames, m.take, m.work.flush)
 	m.silent.Stop()
-	switch {
-	case err == io.EOF && m.joined:
+	if err == io.EOF && m.joined {
 		if err := m.add(op{kind: opEnd}); err == nil {
 			m.work.flush()
 		}
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		m.link.cancel(protocolError("the stream ends inside a frame"))
-	default:
+	} else {
 		m.link.cancel(err)
 	}
 	<-m.link.closed

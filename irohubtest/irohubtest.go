@@ -514,10 +514,12 @@ func (h *half) finish() {
 	h.change()
 }
 
+// fail gives up what has not arrived; of a half that has ended, and was read up to the end,
+// that is nothing.
 func (h *half) fail(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.err == nil {
+	if h.err == nil && (!h.finished || len(h.data) > 0) {
 		h.err, h.data = err, nil
 		h.change()
 	}

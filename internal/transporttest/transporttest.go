@@ -65,6 +65,7 @@ func Run(t *testing.T, transport Transport) {
 		{"SpokeCloseDelivers", testSpokeClose},
 		{"SpokeReconnects", testReconnect},
 		{"EventsUpToTheLimit", testSizes},
+		{"Sessions", testSessions},
 		{"ConnectsLeaveNothingBehind", testConnects},
 	} {
 		t.Run(test.name, func(t *testing.T) {

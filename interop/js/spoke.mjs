@@ -519,6 +519,7 @@ class Link {
     const { type, id, payload } = envelope
     if (!type.startsWith('__')) return this.#owner.event(envelope, bytes)
     if (type !== '__ack' && type !== '__error') return // of a later version
+    if (id !== '' && !this.#answers.has(id)) return // to what was not asked on this link
     const error = type === '__error' ? new RefusedError(payload) : null
     const answer = this.#answers.get(id)
     this.#answers.delete(id)

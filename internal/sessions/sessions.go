@@ -1,0 +1,350 @@
+// Package sessions plays the scripts of testdata/sessions.json, which says how they are
+// written: over any transport, against this module's Hub and Spoke.
+package sessions
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"irohub"
+)
+
+// A File is what testdata/sessions.json holds.
+type File struct {
+	Description []string
+	Hub         []HubScript
+	Spoke       []SpokeScript
+}
+
+// A HubScript says what a hub must do with what spokes send.
+type HubScript struct {
+	Name    string
+	Options struct {
+		MaxFrame         int      `json:"max_frame"`
+		MaxQueue         int      `json:"max_queue"`
+		MaxSpokes        int      `json:"max_spokes"`
+		MaxSpokesPerNode int      `json:"max_spokes_per_node"`
+		MaxStreams       int      `json:"max_streams"`
+		MaxTopics        int      `json:"max_topics"`
+		FirstFrameMS     int      `json:"first_frame_ms"`
+		DenyNodes        []string `json:"deny_nodes"`
+		DenySubscribe    []string `json:"deny_subscribe"`
+		DenyPublish      []string `json:"deny_publish"`
+		Forward          bool
+	}
+	Spokes map[string]struct{ Node, Connection string }
+	Steps  []step
+}
+
+// OneStream says whether a script does with one stream a connection.
+func (s *HubScript) OneStream() bool {
+	for _, spoke := range s.Spokes {
+		if spoke.Connection != "" {
+			return false
+		}
+	}
+	return true
+}
+
+// zero is the node whose NodeID is all zeros.
+const zero = "zero"
+
+// ZeroNode says whether a script needs a node whose NodeID is all zeros.
+func (s *HubScript) ZeroNode() bool {
+	for _, spoke := range s.Spokes {
+		if spoke.Node == zero {
+			return true
+		}
+	}
+	return false
+}
+
+// A SpokeScript says what a spoke must do with what a hub sends.
+type SpokeScript struct {
+	Name    string
+	Options struct {
+		MaxFrame int `json:"max_frame"`
+	}
+	Steps []step
+}
+
+// A step is a verb and what belongs to it.
+type step struct {
+	verb string
+	arg  json.RawMessage
+
+	On       string
+	Payload  *string
+	Most     int
+	Skip     bool
+	Times    int
+	Silent   bool
+	Topics   []string
+	As       string
+	OrClosed *uint64 `json:"or_closed"`
+}
+
+func (s *step) UnmarshalJSON(text []byte) error {
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(text, &members); err != nil {
+		return err
+	}
+	type known step
+	if err := json.Unmarshal(text, (*known)(s)); err != nil {
+		return err
+	}
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[step]()) {
+		name := field.Tag.Get("json")
+		if name == "" {
+			name = strings.ToLower(field.Name)
+		}
+		if field.IsExported() {
+			delete(members, name)
+		}
+	}
+	if len(members) != 1 {
+		return fmt.Errorf("a step has one verb: %s", text)
+	}
+	for s.verb, s.arg = range members {
+	}
+	return nil
+}
+
+// Load reads the scripts.
+func Load(t *testing.T) (file File) {
+	t.Helper()
+	folder, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		text, err := os.ReadFile(filepath.Join(folder, "testdata", "sessions.json"))
+		if err == nil {
+			dec := json.NewDecoder(bytes.NewReader(text))
+			dec.DisallowUnknownFields()
+			if err := dec.Decode(&file); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := dec.Token(); err != io.EOF {
+				t.Fatalf("behind the scripts stands more: %v", err)
+			}
+			if len(file.Description) == 0 || len(file.Hub) < 25 || len(file.Spoke) < 15 {
+				t.Fatalf("%d scripts for a hub, %d for a spoke", len(file.Hub), len(file.Spoke))
+			}
+			return file
+		}
+		parent := filepath.Dir(folder)
+		if parent == folder {
+			t.Fatal("no testdata/sessions.json in this folder or above")
+		}
+		folder = parent
+	}
+}
+
+// An Endpoint is what a transport's own endpoint type has.
+type Endpoint interface {
+	irohub.Endpoint
+	Addr() irohub.Addr
+	Close() error
+}
+
+// A player is what both kinds have in common.
+type player struct {
+	*testing.T
+	ctx  context.Context
+	node func(name string) irohub.NodeID
+	id   map[string][]string // of requests, by the name that a step gave them
+	at   int                 // the step
+}
+
+// fail ends a script.
+func (p *player) fail(format string, args ...any) {
+	p.Helper()
+	p.Fatalf("step %d: %s", p.at+1, fmt.Sprintf(format, args...))
+}
+
+func (p *player) must(err error) {
+	p.Helper()
+	if err != nil {
+		p.fail("%v", err)
+	}
+}
+
+// code is a step's argument where that is one.
+func (p *player) code(s *step) uint64 {
+	p.Helper()
+	var code uint64
+	p.must(json.Unmarshal(s.arg, &code))
+	return code
+}
+
+var placeholder = regexp.MustCompile(`<(node|id):(\w+)>|<([^<>]+)\*([0-9]+)>`)
+
+// text is a frame's text, with its placeholders replaced, once for each id that one of them
+// stands for.
+func (p *player) text(raw json.RawMessage) []string {
+	p.Helper()
+	var text string
+	if raw[0] == '"' {
+		p.must(json.Unmarshal(raw, &text))
+	} else {
+		var compact bytes.Buffer
+		p.must(json.Compact(&compact, raw))
+		text = compact.String()
+	}
+	ids := []string{""}
+	for _, found := range placeholder.FindAllStringSubmatch(text, -1) {
+		if found[1] == "id" {
+			if ids = p.id[found[2]]; len(ids) == 0 {
+				p.fail("no request was noted as %s", found[2])
+			}
+		}
+	}
+	var texts []string
+	for _, id := range ids {
+		texts = append(texts, placeholder.ReplaceAllStringFunc(text, func(s string) string {
+			switch found := placeholder.FindStringSubmatch(s); found[1] {
+			case "node":
+				return p.node(found[2]).String()
+			case "id":
+				quoted, _ := json.Marshal(id)
+				return string(quoted[1 : len(quoted)-1])
+			default:
+				n, err := strconv.Atoi(found[4])
+				p.must(err)
+				return strings.Repeat(found[3], n)
+			}
+		}))
+	}
+	return texts
+}
+
+// stream is what a step sends.
+func (p *player) stream(s *step) (out []byte) {
+	p.Helper()
+	if s.verb == "hex" {
+		var digits string
+		p.must(json.Unmarshal(s.arg, &digits))
+		out, err := hex.DecodeString(digits)
+		p.must(err)
+		return out
+	}
+	for _, text := range p.text(s.arg) {
+		out = append(out, frame(text)...)
+	}
+	return out
+}
+
+func frame(text string) []byte {
+	return append(binary.BigEndian.AppendUint32(nil, uint32(len(text))), text...)
+}
+
+// event is a step's argument where that is one.
+func (p *player) event(s *step) (ev irohub.Event) {
+	p.Helper()
+	p.must(json.Unmarshal([]byte(p.text(s.arg)[0]), &ev))
+	return ev
+}
+
+// like says whether a frame is what a step expects.
+func (p *player) like(got []byte, want json.RawMessage) bool {
+	p.Helper()
+	var a, b any
+	p.must(parse(got, &a))
+	p.must(parse([]byte(p.text(want)[0]), &b))
+	return alike(a, b)
+}
+
+func parse(text []byte, to any) error {
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.UseNumber()
+	return dec.Decode(to)
+}
+
+func alike(got, want any) bool {
+	switch want := want.(type) {
+	case string:
+		s, ok := got.(string)
+		return ok && (s == want || want == "<any>")
+	case map[string]any:
+		object, ok := got.(map[string]any)
+		if !ok || len(object) != len(want) {
+			return false
+		}
+		for name, value := range want {
+			if member, ok := object[name]; !ok || !alike(member, value) {
+				return false
+			}
+		}
+		return true
+	case []any:
+		array, ok := got.([]any)
+		if !ok || len(array) != len(want) {
+			return false
+		}
+		for i := range want {
+			if !alike(array[i], want[i]) {
+				return false
+			}
+		}
+		return true
+	}
+	return got == want
+}
+
+// wantCode checks that err is a close with this code.
+func (p *player) wantCode(err error, code uint64) {
+	p.Helper()
+	var end *irohub.CloseError
+	if !errors.As(err, &end) || end.Code != code {
+		p.fail("ended with %v, want code %d", err, code)
+	}
+}
+
+// A frameReader reads the frames of a stream.
+type frameReader struct {
+	stream irohub.Stream
+	buf    []byte
+}
+
+func (r *frameReader) next(ctx context.Context) ([]byte, error) {
+	for {
+		if len(r.buf) >= 4 {
+			if n := 4 + int(binary.BigEndian.Uint32(r.buf)); len(r.buf) >= n {
+				body := r.buf[4:n]
+				r.buf = r.buf[n:]
+				return body, nil
+			}
+		}
+		p := make([]byte, 64<<10)
+		n, err := r.stream.Read(ctx, p)
+		if err == io.EOF && len(r.buf) > 0 {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return nil, err
+		}
+		r.buf = append(r.buf, p[:n]...)
+	}
+}
+
+// short is the beginning of a text.
+func short(text []byte) string {
+	if len(text) > 300 {
+		return fmt.Sprintf("%s… (%d bytes)", text[:300], len(text))
+	}
+	return string(text)
+}

@@ -1,0 +1,27 @@
+package transporttest
+
+import (
+	"testing"
+
+	"irohub/internal/sessions"
+)
+
+// testSessions plays the scripts of testdata/sessions.json, but for what needs several streams
+// where a connection has one, and for that of the zero node, whose key no transport takes.
+func testSessions(e *env) {
+	file := sessions.Load(e.T)
+	oneStream := e.oneStream()
+	for _, script := range file.Hub {
+		if script.ZeroNode() || oneStream && !script.OneStream() {
+			continue
+		}
+		e.Run("Hub/"+script.Name, func(t *testing.T) {
+			sessions.PlayHub(t, failsafe(t), &script, func(bool) sessions.Endpoint { return e.transport(t, 0) })
+		})
+	}
+	for _, script := range file.Spoke {
+		e.Run("Spoke/"+script.Name, func(t *testing.T) {
+			sessions.PlaySpoke(t, failsafe(t), &script, e.transport(t, 0), e.transport(t, 0))
+		})
+	}
+}

@@ -1,0 +1,49 @@
+package irohub_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"irohub"
+	"irohub/internal/sessions"
+	"irohub/irohubtest"
+)
+
+// The scripts are for every implementation of the protocol; their file says what they mean.
+// Over TLS and iroh, internal/transporttest plays them.
+
+func TestSessions_Hub(t *testing.T) {
+	for _, script := range sessions.Load(t).Hub {
+		t.Run(script.Name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				network := irohubtest.NewNetwork()
+				sessions.PlayHub(t, withinAnHour(t), &script, func(zero bool) sessions.Endpoint {
+					if zero {
+						return network.EndpointOf(irohub.NodeID{})
+					}
+					return network.Endpoint()
+				})
+			})
+		})
+	}
+}
+
+func TestSessions_Spoke(t *testing.T) {
+	for _, script := range sessions.Load(t).Spoke {
+		t.Run(script.Name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				network := irohubtest.NewNetwork()
+				sessions.PlaySpoke(t, withinAnHour(t), &script, network.Endpoint(), network.Endpoint())
+			})
+		})
+	}
+}
+
+// withinAnHour ends what waits in vain, in a bubble's own time.
+func withinAnHour(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+	t.Cleanup(cancel)
+	return ctx
+}
