@@ -233,11 +233,15 @@ export type Reconnect = {
     attempts: number;
 };
 /**
- * What CustomEvent is, of which Node's declarations know nothing.
+ * A CustomEvent, which not every project has a declaration of.
  */
 export type Detailed<T> = Event & {
     readonly detail: T;
-};
+} & (typeof globalThis extends {
+    CustomEvent: {
+        prototype: infer E;
+    };
+} ? Omit<E, "detail"> : {});
 /**
  * What a listener gets: for the three names that are no topics an event about the connection, for
  * a topic an envelope.
@@ -345,86 +349,6 @@ export type LinkOwner = {
     /**
      * what to ask for now
      */
-    nextRequest: (link: Link) => Request | null;
+    nextRequest: () => Request | null;
 };
 import { Endpoint } from '@number0/iroh';
-/**
- * A request for topics. The answer is called where the hub's stands in the order of what it sends:
- * with null, a RefusedError, or what ended the link.
- * @typedef {object} Request
- * @property {'__subscribe' | '__unsubscribe'} type
- * @property {string[]} topics
- * @property {(error: Error | null) => void} answer
- */
-/**
- * What a Link does with what comes.
- * @typedef {object} LinkOwner
- * @property {number} maxFrame
- * @property {number} timeout
- * @property {(further: number) => boolean} hasRoom whether to read on, with room for so many bytes more
- * @property {(envelope: Envelope, size: number) => void} event
- * @property {(error: RefusedError) => void} refused an event that was published
- * @property {(link: Link) => Request | null} nextRequest what to ask for now
- */
-/** One connection to a hub, with one stream, and all that is true of it alone. */
-declare class Link {
-    /**
-     * @param {import('@number0/iroh').Connection} connection
-     * @param {import('@number0/iroh').BiStream} stream
-     * @param {LinkOwner} owner
-     */
-    constructor(connection: import("@number0/iroh").Connection, stream: import("@number0/iroh").BiStream, owner: LinkOwner);
-    /** Resolves, and never rejects, once all that came has been worked through. @type {Promise<CloseError>} */
-    ended: Promise<CloseError>;
-    /** Bytes that wait to be written. */
-    queued: number;
-    /** What the hub was asked for, and has not refused, by name. @type {Map<string, Topic>} */
-    asked: Map<string, Topic>;
-    /** Names of topics that the hub is to be asked for, or no more. @type {Set<string>} */
-    changed: Set<string>;
-    /** Requests for topics that are not answered. */
-    asking: number;
-    /** Who waits for the hub to have worked through all. @type {((error: Error | null) => void)[]} */
-    flushes: ((error: Error | null) => void)[];
-    /** Resolves when the library has nothing more to settle, or at least soon. */
-    settled(): Promise<void>;
-    /**
-     * Queues a frame, and resolves when the network has taken it.
-     * @param {Uint8Array} bytes
-     * @returns {Promise<void>}
-     */
-    write(bytes: Uint8Array): Promise<void>;
-    /** Says that there may be something to ask for. */
-    ask(): void;
-    /** Resolves when the hub has worked through all that was written before. @returns {Promise<void>} */
-    flush(): Promise<void>;
-    /** Says that the owner may have room again. */
-    resume(): void;
-    /** Ends the stream when all is written, and waits until the hub has worked through it. */
-    finish(): Promise<void>;
-    /** Closes the connection at once. @param {CloseError} error */
-    abort(error: CloseError): void;
-    #private;
-}
-/** What a spoke keeps of a topic that is listened to. */
-declare class Topic {
-    /** @type {{listener: unknown, capture: boolean, handler: any, forget: () => void}[]} */
-    entries: {
-        listener: unknown;
-        capture: boolean;
-        handler: any;
-        forget: () => void;
-    }[];
-    /** Whether the hub has acknowledged it on this connection. Before, an event may have a gap behind it. */
-    acknowledged: boolean;
-    answered: boolean;
-    /** Whether to ask for it alone: a hub refused it and others, without a name. */
-    isAlone: boolean;
-    /** @type {(error: Error | null) => void} */
-    answer: (error: Error | null) => void;
-    /** Resolves with the hub's answer. @type {Promise<void>} */
-    promise: Promise<void>;
-    /** Awaits another answer. */
-    renew(): Promise<any>;
-}
-export {};

@@ -39,9 +39,10 @@ import { Endpoint, EndpointAddr, EndpointId, EndpointTicket, RelayMode } from '@
  */
 
 /**
- * What CustomEvent is, of which Node's declarations know nothing.
+ * A CustomEvent, which not every project has a declaration of.
  * @template T
- * @typedef {Event & {readonly detail: T}} Detailed
+ * @typedef {Event & {readonly detail: T} & (typeof globalThis extends {CustomEvent: {prototype: infer E}}
+ *   ? Omit<E, 'detail'> : {})} Detailed
  */
 
 /**
