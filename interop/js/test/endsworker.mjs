@@ -18,7 +18,7 @@ async function inWorker([state, how, peer]) {
     if (how === 'exit') process.exit(0)
     if (how === 'throw') throw new Error('not caught')
     parentPort.postMessage('terminate')
-  }, state === 'closed' ? 0 : 100)
+  }, { closed: 0, connecting: 500 }[state] ?? 100)
   setInterval(() => {}, 1000)
 }
 
