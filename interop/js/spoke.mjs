@@ -106,6 +106,7 @@ export function topicOf({ type, id }) {
 /** Whether an event may have this topic, and a spoke subscribe to it. @param {string} topic */
 export function isTopic(topic) {
   return (
+    typeof topic === 'string' &&
     !topic.startsWith('__') &&
     !/[\u0000-\u001f\u007f-\u009f]/.test(topic) &&
     topic.isWellFormed() &&
@@ -343,6 +344,11 @@ export function encode(event, maxFrame = MAX_FRAME) {
     throw new TypeError(`a payload is what JSON has, not ${kindOf(payload)}`)
   }
   return frame({ type, id, payload }, maxFrame - FROM)
+}
+
+/** @param {unknown} value */
+function shown(value) {
+  return typeof value === 'string' ? JSON.stringify(value) : kindOf(value)
 }
 
 /** @param {unknown} value */
@@ -1121,7 +1127,7 @@ export class Spoke extends EventTarget {
     /** @type {any} */
     const native = listener
     if (lifecycle.includes(type)) return super.addEventListener(type, native, options)
-    if (!isTopic(type)) throw new TypeError(`not a topic: ${JSON.stringify(type)}`)
+    if (!isTopic(type)) throw new TypeError(`not a topic: ${shown(type)}`)
     const { capture = false, once = false, signal, passive } =
       typeof options === 'object' ? (options ?? {}) : { capture: options }
     if (!listener || signal?.aborted) return
@@ -1241,7 +1247,7 @@ export class Spoke extends EventTarget {
    */
   events(...topics) {
     const wrong = topics.find((topic) => !isTopic(topic))
-    if (wrong !== undefined || topics.length === 0) throw new TypeError(`not a topic: ${JSON.stringify(wrong)}`)
+    if (topics.length === 0 || !topics.every(isTopic)) throw new TypeError(`not a topic: ${shown(wrong)}`)
     const loop = new Loop(topics, this.#ahead, () => {
       if (loop.signal.aborted) this.#loops.delete(loop)
       this.#link?.resume()
@@ -1631,8 +1637,8 @@ function parsePeer(peer, { endpoint, relays }) {
   if (at < 0 && relays !== 'n0' && !endpoint) throw no("without an address it is found with relays: 'n0' alone", undefined)
   const hosts = at < 0 ? [] : peer.slice(at + 1).split(',')
   for (const host of hosts) {
-    const [, port] = /^(?:[0-9.]+|\[[0-9a-fA-F:.%]+\]):([0-9]{1,5})$/.exec(host) ?? []
-    if (port === undefined) throw no(`${JSON.stringify(host)} is not HOST:PORT, by numbers`, undefined)
+    const [, ip, port] = /^(.+):([0-9]{1,5})$/.exec(host) ?? []
+    if (port === undefined || !isAddress(ip)) throw no(`${JSON.stringify(host)} is not HOST:PORT, by numbers`, undefined)
     if (Number(port) < 1 || Number(port) > 65535) throw no(`a port is 1 to 65535, not ${port}`, undefined)
   }
   try {
@@ -1640,6 +1646,12 @@ function parsePeer(peer, { endpoint, relays }) {
   } catch (cause) {
     throw no('no such NodeID, or no such address', cause)
   }
+}
+
+/** @param {string} ip an IPv4 address, or an IPv6 address in brackets */
+function isAddress(ip) {
+  if (/^\d{1,3}(\.\d{1,3}){3}$/.test(ip)) return ip.split('.').every((part) => Number(part) < 256)
+  return /^\[[0-9a-f:.]+(%\d+)?\]$/i.test(ip) && URL.canParse(`http://${ip.replace(/%\d+/, '')}/`)
 }
 
 /**
