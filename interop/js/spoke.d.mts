@@ -14,13 +14,14 @@ export function patternOf(topic: string): string;
  */
 export function matches(subscription: string, topic: string): boolean;
 /**
- * The names of an object's members as they come, and how deep it is nested.
- * JSON.parse tells neither.
+ * The names of an object's members as they come, how deep it is nested, and how many values it has
+ * at most. JSON.parse tells none of it.
  * @param {string} text valid JSON
  */
 export function scan(text: string): {
     names: string[];
     depth: number;
+    values: number;
 };
 /**
  * Reads what a frame holds. Throws a FrameError.
@@ -100,7 +101,8 @@ export class FrameReader {
 export class Spoke extends EventTarget {
     /**
      * Connects to the hub at peer, a ticket or NODEID@HOST:PORT, and resolves once the hub has taken
-     * the spoke in. Rejects with a CloseError if it has not, or has not answered in time.
+     * the spoke in. Rejects with a CloseError if it has not, or has not answered in time; with a TypeError for
+     * what is no peer or no option; and with what the signal was aborted with.
      * @param {string} peer
      * @param {SpokeOptions} [options]
      */
@@ -117,30 +119,32 @@ export class Spoke extends EventTarget {
     node: string;
     /** The NodeID of the hub. */
     hub: string;
-    /** Resolves at the spoke's end: with null after close(), else with what ended it. */
+    /** Resolves at the spoke's end: with null after close(), else with what ended it, or close() rejects with. */
     closed: Promise<Error | null>;
     /**
      * @template {string} T
      * @param {T} type a topic, a pattern, `__disconnect`, `__reconnect` or `__error`
      * @param {Listener<T> | null} listener
-     * @param {AddEventListenerOptions | boolean} [options]
+     * @param {ListenerOptions | boolean} [options]
      */
-    addEventListener<T extends string>(type: T, listener: Listener<T> | null, options?: AddEventListenerOptions | boolean): void;
+    addEventListener<T extends string>(type: T, listener: Listener<T> | null, options?: ListenerOptions | boolean): void;
     /**
      * @template {string} T
      * @param {T} type
      * @param {Listener<T> | null} listener
-     * @param {EventListenerOptions | boolean} [options]
+     * @param {{capture?: boolean} | boolean} [options]
      */
-    removeEventListener<T extends string>(type: T, listener: Listener<T> | null, options?: EventListenerOptions | boolean): void;
+    removeEventListener<T extends string>(type: T, listener: Listener<T> | null, options?: {
+        capture?: boolean;
+    } | boolean): void;
     /**
      * Publishes the event's detail, an envelope whose topic is the event's type. It returns at once; a
      * connection that is lost before the envelope is written loses it. Throws a TypeError for one that
      * is not allowed, and an error where there is no connection or over maxQueue waits for it:
      * publish() waits instead.
-     * @param {CustomEvent<Publication>} event
+     * @param {Detailed<Publication>} event
      */
-    dispatchEvent({ type, detail }: CustomEvent<Publication>): boolean;
+    dispatchEvent({ type, detail }: Detailed<Publication>): boolean;
     /**
      * Publishes an event, and resolves when the network has taken it; flush() tells whether the hub has.
      * Rejects with a TypeError for one that is not allowed, and with an error where there is no
@@ -179,7 +183,8 @@ export class Spoke extends EventTarget {
     /**
      * Ends the spoke: writes what was published, and waits until the hub has worked through it and
      * sent what it had. Rejects if the hub has not said so: then it is not known what it got. Where the
-     * connection is lost there is nothing to wait for. Later calls return what the first did.
+     * connection is lost there is nothing to wait for. Later calls return what the first did, and `closed`
+     * resolves with what it rejects with.
      */
     close(): Promise<void>;
     #private;
@@ -195,7 +200,8 @@ export type Envelope = {
     id: string;
     /**
      * `undefined` where the event has none. It is JSON.parse's, so a number
-     * that a double cannot hold is rounded, and the last of a repeated member counts.
+     * that a double cannot hold is rounded, one that is too large for it (1e400) is Infinity, and the last
+     * of a repeated member counts.
      */
     payload: unknown;
     /**
@@ -206,7 +212,7 @@ export type Envelope = {
 };
 /**
  * An event to publish. The topic is `type`, or `type:id` where there is an `id`; `payload` is what
- * JSON.stringify takes.
+ * JSON.stringify takes, but NaN and Infinity are refused: JSON.stringify would make null of them.
  */
 export type Publication = {
     type: string;
@@ -227,14 +233,37 @@ export type Reconnect = {
     attempts: number;
 };
 /**
+ * A CustomEvent, which not every project has a declaration of.
+ */
+export type Detailed<T> = Event & {
+    readonly detail: T;
+} & (typeof globalThis extends {
+    CustomEvent: {
+        prototype: infer E;
+    };
+} ? Omit<E, "detail"> : {});
+/**
  * What a listener gets: for the three names that are no topics an event about the connection, for
  * a topic an envelope.
  */
-export type SpokeEvent<T extends string> = T extends "__disconnect" ? CustomEvent<Disconnect> : T extends "__reconnect" ? CustomEvent<Reconnect> : T extends "__error" ? CustomEvent<RefusedError> : CustomEvent<Envelope>;
+export type SpokeEvent<T extends string> = T extends "__disconnect" ? Detailed<Disconnect> : T extends "__reconnect" ? Detailed<Reconnect> : T extends "__error" ? Detailed<RefusedError> : Detailed<Envelope>;
 export type Listener<T extends string> = ((event: SpokeEvent<T>) => void) | {
     handleEvent(event: SpokeEvent<T>): void;
 };
+/**
+ * As for any event target.
+ */
+export type ListenerOptions = {
+    capture?: boolean;
+    once?: boolean;
+    passive?: boolean;
+    signal?: AbortSignal;
+};
 export type SpokeOptions = {
+    /**
+     * gives connect() up; later it has no effect
+     */
+    signal?: AbortSignal | undefined;
     /**
      * 32 bytes, or 64 hex digits as `irohub id` keeps them;
      * none: a new key, and so a new NodeID
@@ -272,8 +301,8 @@ export type SpokeOptions = {
      */
     maxPause?: number | undefined;
     /**
-     * ms for an attempt to connect, for a write to make progress and for
-     * the hub's part in close(); 10,000 unless given
+     * ms for a connection to be there, then without anything moving while an
+     * answer, a write or the hub's part in close() is awaited; 10,000 unless given
      */
     timeout?: number | undefined;
     /**
@@ -287,10 +316,20 @@ export type SpokeOptions = {
      */
     maxQueue?: number | undefined;
     /**
-     * bytes that loops over events() may be behind before the spoke reads
-     * no further; 1 MiB unless given
+     * bytes that the events that loops over events() have not taken may hold
+     * before the spoke reads no further; 1 MiB unless given. It is memory: an event counts for its text,
+     * 64 bytes for each value in it, and 256.
      */
     readAhead?: number | undefined;
+};
+/**
+ * A request for topics. The answer is called where the hub's stands in the order of what it sends:
+ * with null, a RefusedError, or what ended the link.
+ */
+export type Request = {
+    type: "__subscribe" | "__unsubscribe";
+    topics: string[];
+    answer: (error: Error | null) => void;
 };
 /**
  * What a Link does with what comes.
@@ -299,13 +338,17 @@ export type LinkOwner = {
     maxFrame: number;
     timeout: number;
     /**
-     * whether to read on
+     * whether to read on, with room for so many bytes more
      */
-    hasRoom: () => boolean;
-    event: (envelope: Envelope, bytes: number) => void;
+    hasRoom: (further: number) => boolean;
+    event: (envelope: Envelope, size: number) => void;
     /**
      * an event that was published
      */
     refused: (error: RefusedError) => void;
+    /**
+     * what to ask for now
+     */
+    nextRequest: () => Request | null;
 };
 import { Endpoint } from '@number0/iroh';

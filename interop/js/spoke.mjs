@@ -3,9 +3,11 @@
  * alkpubsub/1. Copy this file into your application, with spoke.d.mts if that is TypeScript; it
  * needs Node 20.3 or later and the package @number0/iroh.
  *
- * From top to bottom: topics, errors, frames, Link (one connection), Loop (events as an
- * async iterator), Spoke (what an application uses).
+ * From top to bottom: topics, errors, frames, calls of the library, Link (one connection), Loop
+ * (events as an async iterator), Spoke (what an application uses), options.
  */
+// @ts-ignore: an application may have no declarations of Node's; Bun and Deno have the module too.
+import { isMainThread } from 'node:worker_threads'
 import { Endpoint, EndpointAddr, EndpointId, EndpointTicket, RelayMode } from '@number0/iroh'
 
 /**
@@ -14,14 +16,15 @@ import { Endpoint, EndpointAddr, EndpointId, EndpointTicket, RelayMode } from '@
  * @property {string} type
  * @property {string} id `''` where the event has none
  * @property {unknown} payload `undefined` where the event has none. It is JSON.parse's, so a number
- *   that a double cannot hold is rounded, and the last of a repeated member counts.
+ *   that a double cannot hold is rounded, one that is too large for it (1e400) is Infinity, and the last
+ *   of a repeated member counts.
  * @property {string} [from] the NodeID of the spoke that published it, which the hub vouches for;
  *   without it, the event is the hub's own
  */
 
 /**
  * An event to publish. The topic is `type`, or `type:id` where there is an `id`; `payload` is what
- * JSON.stringify takes.
+ * JSON.stringify takes, but NaN and Infinity are refused: JSON.stringify would make null of them.
  * @typedef {{type: string, id?: string, payload?: unknown}} Publication
  */
 
@@ -36,13 +39,20 @@ import { Endpoint, EndpointAddr, EndpointId, EndpointTicket, RelayMode } from '@
  */
 
 /**
+ * A CustomEvent, which not every project has a declaration of.
+ * @template T
+ * @typedef {Event & {readonly detail: T} & (typeof globalThis extends {CustomEvent: {prototype: infer E}}
+ *   ? Omit<E, 'detail'> : {})} Detailed
+ */
+
+/**
  * What a listener gets: for the three names that are no topics an event about the connection, for
  * a topic an envelope.
  * @template {string} T
- * @typedef {T extends '__disconnect' ? CustomEvent<Disconnect>
- *   : T extends '__reconnect' ? CustomEvent<Reconnect>
- *   : T extends '__error' ? CustomEvent<RefusedError>
- *   : CustomEvent<Envelope>} SpokeEvent
+ * @typedef {T extends '__disconnect' ? Detailed<Disconnect>
+ *   : T extends '__reconnect' ? Detailed<Reconnect>
+ *   : T extends '__error' ? Detailed<RefusedError>
+ *   : Detailed<Envelope>} SpokeEvent
  */
 
 /**
@@ -51,7 +61,13 @@ import { Endpoint, EndpointAddr, EndpointId, EndpointTicket, RelayMode } from '@
  */
 
 /**
+ * As for any event target.
+ * @typedef {{capture?: boolean, once?: boolean, passive?: boolean, signal?: AbortSignal}} ListenerOptions
+ */
+
+/**
  * @typedef {object} SpokeOptions
+ * @property {AbortSignal} [signal] gives connect() up; later it has no effect
  * @property {Uint8Array | string} [secretKey] 32 bytes, or 64 hex digits as `irohub id` keeps them;
  *   none: a new key, and so a new NodeID
  * @property {Endpoint} [endpoint] one of your own, which close() leaves open; `secretKey`, `bindAddr`
@@ -64,14 +80,15 @@ import { Endpoint, EndpointAddr, EndpointId, EndpointTicket, RelayMode } from '@
  * @property {number} [minPause] ms before the first attempt to reconnect, doubled for each
  *   further one, and shortened by chance by up to a half; 250 unless given
  * @property {number} [maxPause] ms, over which it does not grow; 30,000 unless given
- * @property {number} [timeout] ms for an attempt to connect, for a write to make progress and for
- *   the hub's part in close(); 10,000 unless given
+ * @property {number} [timeout] ms for a connection to be there, then without anything moving while an
+ *   answer, a write or the hub's part in close() is awaited; 10,000 unless given
  * @property {number} [maxFrame] bytes of one event; larger than the hub's is of no use; 1 MiB unless
  *   given
  * @property {number} [maxQueue] bytes that dispatchEvent() may be ahead of the network before it
  *   throws; 16 MiB unless given
- * @property {number} [readAhead] bytes that loops over events() may be behind before the spoke reads
- *   no further; 1 MiB unless given
+ * @property {number} [readAhead] bytes that the events that loops over events() have not taken may hold
+ *   before the spoke reads no further; 1 MiB unless given. It is memory: an event counts for its text,
+ *   64 bytes for each value in it, and 256.
  */
 
 // --- Topics ---
@@ -89,6 +106,7 @@ export function topicOf({ type, id }) {
 /** Whether an event may have this topic, and a spoke subscribe to it. @param {string} topic */
 export function isTopic(topic) {
   return (
+    typeof topic === 'string' &&
     !topic.startsWith('__') &&
     !/[\u0000-\u001f\u007f-\u009f]/.test(topic) &&
     topic.isWellFormed() &&
@@ -204,16 +222,20 @@ async function within(promise, ms, what) {
   }
 }
 
+/** @param {number} ms @returns {Promise<void>} */
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
+
 // --- Frames ---
 
 const MAX_FRAME = 1 << 20
 const MAX_DEPTH = 128
 const FROM = 74 // bytes of the member that a hub adds
+const ANSWER = 4 << 10 // bytes that a hub's answer may have, whatever an event may have
 const CHUNK = 64 << 10 // bytes that go through the library at once
 
 /**
- * The names of an object's members as they come, and how deep it is nested.
- * JSON.parse tells neither.
+ * The names of an object's members as they come, how deep it is nested, and how many values it has
+ * at most. JSON.parse tells none of it.
  * @param {string} text valid JSON
  */
 export function scan(text) {
@@ -221,6 +243,7 @@ export function scan(text) {
   const names = []
   let depth = 0
   let deepest = 0
+  let values = 1
   let before = '' // the last of {}[], at the first level
   for (let i = 0; i < text.length; i++) {
     const c = text[i]
@@ -233,15 +256,19 @@ export function scan(text) {
         before = ':' // the value comes next
       }
     } else if (c === '{' || c === '[') {
+      values++
       if (++depth === 1) before = c
       deepest = Math.max(deepest, depth)
     } else if (c === '}' || c === ']') {
       depth--
-    } else if (c === ',' && depth === 1 && before === ':') {
-      before = '{'
+    } else if (c === ':') {
+      values++ // a member's name
+    } else if (c === ',') {
+      values++
+      if (depth === 1 && before === ':') before = '{'
     }
   }
-  return { names, depth: deepest }
+  return { names, depth: deepest, values }
 }
 
 /**
@@ -261,6 +288,15 @@ function isEscaped(text, at) {
  * @returns {Envelope}
  */
 export function decode(body) {
+  return parse(body).envelope
+}
+
+/**
+ * Reads what a frame holds, and tells about how many bytes the envelope takes in memory.
+ * @param {Uint8Array} body
+ * @returns {{envelope: Envelope, size: number}}
+ */
+function parse(body) {
   let text, value
   try {
     text = decoder.decode(body)
@@ -272,7 +308,7 @@ export function decode(body) {
   } catch {
     throw new FrameError('json', 'not JSON')
   }
-  const { names, depth } = scan(text)
+  const { names, depth, values } = scan(text)
   if (depth > MAX_DEPTH) throw new FrameError('depth', `nested more than ${MAX_DEPTH} deep`)
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new FrameError('not_object', 'not an object')
@@ -288,7 +324,8 @@ export function decode(body) {
   if (strings.some((s) => typeof s === 'string' && !s.isWellFormed())) {
     throw new FrameError('surrogate', 'half a surrogate pair')
   }
-  return { type, id, payload, ...(typeof from === 'string' && { from }) }
+  const envelope = { type, id, payload, ...(typeof from === 'string' && { from }) }
+  return { envelope, size: body.length + 64 * values + 256 }
 }
 
 /**
@@ -297,11 +334,26 @@ export function decode(body) {
  * @param {number} [maxFrame]
  */
 export function encode(event, maxFrame = MAX_FRAME) {
-  const { type, id = '' } = event
-  if (typeof type !== 'string' || typeof id !== 'string') throw new TypeError('type and id are strings')
+  if (event === null || typeof event !== 'object') throw new TypeError('an event is an object with a type')
+  const { type, id = '', payload } = event
+  if (typeof type !== 'string') throw new TypeError(`an event's type is a string, not ${kindOf(type)}`)
+  if (typeof id !== 'string') throw new TypeError(`an event's id is a string, not ${kindOf(id)}`)
   const topic = topicOf({ type, id })
   if (type === '' || !isTopic(topic)) throw new TypeError(`not a topic: ${JSON.stringify(topic)}`)
-  return frame(event, maxFrame - FROM)
+  if (typeof payload === 'function' || typeof payload === 'symbol') {
+    throw new TypeError(`a payload is what JSON has, not ${kindOf(payload)}`)
+  }
+  return frame({ type, id, payload }, maxFrame - FROM)
+}
+
+/** @param {unknown} value */
+function shown(value) {
+  return typeof value === 'string' ? JSON.stringify(value) : kindOf(value)
+}
+
+/** @param {unknown} value */
+function kindOf(value) {
+  return value === null ? 'null' : typeof value === 'object' ? (value.constructor?.name ?? 'an object') : typeof value
 }
 
 /**
@@ -309,14 +361,34 @@ export function encode(event, maxFrame = MAX_FRAME) {
  * @param {number} maxFrame
  */
 function frame({ type, id, payload }, maxFrame) {
-  const text = JSON.stringify({ type, id: id || undefined, payload })
-  if (scan(text).depth > MAX_DEPTH) throw new TypeError(`nested more than ${MAX_DEPTH} deep`)
+  const text = toJSON({ type, id: id || undefined, payload })
+  if (scan(text).depth > MAX_DEPTH) throw new TypeError(`a payload is nested at most ${MAX_DEPTH - 1} deep`)
   const body = encoder.encode(text)
   if (body.length > maxFrame) throw new TypeError(`${body.length} bytes; at most ${maxFrame} are allowed`)
   const bytes = new Uint8Array(4 + body.length)
   new DataView(bytes.buffer).setUint32(0, body.length)
   bytes.set(body, 4)
   return bytes
+}
+
+/** JSON.stringify, which throws for what it would make null of. @param {unknown} value */
+function toJSON(value) {
+  try {
+    const text = JSON.stringify(value)
+    // Most have no null, and need no second look, which is slow.
+    return text.includes('null') ? JSON.stringify(value, refuseNonFinite) : text
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause
+    throw new TypeError(`a payload is nested at most ${MAX_DEPTH - 1} deep`, { cause })
+  }
+}
+
+/** @param {string} name @param {unknown} value */
+function refuseNonFinite(name, value) {
+  if ((typeof value === 'number' || value instanceof Number) && !Number.isFinite(Number(value))) {
+    throw new TypeError(`JSON has no ${value}${name && `, the value of ${JSON.stringify(name)}`}`)
+  }
+  return value
 }
 
 /** Cuts a stream of bytes into frames. */
@@ -362,28 +434,102 @@ export class FrameReader {
   }
 }
 
+// --- Calls of the library ---
+
+// What the library has to settle. It ends the process, if it does so as a Worker's thread has just
+// ended. A read that waits for the network is an exception: its stream goes with the thread, and it is
+// never settled. So no other call is left waiting where that can be avoided: no closed(), and in a
+// Worker no acceptUni() or acceptBi().
+let calls = 0
+/** Those to be closed first, at a Worker's end: a connect() would be settled long after. @type {Set<Endpoint>} */
+const unsettled = new Set()
+
+/**
+ * @template T
+ * @param {Promise<T>} promise
+ */
+async function call(promise) {
+  calls++
+  try {
+    return await promise
+  } finally {
+    calls--
+  }
+}
+
+if (!isMainThread) {
+  // For process.exit() and uncaught errors; terminate() asks nobody. Promises stand still in here.
+  const node = /** @type {any} */ (globalThis).process
+  const pause = (/** @type {number} */ ms) => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms)
+  node.once('exit', () => {
+    if (calls === 0) return
+    for (const endpoint of unsettled) endpoint.close()
+    for (let n = 0; n < 400 && [...unsettled].some((endpoint) => !endpoint.isClosed()); n++) pause(10)
+    pause(unsettled.size > 0 ? 500 : 50) // an error takes the library 100 ms to put into words
+  })
+}
+
+/**
+ * Closes an endpoint, which can take 3 s.
+ * @param {Endpoint} endpoint
+ */
+async function release(endpoint) {
+  unsettled.add(endpoint)
+  try {
+    await call(endpoint.close())
+  } finally {
+    unsettled.delete(endpoint)
+  }
+}
+
 // --- Link ---
+
+const MAX_REQUESTS = 4 // that are not answered yet: what a hub has to queue for a spoke is bounded
+const ANSWER_AHEAD = 16 << 20 // bytes that loops may be behind further, where an answer is awaited
+const WINDOW = 4 << 20 // bytes that may have come in and not been read: iroh's window of a stream, and room
+const PATIENCE = 1000 // ms for a loop to take an event of a connection that is closed
+const POLL = 20 // ms between looks whether a connection is closed: the library tells in no other way
+
+/**
+ * A request for topics. The answer is called where the hub's stands in the order of what it sends:
+ * with null, a RefusedError, or what ended the link.
+ * @typedef {object} Request
+ * @property {'__subscribe' | '__unsubscribe'} type
+ * @property {string[]} topics
+ * @property {(error: Error | null) => void} answer
+ */
 
 /**
  * What a Link does with what comes.
  * @typedef {object} LinkOwner
  * @property {number} maxFrame
  * @property {number} timeout
- * @property {() => boolean} hasRoom whether to read on
- * @property {(envelope: Envelope, bytes: number) => void} event
+ * @property {(further: number) => boolean} hasRoom whether to read on, with room for so many bytes more
+ * @property {(envelope: Envelope, size: number) => void} event
  * @property {(error: RefusedError) => void} refused an event that was published
+ * @property {() => Request | null} nextRequest what to ask for now
  */
 
-/** One connection to a hub, with one stream. */
+/** One connection to a hub, with one stream, and all that is true of it alone. */
 class Link {
   /** Resolves, and never rejects, once all that came has been worked through. @type {Promise<CloseError>} */
   ended
   /** Bytes that wait to be written. */
   queued = 0
+  /** What the hub was asked for, and has not refused, by name. @type {Map<string, Topic>} */
+  asked = new Map()
+  /** Names of topics that the hub is to be asked for, or no more. @type {Set<string>} */
+  changed = new Set()
+  /** Requests for topics that are not answered. */
+  asking = 0
+  /** Who waits for the hub to have worked through all. @type {((error: Error | null) => void)[]} */
+  flushes = []
 
   #connection
   #stream
   #owner
+  /** Calls of the library that are not settled. @type {Set<Promise<unknown>>} */
+  #calls = new Set()
   /** @type {{bytes: Uint8Array, resolve: () => void, reject: (error: Error) => void}[]} */
   #queue = []
   /** @type {Promise<void> | null} */
@@ -391,8 +537,14 @@ class Link {
   /** Requests that are not answered yet, by id. @type {Map<string, (error: Error | null) => void>} */
   #answers = new Map()
   #lastId = 0
+  #isAsking = false // shortly
+  #isWaiting = false // for room
+  #moved = performance.now() // when something last came or went
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #watch
+  #read = 0 // bytes
+  #unread = { received: 0, read: 0, sent: 0, since: performance.now(), bytes: 0 }
   #finishing = false
-  #gone = false // the connection is closed; what has arrived may still be unread
   /** Why this side closed the connection, if it did. @type {CloseError | null} */
   #aborted = null
   /** @type {CloseError | null} */
@@ -408,11 +560,55 @@ class Link {
     this.#connection = connection
     this.#stream = { send: stream.send, recv: stream.recv }
     this.#owner = owner
+    this.#refuseStreams()
     this.ended = this.#readLoop()
-    connection.closed().then(() => {
-      this.#gone = true
-      this.#wake()
-    })
+  }
+
+  /**
+   * A hub opens no streams. What it sends on one would be held: iroh grants it 200 of 1.25 MB each.
+   * So the first one ends the connection. A Worker cannot wait for it: see #countUnread.
+   */
+  #refuseStreams() {
+    this.#connection.setMaxConcurrentUniStreams(0n)
+    this.#connection.setMaxConcurrentBiStreams(0n)
+    if (!isMainThread) return
+    for (const opened of [() => this.#connection.acceptUni(), () => this.#connection.acceptBi()]) {
+      this.#call(/** @type {Promise<unknown>} */ (opened())).then(
+        () => this.abort(new CloseError(CloseCode.protocol, 'a hub opens no streams')),
+        () => {}, // the connection has ended
+      )
+    }
+  }
+
+  /**
+   * Ends the connection where far more has come in than was read: it is on streams that a hub does not
+   * open. What goes with our own traffic, and with time, is not counted.
+   */
+  #countUnread() {
+    const { udpRxBytes: received, udpTxBytes: sent } = this.#connection.stats()
+    const now = performance.now()
+    const read = this.#read
+    const last = this.#unread
+    const explained = 1.25 * (read - last.read) + (sent - last.sent) / 4 + (now - last.since)
+    const bytes = Math.max(0, last.bytes + received - last.received - explained)
+    this.#unread = { received, read, sent, since: now, bytes }
+    if (bytes > WINDOW) this.abort(new CloseError(CloseCode.protocol, `${Math.round(bytes)} bytes came on no stream of this spoke`))
+  }
+
+  /**
+   * @template T
+   * @param {Promise<T>} promise
+   */
+  #call(promise) {
+    this.#calls.add(promise)
+    const done = () => this.#calls.delete(promise)
+    promise.then(done, done)
+    return call(promise)
+  }
+
+  /** Resolves when the library has nothing more to settle, or at least soon. */
+  async settled() {
+    if (this.#calls.size > 0) await Promise.race([Promise.allSettled(this.#calls), sleep(1000)])
   }
 
   /**
@@ -430,20 +626,52 @@ class Link {
     })
   }
 
-  /**
-   * Sends a request for topics. The answer is called where the hub's stands in the order of what it
-   * sends: with null, a RefusedError, or what ended the link.
-   * @param {'__subscribe' | '__unsubscribe'} type
-   * @param {string[]} topics
-   * @param {(error: Error | null) => void} answer
-   */
-  request(type, topics, answer) {
+  /** Says that there may be something to ask for. */
+  ask() {
+    if (this.#isAsking) return
+    this.#isAsking = true
+    queueMicrotask(() => this.#askNow()) // what comes in one go is asked for in one
+  }
+
+  #askNow() {
+    this.#isAsking = false
+    while (this.#answers.size < MAX_REQUESTS && !this.#finishing) {
+      const request = this.#owner.nextRequest()
+      if (!request) break
+      this.#request(request)
+    }
+  }
+
+  /** Resolves when the hub has worked through all that was written before. @returns {Promise<void>} */
+  flush() {
+    if (this.#end) return Promise.reject(this.#end)
+    return new Promise((resolve, reject) => {
+      this.flushes.push((error) => (error ? reject(error) : resolve(undefined)))
+      this.ask()
+    })
+  }
+
+  /** @param {Request} request */
+  #request({ type, topics, answer }) {
     const id = String(++this.#lastId)
     this.#answers.set(id, answer)
     this.write(frame({ type, id, payload: { topics } }, MAX_FRAME)).catch((error) => {
       if (this.#answers.delete(id)) answer(error)
     })
     this.#wake()
+    this.#moved = performance.now()
+    this.#watch ??= setTimeout(() => this.#watchAnswers(), this.#owner.timeout)
+  }
+
+  /** The limit runs while an answer is awaited and nothing moves, but for want of room. */
+  #watchAnswers() {
+    const { timeout } = this.#owner
+    this.#watch = undefined
+    if (this.#answers.size === 0 || this.#end) return
+    if (this.#isWaiting) this.#moved = performance.now()
+    const left = this.#moved + timeout - performance.now()
+    if (left <= 0) return this.abort(new CloseError(CloseCode.timeout, `nothing came for ${timeout} ms, nor the answer`))
+    this.#watch = setTimeout(() => this.#watchAnswers(), left)
   }
 
   /** Says that the owner may have room again. */
@@ -453,15 +681,39 @@ class Link {
 
   /** Ends the stream when all is written, and waits until the hub has worked through it. */
   async finish() {
+    this.#askNow()
     this.#finishing = true
     this.#wake()
     try {
       await this.#writing
-      await this.#stream.send.finish().catch(() => {}) // of a failure, the end tells more
-      const end = await within(this.ended, this.#owner.timeout, "the hub's part in closing")
+      await this.#call(this.#stream.send.finish()).catch(() => {}) // of a failure, the end tells more
+      const end = await this.#withinSilence(this.ended, "the hub's part in closing")
       if (end.code !== CloseCode.normal) throw end
     } finally {
       this.abort(new CloseError(CloseCode.normal, 'closed'))
+    }
+  }
+
+  /**
+   * Awaits something, as long as something moves.
+   * @template T
+   * @param {Promise<T>} promise
+   * @param {string} what
+   */
+  async #withinSilence(promise, what) {
+    const { timeout } = this.#owner
+    const since = performance.now()
+    const done = promise.then((value) => ({ value }))
+    for (;;) {
+      const left = Math.max(since, this.#moved) + timeout - performance.now()
+      /** @type {ReturnType<typeof setTimeout> | undefined} */
+      let timer
+      const late = new Promise((resolve) => (timer = setTimeout(resolve, Math.max(0, left))))
+      const first = /** @type {{value: T} | undefined} */ (await Promise.race([done, late]))
+      clearTimeout(timer)
+      if (first) return first.value
+      if (Math.max(since, this.#moved) + timeout > performance.now()) continue
+      throw new CloseError(CloseCode.timeout, `${what} took over ${timeout} ms`)
     }
   }
 
@@ -470,35 +722,55 @@ class Link {
     if (this.#end || this.#aborted) return
     this.#aborted = error
     this.#connection.close(BigInt(error.code ?? 0), Array.from(encoder.encode(error.reason)))
+    this.#wake()
   }
 
   async #readLoop() {
-    const end = await this.#read()
+    const look = setInterval(() => this.#look(), isMainThread ? 1000 : 100)
+    const end = await this.#readAll()
+    clearInterval(look)
+    clearTimeout(this.#watch)
     this.#end = end // from here on, nothing is queued
     for (const { reject } of this.#queue) reject(end)
     for (const answer of this.#answers.values()) answer(end)
+    // A hub that ends normally after the spoke has worked through all, and was to say no more.
+    for (const flushed of this.flushes) flushed(this.#finishing && end.code === CloseCode.normal ? null : end)
     this.#queue = []
     this.#answers.clear()
+    this.flushes = []
     this.#connection.close(0n, []) // without effect where it is closed already
     return end
   }
 
-  async #read() {
-    const { maxFrame, timeout, hasRoom } = this.#owner
-    const frames = new FrameReader(maxFrame)
+  /** What has to be looked at, since the library does not tell. */
+  #look() {
+    if (!isMainThread) this.#countUnread()
+    if (this.#isWaiting && this.#connection.closeReason() !== null) this.#wake()
+  }
+
+  async #readAll() {
+    const { maxFrame, timeout } = this.#owner
+    const frames = new FrameReader(Math.max(maxFrame, ANSWER))
     try {
       for (;;) {
-        // With an answer to wait for, it reads on: what stands before that is bounded by what the
-        // hub lets wait, and a loop over events may be what waits for it.
-        while (!hasRoom() && this.#answers.size === 0 && !this.#finishing && !this.#gone) {
-          await new Promise((resolve) => (this.#wake = () => resolve(undefined)))
-        }
-        const chunk = await this.#stream.recv.read(CHUNK)
+        if (this.#isFull()) await this.#room()
+        const chunk = await this.#call(this.#stream.recv.read(CHUNK))
         if (chunk.length === 0) break
-        for (const body of frames.push(Uint8Array.from(chunk))) this.#take(decode(body), body.length)
+        this.#moved = performance.now()
+        this.#read += chunk.length
+        const bytes = new Uint8Array(chunk.length)
+        bytes.set(chunk)
+        for (const body of frames.push(bytes)) {
+          if (this.#isFull()) await this.#room()
+          this.#take(body)
+        }
       }
       frames.end()
-      return closeError(await within(this.#connection.closed(), timeout, "the hub's part in closing"))
+      for (const since = performance.now(); performance.now() - since < timeout; await sleep(POLL)) {
+        const words = this.#connection.closeReason()
+        if (words !== null) return this.#aborted ?? closeError(words)
+      }
+      return new CloseError(CloseCode.timeout, `the hub's part in closing took over ${timeout} ms`)
     } catch (cause) {
       if (this.#aborted) return this.#aborted
       if (cause instanceof FrameError) {
@@ -512,19 +784,56 @@ class Link {
   }
 
   /**
-   * @param {Envelope} envelope
-   * @param {number} bytes
+   * Whether to read on. With an answer to wait for, it reads on for a while: a loop over events may be
+   * what waits for it.
    */
-  #take(envelope, bytes) {
+  #isFull() {
+    if (this.#aborted) throw this.#aborted
+    const awaits = this.#answers.size > 0 || this.#finishing
+    return !this.#owner.hasRoom(awaits ? ANSWER_AHEAD : 0)
+  }
+
+  /**
+   * Waits for room. Where the connection is closed, and no loop takes anything, the rest is given up:
+   * there is a gap anyway, and the rests of many connections would add up.
+   */
+  async #room() {
+    while (this.#isFull()) {
+      const words = this.#connection.closeReason()
+      this.#isWaiting = words === null
+      /** @type {ReturnType<typeof setTimeout> | undefined} */
+      let timer
+      const late = await new Promise((resolve) => {
+        this.#wake = () => resolve(false)
+        if (words !== null) timer = setTimeout(resolve, PATIENCE, true)
+      })
+      clearTimeout(timer)
+      this.#isWaiting = false
+      this.#moved = performance.now()
+      if (late && words !== null) throw closeError(words)
+    }
+  }
+
+  /** @param {Uint8Array} body */
+  #take(body) {
+    const { envelope, size } = parse(body)
     const { type, id, payload } = envelope
-    if (!type.startsWith('__')) return this.#owner.event(envelope, bytes)
+    if (!type.startsWith('__')) {
+      const { maxFrame } = this.#owner
+      if (body.length > maxFrame) throw new FrameError('length', `an event of ${body.length} bytes; ${maxFrame} are allowed`)
+      return this.#owner.event(envelope, size)
+    }
     if (type !== '__ack' && type !== '__error') return // of a later version
     if (id !== '' && !this.#answers.has(id)) return // to what was not asked on this link
     const error = type === '__error' ? new RefusedError(payload) : null
     const answer = this.#answers.get(id)
-    this.#answers.delete(id)
-    if (answer) answer(error)
-    else if (error) this.#owner.refused(error)
+    if (answer) {
+      this.#answers.delete(id)
+      answer(error)
+      this.ask()
+    } else if (error) {
+      this.#owner.refused(error)
+    }
   }
 
   async #writeLoop() {
@@ -541,8 +850,9 @@ class Link {
           size += part.bytes.length
         }
         for (let at = 0; at < size; at += CHUNK) {
-          const write = this.#stream.send.writeAll(toArray(bytes.subarray(at, at + CHUNK)))
+          const write = this.#call(this.#stream.send.writeAll(toArray(bytes.subarray(at, at + CHUNK))))
           await within(write, this.#owner.timeout, 'a write')
+          this.#moved = performance.now()
         }
         this.queued -= size
         for (const { resolve } of this.#queue.splice(0, count)) resolve()
@@ -568,13 +878,14 @@ function toArray(bytes) {
 
 // --- Loop ---
 
+const nothing = { envelope: /** @type {any} */ (null), size: 0 }
+
 /** Events for one `for await`. @implements {AsyncIterableIterator<Envelope>} */
 class Loop {
-  /** Bytes of the events that are not taken yet. */
-  waiting = 0
   topics
   #stop
-  /** @type {{envelope: Envelope, bytes: number}[]} */
+  #ahead
+  /** @type {{envelope: Envelope, size: number}[]} */
   #queue = []
   #next = 0 // the first in the queue that is not taken
   /** @type {{resolve: (result: IteratorResult<Envelope>) => void, reject: (error: Error) => void}[]} */
@@ -587,11 +898,13 @@ class Loop {
 
   /**
    * @param {string[]} topics
+   * @param {{bytes: number}} ahead what the events hold that no loop has taken yet
    * @param {() => void} taken called when events have been taken, or the loop has ended
    */
-  constructor(topics, taken) {
+  constructor(topics, ahead, taken) {
     this.topics = topics
     this.#stop = new AbortController()
+    this.#ahead = ahead
     this.taken = taken
   }
 
@@ -602,15 +915,15 @@ class Loop {
 
   /**
    * @param {Envelope} envelope
-   * @param {number} bytes
+   * @param {number} size
    */
-  push(envelope, bytes) {
+  push(envelope, size) {
     if (this.#last === envelope) return // by its topic, and by a pattern
     this.#last = envelope
     const taker = this.#takers.shift()
     if (taker) return taker.resolve({ value: envelope, done: false })
-    this.#queue.push({ envelope, bytes })
-    this.waiting += bytes
+    this.#queue.push({ envelope, size })
+    this.#ahead.bytes += size
   }
 
   /** Ends the loop behind what is in the queue. @param {Error | null} error */
@@ -630,12 +943,13 @@ class Loop {
   /** @returns {Promise<IteratorResult<Envelope>>} */
   next() {
     if (this.#next < this.#queue.length) {
-      const { envelope, bytes } = this.#queue[this.#next++]
+      const { envelope, size } = this.#queue[this.#next]
+      this.#queue[this.#next++] = nothing // else it would be held until the next splice
       if (this.#next === this.#queue.length || this.#next === 1024) {
         this.#queue.splice(0, this.#next)
         this.#next = 0
       }
-      this.waiting -= bytes
+      this.#ahead.bytes -= size
       this.taken()
       return Promise.resolve({ value: envelope, done: false })
     }
@@ -647,8 +961,10 @@ class Loop {
 
   /** @returns {Promise<IteratorResult<Envelope>>} */
   return() {
+    for (const { size } of this.#queue) this.#ahead.bytes -= size
     this.#queue = []
-    this.#next = this.waiting = 0
+    this.#next = 0
+    this.#last = null
     this.#error = null
     if (this.#done) this.taken()
     else this.end(null)
@@ -662,6 +978,10 @@ class Loop {
 
 // --- Spoke ---
 
+const MAX_DIALS = 4 // attempts to connect that may wait for the network at once
+const MAX_BATCH = 64 // topics of a request
+const MAX_BATCH_LENGTH = 4 << 10 // characters in all its topics, of up to 4 bytes each
+
 const lifecycle = ['__disconnect', '__reconnect', '__error']
 
 /** What a spoke keeps of a topic that is listened to. */
@@ -671,6 +991,8 @@ class Topic {
   /** Whether the hub has acknowledged it on this connection. Before, an event may have a gap behind it. */
   acknowledged = false
   answered = false
+  /** Whether to ask for it alone: a hub refused it and others, without a name. */
+  isAlone = false
   /** @type {(error: Error | null) => void} */
   answer = () => {}
   /** Resolves with the hub's answer. @type {Promise<void>} */
@@ -712,7 +1034,7 @@ export class Spoke extends EventTarget {
   node
   /** The NodeID of the hub. */
   hub
-  /** Resolves at the spoke's end: with null after close(), else with what ended it. */
+  /** Resolves at the spoke's end: with null after close(), else with what ended it, or close() rejects with. */
   closed
 
   #endpoint
@@ -722,7 +1044,10 @@ export class Spoke extends EventTarget {
   #topics = new Map()
   /** @type {Set<Loop>} */
   #loops = new Set()
-  #bytes = 0 // of the event that is being given out
+  #ahead = { bytes: 0 } // what the events hold that no loop has taken yet
+  #size = 0 // of the event that is being given out
+  /** Attempts to connect that the library has not settled. @type {Set<Promise<unknown>>} */
+  #dials = new Set()
   /** @type {Link | null} */
   #link = null
   /** Why there is no link. @type {Error | null} */
@@ -740,19 +1065,35 @@ export class Spoke extends EventTarget {
 
   /**
    * Connects to the hub at peer, a ticket or NODEID@HOST:PORT, and resolves once the hub has taken
-   * the spoke in. Rejects with a CloseError if it has not, or has not answered in time.
+   * the spoke in. Rejects with a CloseError if it has not, or has not answered in time; with a TypeError for
+   * what is no peer or no option; and with what the signal was aborted with.
    * @param {string} peer
    * @param {SpokeOptions} [options]
    */
   static async connect(peer, options = {}) {
-    const address = parsePeer(peer)
-    const endpoint = options.endpoint ?? (await bind(options))
+    checkOptions(options)
+    const { signal, timeout = DEFAULTS.timeout } = options
+    const address = parsePeer(peer, options)
+    signal?.throwIfAborted()
+    const endpoint = options.endpoint ?? (await bind(options, timeout))
     const spoke = new Spoke(endpoint, address, options)
+    const connected = spoke.#dial()
+    /** @type {() => void} */
+    let abort = () => {}
+    /** @type {Promise<never>} */
+    const aborted = new Promise((_, reject) => (abort = () => reject(signal?.reason)))
+    signal?.addEventListener('abort', abort)
+    if (signal?.aborted) abort() // while it was binding
     try {
-      spoke.#keep(await spoke.#dial())
+      spoke.#keep(await Promise.race([connected, aborted]))
     } catch (error) {
-      if (!options.endpoint) await endpoint.close()
+      connected.catch(() => {})
+      spoke.#isClosing = true
+      spoke.#link?.abort(new CloseError(CloseCode.normal, 'given up'))
+      if (!options.endpoint) release(endpoint).catch(() => {}) // not awaited: it may take 3 s
       throw error
+    } finally {
+      signal?.removeEventListener('abort', abort)
     }
     return spoke
   }
@@ -768,17 +1109,8 @@ export class Spoke extends EventTarget {
     super()
     this.#endpoint = endpoint
     this.#address = address
-    const defaults = {
-      alpn: 'alkpubsub/1',
-      reconnect: true,
-      minPause: 250,
-      maxPause: 30_000,
-      timeout: 10_000,
-      maxFrame: MAX_FRAME,
-      maxQueue: 16 << 20,
-      readAhead: 1 << 20,
-    }
-    this.#options = { ...defaults, ...options }
+    const given = Object.entries(options).filter(([, value]) => value !== undefined)
+    this.#options = { ...DEFAULTS, endpoint: options.endpoint, ...Object.fromEntries(given) }
     this.node = endpoint.id().toString()
     this.hub = address.id().toString()
     /** @type {Promise<Error | null>} */
@@ -790,13 +1122,13 @@ export class Spoke extends EventTarget {
    * @template {string} T
    * @param {T} type a topic, a pattern, `__disconnect`, `__reconnect` or `__error`
    * @param {Listener<T> | null} listener
-   * @param {AddEventListenerOptions | boolean} [options]
+   * @param {ListenerOptions | boolean} [options]
    */
   addEventListener(type, listener, options) {
     /** @type {any} */
     const native = listener
     if (lifecycle.includes(type)) return super.addEventListener(type, native, options)
-    if (!isTopic(type)) throw new TypeError(`not a topic: ${JSON.stringify(type)}`)
+    if (!isTopic(type)) throw new TypeError(`not a topic: ${shown(type)}`)
     const { capture = false, once = false, signal, passive } =
       typeof options === 'object' ? (options ?? {}) : { capture: options }
     if (!listener || signal?.aborted) return
@@ -823,7 +1155,7 @@ export class Spoke extends EventTarget {
     topic = new Topic()
     topic.entries.push(entry)
     this.#topics.set(type, topic)
-    if (this.#link) this.#subscribe(this.#link, type, topic)
+    if (this.#link) this.#ask(type)
     else if (this.#over) topic.answer(this.#lost)
   }
 
@@ -831,7 +1163,7 @@ export class Spoke extends EventTarget {
    * @template {string} T
    * @param {T} type
    * @param {Listener<T> | null} listener
-   * @param {EventListenerOptions | boolean} [options]
+   * @param {{capture?: boolean} | boolean} [options]
    */
   removeEventListener(type, listener, options) {
     /** @type {any} */
@@ -847,7 +1179,7 @@ export class Spoke extends EventTarget {
    * connection that is lost before the envelope is written loses it. Throws a TypeError for one that
    * is not allowed, and an error where there is no connection or over maxQueue waits for it:
    * publish() waits instead.
-   * @param {CustomEvent<Publication>} event
+   * @param {Detailed<Publication>} event
    */
   dispatchEvent({ type, detail }) {
     if (detail === null || typeof detail !== 'object' || topicOf(detail) !== type) {
@@ -880,15 +1212,10 @@ export class Spoke extends EventTarget {
    * @returns {Promise<void>}
    */
   async flush() {
-    const link = this.#connected()
-    await new Promise((resolve, reject) => {
-      link.request('__subscribe', [], (error) => {
-        const failed = error ?? this.#refused
-        this.#refused = null
-        if (failed) reject(failed)
-        else resolve(undefined)
-      })
-    })
+    await this.#connected().flush()
+    const refused = this.#refused
+    this.#refused = null
+    if (refused) throw refused
   }
 
   /**
@@ -921,15 +1248,15 @@ export class Spoke extends EventTarget {
    */
   events(...topics) {
     const wrong = topics.find((topic) => !isTopic(topic))
-    if (wrong !== undefined || topics.length === 0) throw new TypeError(`not a topic: ${JSON.stringify(wrong)}`)
-    const loop = new Loop(topics, () => {
-      if (loop.signal.aborted && loop.waiting === 0) this.#loops.delete(loop)
+    if (topics.length === 0 || !topics.every(isTopic)) throw new TypeError(`not a topic: ${shown(wrong)}`)
+    const loop = new Loop(topics, this.#ahead, () => {
+      if (loop.signal.aborted) this.#loops.delete(loop)
       this.#link?.resume()
     })
     if (this.#over) loop.end(this.#over.error)
     else this.#loops.add(loop)
     for (const topic of topics) {
-      const listener = (/** @type {CustomEvent<Envelope>} */ event) => loop.push(event.detail, this.#bytes)
+      const listener = (/** @type {Detailed<Envelope>} */ event) => loop.push(event.detail, this.#size)
       this.addEventListener(topic, /** @type {Listener<string>} */ (listener), { signal: loop.signal })
     }
     return loop
@@ -938,31 +1265,39 @@ export class Spoke extends EventTarget {
   /**
    * Ends the spoke: writes what was published, and waits until the hub has worked through it and
    * sent what it had. Rejects if the hub has not said so: then it is not known what it got. Where the
-   * connection is lost there is nothing to wait for. Later calls return what the first did.
+   * connection is lost there is nothing to wait for. Later calls return what the first did, and `closed`
+   * resolves with what it rejects with.
    */
   close() {
     return (this.#closing ??= this.#close())
   }
 
   async #close() {
-    if (this.#over) return
+    if (this.#over) return void (await this.closed)
     this.#isClosing = true
     this.#endPause()
+    /** @type {Error | null} */
+    let failed = null
     try {
       await this.#link?.finish()
-    } finally {
-      await this.#end(null)
+    } catch (error) {
+      failed = /** @type {Error} */ (error)
     }
+    await this.#end(failed)
+    if (failed) throw failed
   }
 
   /** @param {Error | null} error */
   async #end(error) {
     if (this.#over) return
-    this.#over = { error }
-    this.#lose(error ?? new CloseError(CloseCode.normal, 'the spoke is closed'))
+    const link = this.#link
+    const loopError = this.#isClosing ? null : error
+    this.#over = { error: loopError }
+    this.#lose(loopError ?? new CloseError(CloseCode.normal, 'the spoke is closed'))
     for (const topic of this.#topics.values()) topic.answer(this.#lost)
-    for (const loop of this.#loops) loop.end(error)
-    if (!this.#options.endpoint) await this.#endpoint.close()
+    for (const loop of this.#loops) loop.end(loopError)
+    await link?.settled()
+    if (!this.#options.endpoint) await release(this.#endpoint)
     this.#resolveClosed(error)
   }
 
@@ -1033,71 +1368,151 @@ export class Spoke extends EventTarget {
 
   /** Makes a link. It resolves when the hub has answered for all topics. */
   async #dial() {
-    const { alpn, timeout, maxFrame, readAhead } = this.#options
-    /** @type {import('@number0/iroh').Connection | undefined} */
-    let connection
-    let late = false
-    const attempt = async () => {
-      try {
-        connection = await this.#endpoint.connect(this.#address, Array.from(encoder.encode(alpn)))
-      } catch (cause) {
-        throw closeError(/** @type {Error} */ (cause).message, cause)
-      }
-      if (late || this.#isClosing) throw new CloseError(CloseCode.normal, 'closing')
-      let stream
-      try {
-        stream = await connection.openBi()
-      } catch (cause) {
-        throw closeError(connection.closeReason() ?? /** @type {Error} */ (cause).message, cause)
-      }
-      const link = new Link(connection, stream, {
-        maxFrame,
-        timeout,
-        hasRoom: () => {
-          let waiting = 0
-          for (const loop of this.#loops) waiting += loop.waiting
-          return waiting <= readAhead
-        },
-        event: (envelope, bytes) => this.#receive(envelope, bytes),
-        refused: (error) => {
-          this.#refused ??= error
-          this.#tell('__error', error)
-        },
-      })
-      this.#link = link
-      // One request for each, so that a refusal is of that topic alone.
-      for (const [name, topic] of this.#topics) this.#subscribe(link, name, topic)
-      // Answers come in order: this one is the last. It is also how a spoke without topics learns that
-      // it was taken in.
-      await new Promise((resolve, reject) => {
-        link.request('__subscribe', [], (error) => (error ? reject(error) : resolve(undefined)))
-      })
-      return link
-    }
+    const { timeout, maxFrame, readAhead } = this.#options
+    const { connection, stream } = await this.#reach()
+    /** @type {Link} */
+    const link = new Link(connection, stream, {
+      maxFrame,
+      timeout,
+      hasRoom: (further) => this.#ahead.bytes <= readAhead + further,
+      event: (envelope, size) => this.#receive(envelope, size),
+      refused: (error) => {
+        this.#refused ??= error
+        this.#tell('__error', error)
+      },
+      nextRequest: () => this.#nextRequest(link),
+    })
+    this.#link = link
+    for (const name of this.#topics.keys()) link.changed.add(name)
     try {
-      return await within(attempt(), timeout, 'connecting')
+      // The answer to a request without topics is also how a spoke that has none learns that it was
+      // taken in. Topics may be asked for once more, where one beside them was refused.
+      do await link.flush()
+      while (link.changed.size > 0 || link.asking > 0)
+      return link
     } catch (error) {
-      late = true
-      if (!this.#isClosing || !this.#link) connection?.close(0n, [])
+      if (!this.#isClosing) link.abort(new CloseError(CloseCode.normal, 'given up'))
       throw error
     }
   }
 
-  /**
-   * @param {Link} link
-   * @param {string} name
-   * @param {Topic} topic
-   */
-  #subscribe(link, name, topic) {
-    link.request('__subscribe', [name], (error) => {
-      if (error && !(error instanceof RefusedError)) return // the link's end, of which #keep hears
-      if (this.#topics.get(name) !== topic) return
-      topic.acknowledged = !error
-      topic.answer(error)
-      if (!(error instanceof RefusedError)) return
-      for (const loop of this.#loops) if (loop.topics.includes(name)) loop.end(error)
-      this.#tell('__error', error)
+  /** Makes a connection with a stream. */
+  async #reach() {
+    const { alpn, timeout } = this.#options
+    // One that the hub answers late is closed then. Until then it is one of few.
+    if (this.#dials.size >= MAX_DIALS) await within(Promise.race(this.#dials), timeout, 'connecting')
+    let isGivenUp = false
+    /** @type {import('@number0/iroh').Connection | undefined} */
+    let connection
+    const dial = (async () => {
+      try {
+        connection = await call(this.#endpoint.connect(this.#address, Array.from(encoder.encode(alpn))))
+      } catch (cause) {
+        throw closeError(/** @type {Error} */ (cause).message, cause)
+      }
+      if (isGivenUp || this.#isClosing) {
+        connection.close(0n, [])
+        throw new CloseError(CloseCode.normal, 'given up')
+      }
+      try {
+        return { connection, stream: await call(connection.openBi()) }
+      } catch (cause) {
+        throw closeError(connection.closeReason() ?? /** @type {Error} */ (cause).message, cause)
+      }
+    })()
+    const settled = dial.then(() => {}, () => {})
+    this.#dials.add(settled)
+    if (!this.#options.endpoint) unsettled.add(this.#endpoint)
+    settled.then(() => {
+      this.#dials.delete(settled)
+      if (this.#dials.size === 0 && !this.#isClosing) unsettled.delete(this.#endpoint)
     })
+    try {
+      const reached = await within(dial, timeout, 'connecting')
+      if (this.#isClosing) throw new CloseError(CloseCode.normal, 'given up')
+      return reached
+    } catch (error) {
+      isGivenUp = true
+      connection?.close(0n, [])
+      throw error
+    }
+  }
+
+  /** Asks the hub for a topic, or no more. @param {string} name */
+  #ask(name) {
+    this.#link?.changed.add(name)
+    this.#link?.ask()
+  }
+
+  /**
+   * What to ask for now: as many topics as go in a request, or whether all was worked through.
+   * @param {Link} link
+   * @returns {Request | null}
+   */
+  #nextRequest(link) {
+    /** @type {Request['type'] | null} */
+    let type = null
+    /** @type {Map<string, Topic | undefined>} */
+    const batch = new Map()
+    let size = 0
+    for (const name of link.changed) {
+      const topic = this.#topics.get(name)
+      const asked = link.asked.get(name)
+      if (topic !== asked) {
+        const change = topic ? '__subscribe' : '__unsubscribe'
+        type ??= change
+        size += name.length
+        const isAlone = topic?.isAlone && batch.size > 0
+        if (isAlone || change !== type || batch.size >= MAX_BATCH || (batch.size > 0 && size > MAX_BATCH_LENGTH)) break
+        batch.set(name, topic)
+      }
+      link.changed.delete(name)
+      if (topic?.isAlone && batch.size > 0) break
+    }
+    if (type) return { type, topics: [...batch.keys()], answer: this.#asked(link, batch) }
+    if (link.flushes.length === 0) return null
+    const flushes = link.flushes.splice(0)
+    return { type: '__subscribe', topics: [], answer: (error) => flushes.forEach((flushed) => flushed(error)) }
+  }
+
+  /**
+   * Notes that topics are asked for, and returns what takes the answer.
+   * @param {Link} link
+   * @param {Map<string, Topic | undefined>} batch
+   * @returns {Request['answer']}
+   */
+  #asked(link, batch) {
+    for (const [name, topic] of batch) {
+      if (topic) link.asked.set(name, topic)
+      else link.asked.delete(name)
+    }
+    link.asking++
+    return (error) => {
+      link.asking--
+      if (this.#link !== link || (error && !(error instanceof RefusedError))) return // its end, of which #keep hears
+      // Nothing of a request is carried out where one topic is refused: the others are asked for again.
+      const isOne = batch.size === 1
+      const isNamed = error && batch.has(error.topic)
+      for (const [name, topic] of batch) {
+        if (!topic) continue
+        const isRefused = error && (isOne || error.topic === name)
+        if (error && link.asked.get(name) === topic) link.asked.delete(name)
+        if (this.#topics.get(name) !== topic) {
+          if (this.#topics.has(name)) link.changed.add(name)
+        } else if (!error) {
+          topic.acknowledged = true
+          topic.answer(null)
+        } else if (isRefused) {
+          topic.answer(error)
+          for (const loop of this.#loops) if (loop.topics.includes(name)) loop.end(error)
+          this.#tell('__error', error)
+        } else {
+          if (!isNamed) topic.isAlone = true
+          link.changed.add(name)
+        }
+      }
+      link.ask()
+    }
   }
 
   /**
@@ -1117,16 +1532,16 @@ export class Spoke extends EventTarget {
       if (topic.entries.length > 0 || this.#topics.get(name) !== topic) return
       this.#topics.delete(name)
       topic.answer(new Error(`nobody listens to ${JSON.stringify(name)} any more`))
-      this.#link?.request('__unsubscribe', [name], () => {})
+      this.#ask(name)
     })
   }
 
   /**
    * @param {Envelope} envelope
-   * @param {number} bytes
+   * @param {number} size
    */
-  #receive(envelope, bytes) {
-    this.#bytes = bytes
+  #receive(envelope, size) {
+    this.#size = size
     const topic = topicOf(envelope)
     const pattern = patternOf(topic)
     for (const name of topic === pattern ? [topic] : [topic, pattern]) {
@@ -1149,19 +1564,102 @@ function isFinal(error) {
   return error instanceof CloseError && (error.code === protocol || error.code === notAdmitted)
 }
 
-/** @param {string} peer */
-function parsePeer(peer) {
-  const [, node, hosts] = /^([0-9a-f]{64})(?:@(.+))?$/.exec(peer) ?? []
-  try {
-    if (node) return new EndpointAddr(EndpointId.fromString(node), null, hosts?.split(','))
-    return EndpointTicket.fromString(peer).endpointAddr()
-  } catch (cause) {
-    throw new TypeError(`neither a ticket nor NODEID@HOST:PORT: ${peer}`, { cause })
+// --- Options ---
+
+const DEFAULTS = {
+  alpn: 'alkpubsub/1',
+  reconnect: true,
+  minPause: 250,
+  maxPause: 30_000,
+  timeout: 10_000,
+  maxFrame: MAX_FRAME,
+  maxQueue: 16 << 20,
+  readAhead: 1 << 20,
+}
+
+const LONGEST = 2 ** 31 - 1 // ms that a timer takes
+
+/** @type {(least: number, most: number) => [(value: any) => boolean, string]} */
+const number = (least, most) => [
+  (value) => typeof value === 'number' && value >= least && value <= most,
+  `a number from ${least} to ${most}`,
+]
+
+/** What each option must be. @type {Record<keyof SpokeOptions, [(value: any) => boolean, string]>} */
+const optionKinds = {
+  secretKey: [(value) => typeof value === 'string' || value instanceof Uint8Array, 'a Uint8Array of 32 bytes, or 64 hex digits'],
+  endpoint: [(value) => value instanceof Endpoint, 'an Endpoint of @number0/iroh'],
+  bindAddr: [(value) => typeof value === 'string', 'HOST:PORT'],
+  relays: [(value) => value === 'none' || value === 'n0', "'none' or 'n0'"],
+  signal: [(value) => value instanceof AbortSignal, 'an AbortSignal'],
+  alpn: [(value) => typeof value === 'string' && value !== '', 'a string that is not empty'],
+  reconnect: [(value) => typeof value === 'boolean', 'true or false'],
+  minPause: number(0, LONGEST),
+  maxPause: number(0, LONGEST),
+  timeout: number(1, LONGEST),
+  maxFrame: number(FROM + 1, 2 ** 30),
+  maxQueue: number(0, Number.MAX_SAFE_INTEGER),
+  readAhead: number(0, Number.MAX_SAFE_INTEGER),
+}
+
+/** @param {unknown} options */
+function checkOptions(options) {
+  if (options === null || typeof options !== 'object') throw new TypeError(`options are an object, not ${kindOf(options)}`)
+  for (const [name, value] of Object.entries(options)) {
+    if (!Object.hasOwn(optionKinds, name)) throw new TypeError(`there is no option ${JSON.stringify(name)}`)
+    const [isRight, words] = optionKinds[/** @type {keyof SpokeOptions} */ (name)]
+    if (value !== undefined && !isRight(value)) {
+      const shown = name === 'secretKey' ? '' : typeof value === 'number' ? ` ${value}` : ` ${kindOf(value)}`
+      throw new TypeError(`the option ${name} is ${words}; this is none${shown && `:${shown}`}`)
+    }
   }
 }
 
-/** @param {SpokeOptions} options */
-async function bind({ secretKey, bindAddr, relays = 'none' }) {
+/**
+ * @param {string} peer
+ * @param {SpokeOptions} options
+ */
+function parsePeer(peer, { endpoint, relays }) {
+  if (typeof peer !== 'string') throw new TypeError(`a peer is a string, not ${kindOf(peer)}`)
+  const no = (/** @type {string} */ why, /** @type {unknown} */ cause) => {
+    const shown = peer.length > 300 ? `${peer.slice(0, 300)}…` : peer
+    return new TypeError(`neither a ticket nor NODEID@HOST:PORT: ${JSON.stringify(shown)}: ${why}`, { cause })
+  }
+  if (/\s/.test(peer)) throw no('it has white space in it', undefined)
+  const at = peer.indexOf('@')
+  const node = at < 0 ? peer : peer.slice(0, at)
+  const isNode = /^[0-9a-f]{64}$/.test(node)
+  if (at >= 0 && !isNode) throw no('a NodeID has 64 hex digits, in lower case', undefined)
+  try {
+    if (!isNode) return EndpointTicket.fromString(peer).endpointAddr()
+  } catch (cause) {
+    throw no('no ticket', cause)
+  }
+  if (at < 0 && relays !== 'n0' && !endpoint) throw no("without an address it is found with relays: 'n0' alone", undefined)
+  const hosts = at < 0 ? [] : peer.slice(at + 1).split(',')
+  for (const host of hosts) {
+    const [, ip, port] = /^(.+):([0-9]{1,5})$/.exec(host) ?? []
+    if (port === undefined || !isAddress(ip)) throw no(`${JSON.stringify(host)} is not HOST:PORT, by numbers`, undefined)
+    if (Number(port) < 1 || Number(port) > 65535) throw no(`a port is 1 to 65535, not ${port}`, undefined)
+  }
+  try {
+    return new EndpointAddr(EndpointId.fromString(node), null, hosts)
+  } catch (cause) {
+    throw no('no such NodeID, or no such address', cause)
+  }
+}
+
+/** @param {string} ip an IPv4 address, or an IPv6 address in brackets */
+function isAddress(ip) {
+  if (/^\d{1,3}(\.\d{1,3}){3}$/.test(ip)) return ip.split('.').every((part) => Number(part) < 256)
+  return /^\[[0-9a-f:.]+(%\d+)?\]$/i.test(ip) && URL.canParse(`http://${ip.replace(/%\d+/, '')}/`)
+}
+
+/**
+ * @param {SpokeOptions} options
+ * @param {number} timeout
+ */
+async function bind({ secretKey, bindAddr, relays = 'none', signal }, timeout) {
   const builder = Endpoint.builder()
   if (relays === 'n0') {
     builder.applyN0()
@@ -1171,11 +1669,26 @@ async function bind({ secretKey, bindAddr, relays = 'none' }) {
   }
   if (secretKey !== undefined) {
     const bytes = typeof secretKey === 'string' ? fromHex(secretKey) : secretKey
-    if (bytes.length !== 32) throw new TypeError('a secret key has 32 bytes, or 64 hex digits')
+    if (bytes.length !== 32) throw new TypeError('the option secretKey is a Uint8Array of 32 bytes, or 64 hex digits')
     builder.secretKey(Array.from(bytes))
   }
-  if (bindAddr) builder.bindAddr(bindAddr)
-  return builder.bind()
+  if (bindAddr) {
+    try {
+      builder.bindAddr(bindAddr)
+    } catch (cause) {
+      throw new TypeError(`the option bindAddr is HOST:PORT, by numbers, not ${JSON.stringify(bindAddr)}`, { cause })
+    }
+  }
+  const bound = call(builder.bind())
+  try {
+    const endpoint = await within(bound, timeout, 'binding')
+    if (!signal?.aborted) return endpoint
+  } catch (error) {
+    bound.then(release, () => {})
+    throw error
+  }
+  bound.then(release)
+  throw signal.reason
 }
 
 /** @param {string} text */

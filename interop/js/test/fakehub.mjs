@@ -20,7 +20,9 @@ export async function fakeHub(t) {
   const endpoint = await bind(t, alpn)
   const addr = endpoint.boundSockets().find((socket) => socket.startsWith('127.0.0.1:'))
   return {
+    endpoint,
     peer: `${endpoint.id()}@${addr}`,
+    peerOf: (connection, stream) => new Peer(connection, stream),
     /** The next spoke. */
     async accept() {
       const incoming = await endpoint.acceptNext()
@@ -30,7 +32,7 @@ export async function fakeHub(t) {
     /** The next spoke, once it is taken in; it has the topics. */
     async admit(...topics) {
       const peer = await this.accept()
-      for (const topic of topics) await peer.ack('__subscribe', topic)
+      if (topics.length > 0) await peer.ack('__subscribe', ...topics)
       await peer.ack('__subscribe')
       return peer
     },
@@ -65,7 +67,7 @@ export class Peer {
     return this.stream.send.writeAll([...bytes])
   }
 
-  /** Awaits a request for one topic, or none, and returns its id. */
+  /** Awaits a request for topics, or none, and returns its id. */
   async request(type, ...topics) {
     const envelope = await this.next()
     if (envelope?.type !== type || JSON.stringify(envelope.payload) !== JSON.stringify({ topics })) {
