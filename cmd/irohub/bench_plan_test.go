@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -106,7 +107,7 @@ func TestBenchPlan_PayloadIsJSONOfItsSize(t *testing.T) {
 	for _, size := range []int{minPayload, minPayload + 1, 256, 100_000} {
 		p := &benchPlan{Topics: 1, Size: size}
 		payload := newPayload(size)
-		for _, n := range []int{0, 1, 1<<62 + 5} {
+		for _, n := range []int{0, 1, math.MaxInt / 4} {
 			due := time.Duration(n) * 3 / 4
 			setPayload(payload, n, due)
 			var object struct{ N, Due, Pad string }
