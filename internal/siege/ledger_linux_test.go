@@ -64,10 +64,10 @@ func crowdOf(state string) int {
 		return 400
 	case "first-frame", "spoke-greeting":
 		return 64
-	case "admit":
+	case "admit", "turned-away":
 		return 48
 	}
-	return 24
+	return 32
 }
 
 // fill returns how many KiB are held for each peer in a state.
@@ -86,23 +86,24 @@ func (s *siege) fill(state string) float64 {
 			return
 		}
 		peers := s.run(fmt.Sprintf("%s ledger-peers %s %s %d %d", s.transport, addr, state, from, n))
-		switch state {
-		case "spoke":
-			hub.settled()
-			peers.freeze()
-			hub.ask(fmt.Sprintf("queues %d", n))
-		case "closing":
-			peers.freeze()
-			hub.ask(fmt.Sprintf("queues %d", n))
-			hub.ask("cut off")
+		hub.settled() // nothing of theirs is on its way
+		peers.freeze()
+		if state == "spoke" || state == "closing" {
+			hub.ask("queues")
 		}
 	}
-	come(0, warm)
-	before := hub.settled()
-	come(warm, n)
-	if state == "closing" {
-		return float64(hub.number("memory")-before) / float64(n)
+	if state != "closing" && state != "turned-away" {
+		come(0, warm)
+		before := hub.settled()
+		come(warm, n)
+		return float64(hub.settled()-before) / float64(n)
 	}
+	// What the first still hold is what the second need beside the memory of the first: of the
+	// native library's memory it is not known what is free.
+	come(0, n)
+	before := hub.settled()
+	hub.ask("end")
+	come(n, n)
 	return float64(hub.settled()-before) / float64(n)
 }
 
@@ -187,14 +188,16 @@ func playHolder(ctx context.Context, ep endpoint, state string) error {
 			return ctx.Err()
 		},
 	}
-	switch state {
-	case "admit":
+	away := make(chan struct{})
+	if state == "admit" || state == "turned-away" {
 		opts.Admit = func(ctx context.Context, _ irohub.NodeID) error {
-			<-ctx.Done()
-			return ctx.Err()
+			select {
+			case <-away:
+				return errors.New("not now")
+			case <-ctx.Done():
+				return ctx.Err()
+			}
 		}
-	case "closing":
-		opts.WriteTimeout = 3 * time.Second
 	}
 	hub := irohub.NewHub(ep, opts)
 	go hub.Serve(ctx)
@@ -208,14 +211,10 @@ func playHolder(ctx context.Context, ep endpoint, state string) error {
 			answer = ep.Addr()
 		case "memory":
 			answer, err = resident()
-		case "pending":
-			answer = hub.Stats().Pending
 		case "queues":
 			err = fillQueues(ctx, hub)
-		case "cut":
-			for hub.Stats().Spokes > 0 {
-				time.Sleep(time.Millisecond)
-			}
+		case "end":
+			err = endAll(ctx, hub, away)
 		}
 		if err != nil {
 			return err
@@ -230,6 +229,7 @@ func fillQueues(ctx context.Context, hub *irohub.Hub) error {
 	const size = 16 << 10
 	const most = mib - (size+200)*9/8 - 64
 	random := make([]byte, size*3/4)
+	before := hub.Stats().CutOff
 	for full := 0; full < 5; full++ {
 		for _, info := range hub.Spokes() {
 			if info.WaitingBytes > most {
@@ -239,17 +239,34 @@ func fillQueues(ctx context.Context, hub *irohub.Hub) error {
 			rand.Read(random)
 			payload := `"` + base64.StdEncoding.EncodeToString(random) + `"`
 			ev := irohub.Event{Type: "q", ID: fmt.Sprint(info.Number), Payload: []byte(payload)}
-			before := hub.Stats().Published
+			published := hub.Stats().Published
 			if err := hub.Publish(ctx, ev); err != nil {
 				return err
 			}
-			for hub.Stats().Published == before {
+			for hub.Stats().Published == published {
 			}
 		}
 		time.Sleep(50 * time.Millisecond) // the transport may take some
 	}
-	if cut := hub.Stats().CutOff; cut > 0 {
+	if cut := hub.Stats().CutOff - before; cut > 0 {
 		return fmt.Errorf("%d were cut off", cut)
+	}
+	return nil
+}
+
+// endAll cuts off each spoke, whose queue is full, and turns away whoever waits for Admit.
+func endAll(ctx context.Context, hub *irohub.Hub, away chan<- struct{}) error {
+	for _, info := range hub.Spokes() {
+		ev := irohub.Event{Type: "q", ID: fmt.Sprint(info.Number), Payload: []byte(`"` + strings.Repeat("x", 64<<10) + `"`)}
+		if err := hub.Publish(ctx, ev); err != nil {
+			return err
+		}
+	}
+	for stats := hub.Stats(); stats.Spokes+stats.Pending > 0; stats = hub.Stats() {
+		select {
+		case away <- struct{}{}:
+		case <-time.After(time.Millisecond):
+		}
 	}
 	return nil
 }
@@ -270,7 +287,7 @@ func playPeers(ctx context.Context, ep endpoint, addr irohub.Addr, state string,
 		}
 		all = append(all, stream)
 		switch state {
-		case "admit":
+		case "admit", "turned-away":
 			sending.Go(func() { flood(ctx, stream) })
 			continue
 		case "first-frame":
@@ -347,16 +364,17 @@ func (s *siege) beginHandshakes(addr string, n int) {
 	s.Helper()
 	hub, err := irohub.ParseAddr(addr)
 	s.must(err)
-	if s.transport == "tls" {
-		// A message of 64 KiB, as much of it as a handshake may have.
-		record := append([]byte{22, 3, 1, 15000 >> 8, 15000 & 255, 1, 0, 255, 255}, make([]byte, 15000-4)...)
-		s.stallTCP(hub.Hosts[0], n, record)
-	} else {
+	if s.transport != "tls" {
 		s.stallQUIC(hub, n)
+		return
 	}
+	record := func(n int) []byte { return append([]byte{22, 3, 1, byte(n >> 8), byte(n)}, make([]byte, n)...) }
+	// A message of 64 KiB, and what makes the buffer of its beginning double; then a record
+	// that does not end. More than this of a handshake is not read.
+	begun := append(record(14000), record(400)...)
+	copy(begun[5:], []byte{1, 0, 255, 255})
+	s.stallTCP(hub.Hosts[0], n, append(begun, record(1900)[:1500]...))
 }
-
-var errTold = errors.New("told to")
 
 func (s *siege) fillSpoke(state string, n int) float64 { return 0 }
 

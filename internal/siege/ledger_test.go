@@ -20,6 +20,7 @@ var ledger = []entry{
 	{"admit", []item{{"", 321, 1480, false}}},
 	{"first-frame", []item{{"", 90, 160, false}}},
 	{"spoke", []item{{"", 5000, 6000, false}}},
+	{"turned-away", []item{{"", 39, 904, false}}},
 	{"closing", []item{{"", 39, 904, false}}},
 }
 
