@@ -104,3 +104,18 @@ func TestWriter_CountsPlacesUntilTheBatchIsWritten(t *testing.T) {
 		t.Errorf("%d bytes and %d events wait, and all are written", bytes, waiting)
 	}
 }
+
+// A reader's work with the router has its frames' events in memory of that size: what it has
+// gathered, one frame more, and what an allocation is rounded up by.
+func TestInbound_HoldsWhatItsFramesNeed(t *testing.T) {
+	const most = maxOpsSize + maxFrame + 64<<10
+	for gathered := 0; gathered < maxOpsSize; gathered += 999 {
+		in := &inbound{}
+		for _, n := range []int{gathered, maxFrame - 100} {
+			in.encode(topicName{"n", 1}, make([]byte, n), NodeID{1})
+		}
+		if n := cap(*in.text); n > most {
+			t.Fatalf("%d bytes for a frame behind %d, want at most %d", n, gathered, most)
+		}
+	}
+}

@@ -3,13 +3,13 @@ package siege
 import (
 	"bufio"
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"regexp"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -30,8 +30,8 @@ import (
 func BenchmarkLedger(b *testing.B) {
 	for _, transport := range transports.Names() {
 		for _, e := range ledger {
-			figure := e.figure(transport)
-			if figure.held() == 0 {
+			most, _ := e.held(transport)
+			if e.name == "" || most == 0 {
 				continue
 			}
 			b.Run(transport+"/"+e.name, func(b *testing.B) {
@@ -40,13 +40,13 @@ func BenchmarkLedger(b *testing.B) {
 				for b.Loop() {
 					held = newSiege(b, transport).fill(e.name)
 				}
-				ratio := held / float64(figure.held())
+				ratio := held / float64(most)
 				b.ReportMetric(held, "held-KiB")
-				b.ReportMetric(float64(figure.held()), "ledger-KiB")
+				b.ReportMetric(float64(most), "ledger-KiB")
 				b.ReportMetric(ratio, "held/ledger")
 				b.ReportMetric(0, "ns/op") // which says nothing here
 				if ratio > 1.2 {
-					b.Errorf("a peer can have %.0f KiB held, and the ledger says %d", held, figure.held())
+					b.Errorf("a peer can have %.0f KiB held, and the ledger says %d", held, most)
 				}
 			})
 		}
@@ -159,19 +159,17 @@ func init() {
 		switch role {
 		case "hub":
 			return playHolder(ctx, ep, args[0])
-		case "peers", "spokes":
-			addr, err := irohub.ParseAddr(args[0])
-			if err != nil {
-				return err
-			}
+		}
+		addr, err := irohub.ParseAddr(args[0])
+		if err != nil {
+			return err
+		}
+		switch role {
+		case "spokes":
+			return playSpokes(ctx, ep, addr)
+		case "peers":
 			from, _ := strconv.Atoi(args[2])
-			n, err := strconv.Atoi(args[3])
-			if err != nil {
-				return err
-			}
-			if role == "spokes" {
-				return playSpokes(ctx, ep, addr, args[1], from, n)
-			}
+			n, _ := strconv.Atoi(args[3])
 			return playPeers(ctx, ep, addr, args[1], from, n)
 		}
 		return fmt.Errorf("no such role: %s", role)
@@ -228,7 +226,7 @@ func playHolder(ctx context.Context, ep endpoint, state string) error {
 func fillQueues(ctx context.Context, hub *irohub.Hub) error {
 	const size = 16 << 10
 	const most = mib - (size+200)*9/8 - 64
-	random := make([]byte, size*3/4)
+	payload := []byte(`"` + strings.Repeat("x", size) + `"`) // which the hub copies
 	before := hub.Stats().CutOff
 	for full := 0; full < 5; full++ {
 		for _, info := range hub.Spokes() {
@@ -236,9 +234,7 @@ func fillQueues(ctx context.Context, hub *irohub.Hub) error {
 				continue
 			}
 			full = 0
-			rand.Read(random)
-			payload := `"` + base64.StdEncoding.EncodeToString(random) + `"`
-			ev := irohub.Event{Type: "q", ID: fmt.Sprint(info.Number), Payload: []byte(payload)}
+			ev := irohub.Event{Type: "q", ID: fmt.Sprint(info.Number), Payload: payload}
 			published := hub.Stats().Published
 			if err := hub.Publish(ctx, ev); err != nil {
 				return err
@@ -376,8 +372,112 @@ func (s *siege) beginHandshakes(addr string, n int) {
 	s.stallTCP(hub.Hosts[0], n, append(begun, record(1900)[:1500]...))
 }
 
-func (s *siege) fillSpoke(state string, n int) float64 { return 0 }
+// fillSpoke is fill for the spokes of a hostile hub, which is here.
+func (s *siege) fillSpoke(state string, n int) float64 {
+	s.Helper()
+	hub := s.bind()
+	accepting, stop := context.WithCancel(s.ctx)
+	var tasks sync.WaitGroup
+	s.Cleanup(tasks.Wait)
+	s.Cleanup(stop)
+	tasks.Go(func() {
+		for {
+			in, err := hub.Accept(accepting)
+			if err != nil {
+				return
+			}
+			tasks.Go(func() {
+				conn, err := in.Handshake(accepting)
+				if err == nil {
+					err = besiege(accepting, conn, state)
+				}
+				if err != nil && accepting.Err() == nil {
+					s.Errorf("a hostile hub: %v", err)
+				}
+			})
+		}
+	})
+	spokes := s.run(fmt.Sprintf("%s ledger-spokes %s", s.transport, hub.Addr()))
+	spokes.ask(fmt.Sprintf("dial %d", warm))
+	before := spokes.settled()
+	spokes.ask(fmt.Sprintf("dial %d", n))
+	return float64(spokes.settled()-before) / float64(n)
+}
 
-func playSpokes(ctx context.Context, ep endpoint, addr irohub.Addr, state string, from, n int) error {
+var requestID = regexp.MustCompile(`"id":"([0-9]+)"`)
+
+// besiege is a hub that does to a spoke what it can, until ctx ends.
+func besiege(ctx context.Context, conn irohub.Conn, state string) error {
+	stream, err := conn.AcceptStream(ctx)
+	if err != nil {
+		return err
+	}
+	if state == "spoke-streams" {
+		for range 100 {
+			s, err := conn.OpenStream(ctx)
+			if err != nil {
+				return err
+			}
+			go flood(ctx, s) // until it is stopped
+		}
+	}
+	// It answers the greeting and one request, or nothing.
+	for answers := 0; state != "spoke-greeting" && answers < 2; {
+		p := make([]byte, 4096)
+		n, err := stream.Read(ctx, p)
+		if err != nil {
+			return err
+		}
+		for _, id := range requestID.FindAllSubmatch(p[:n], -1) {
+			answers++
+			if _, err := stream.Write(ctx, frame(fmt.Sprintf(`{"type":"__ack","id":"%s"}`, id[1]))); err != nil {
+				return err
+			}
+		}
+	}
+	event := frame(`{"type":"q","payload":"` + strings.Repeat("x", 16<<10) + `"}`)
+	for range 2 * mib / len(event) {
+		if _, err := stream.Write(ctx, event); err != nil {
+			return err
+		}
+	}
+	large := frame(`{"type":"q","payload":"` + strings.Repeat("x", mib-100) + `"}`)
+	_, err = stream.Write(ctx, large[:len(large)-1])
+	<-ctx.Done()
+	stream.Abort(0)
+	return err
+}
+
+// playSpokes is spokes whose Subscriptions nobody reads.
+func playSpokes(ctx context.Context, ep endpoint, addr irohub.Addr) error {
+	fmt.Println("ready")
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		var answer any = "done"
+		var err error
+		switch words := strings.Fields(lines.Text()); words[0] {
+		case "dial":
+			n, _ := strconv.Atoi(words[1])
+			for range n {
+				go func() { // it ends with the process
+					spoke, err := irohub.Dial(ctx, ep, addr, irohub.SpokeOptions{})
+					var sub *irohub.Subscription
+					if err == nil {
+						sub, err = spoke.Subscribe(ctx, "q")
+					}
+					if err != nil {
+						fmt.Fprintln(os.Stderr, "child:", err)
+					}
+					<-ctx.Done()
+					runtime.KeepAlive(sub)
+				}()
+			}
+		case "memory":
+			answer, err = resident()
+		}
+		if err != nil {
+			return err
+		}
+		fmt.Println(answer)
+	}
 	return nil
 }
