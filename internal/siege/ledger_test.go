@@ -33,7 +33,6 @@ var (
 	buffer     = item{"buffer", 1088, 1088, false}
 	queue      = item{"queue", 1024, 1024, false}
 	work       = item{"work", 2304, 2304, true}
-	closing    = item{"closing", 75, 900, false}
 )
 
 var ledger = []entry{
@@ -45,8 +44,8 @@ var ledger = []entry{
 		{"topics", 1194, 1194, false}, {"sending", 96, 1330, false}, {"credit", 4096, 8545, true}, work,
 	}},
 	{"", "a further stream without a spoke", 4096 * 15, "iroh", []item{ownWindow, first}},
-	{"turned-away", "turned away", 0, "", []item{closing}},
-	{"closing", "cut off", 0, "", []item{closing}},
+	{"turned-away", "turned away", 0, "", []item{{"rejected", 75, 200, false}}},
+	{"closing", "cut off", 0, "", []item{{"closing", 75, 450, false}}},
 	{"spoke-greeting", "a hub that answers nothing", 0, "", []item{connection, ownWindow, buffer, work}},
 	{"spoke-streams", "a hub that opens streams", 0, "iroh", []item{connection, ownWindow, buffer, queue, work}},
 	{"spoke-events", "a hub that floods", 0, "", []item{connection, ownWindow, buffer, queue, work}},
