@@ -782,7 +782,7 @@ func TestFrameReader_BigFrames(t *testing.T) {
 		r := frameReader{max: 1 << 20}
 		next := chunked(all, always(size))
 		r.read = func(p []byte) (int, error) {
-			if most := headerSize + r.max + maxBuffer; len(r.buf) > most {
+			if most := headerSize + r.max; len(r.buf) > most {
 				t.Fatalf("the buffer has %d bytes, more than %d", len(r.buf), most)
 			}
 			return next(p)

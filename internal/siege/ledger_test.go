@@ -30,7 +30,7 @@ var (
 	connection = item{"connection", 65, 105, false}
 	ownWindow  = item{"window", 272, 1330, false}
 	first      = item{"first frame", 64, 64, false}
-	buffer     = item{"buffer", 1088, 1088, false}
+	buffer     = item{"buffer", 1032, 1032, false}
 	queue      = item{"queue", 1024, 1024, false}
 	work       = item{"work", 2304, 2304, true}
 )
