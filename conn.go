@@ -324,6 +324,8 @@ func (l *link) writeLoop() error {
 		}
 		w.others()
 		w.flush()
+		w.out.done(0, w.extra) // not before: until here their batch had a place for each
+		w.extra = 0
 	}
 	return w.finish()
 }
@@ -342,7 +344,7 @@ type writer struct {
 	only      frames      // all that waits, while buf is nil
 	buf       *[]byte     // has it otherwise; held only then
 	events    int         // that wait
-	extra     int         // what these cost beside their bytes
+	extra     int         // what these, and others of their batch, cost beside their bytes
 	last      *CloseError // the batch's
 }
 
@@ -353,7 +355,8 @@ var writeBuffers = sync.Pool{New: func() any {
 
 // batch gathers a batch.
 func (w *writer) batch(b *batch[frames]) {
-	for _, f := range b.items {
+	for i, f := range b.items {
+		b.items[i] = frames{} // once it is written it does not count, and so must not be kept
 		w.add(f)
 	}
 	w.last = b.last
@@ -408,8 +411,8 @@ func (w *writer) flush() {
 		w.out.done(0, n)
 		rest = rest[n:]
 	}
-	w.out.done(w.events, w.extra)
-	w.only, w.events, w.extra = frames{}, 0, 0
+	w.out.done(w.events, 0)
+	w.only, w.events = frames{}, 0
 	if w.buf != nil {
 		*w.buf = (*w.buf)[:0]
 		writeBuffers.Put(w.buf)

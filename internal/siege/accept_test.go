@@ -73,19 +73,19 @@ func (s *siege) stall(n int) {
 		s.raw(from).write([]byte("\x00\x00\x10\x00{"))
 	}
 	if s.transport == "tls" {
-		s.stallTCP(n/4, nil)
-		s.stallTCP(n/4, []byte("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")) // half a ClientHello
+		s.stallTCP(s.hostV4(), n/4, nil)
+		s.stallTCP(s.hostV4(), n/4, []byte("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")) // half a ClientHello
 	} else {
-		s.stallQUIC(n/2 + n/10) // some packets are lost in the crowd
+		s.stallQUIC(irohub.Addr{ID: s.endpoint.ID(), Hosts: []string{s.hostV4()}}, n/2+n/10) // some packets are lost in the crowd
 		s.noise()
 	}
 }
 
 // stallTCP connects, and sends that.
-func (s *siege) stallTCP(n int, p []byte) {
+func (s *siege) stallTCP(host string, n int, p []byte) {
 	s.Helper()
 	for range n {
-		c, err := net.Dial("tcp", s.endpoint.Addr().Hosts[0])
+		c, err := net.Dial("tcp", host)
 		s.must(err)
 		s.Cleanup(func() { c.Close() })
 		_, err = c.Write(p)
@@ -95,9 +95,9 @@ func (s *siege) stallTCP(n int, p []byte) {
 
 // stallQUIC has n diallers behind a wire that carries their packets to the hub and none
 // back: each gets as far as the hub's answer to the first.
-func (s *siege) stallQUIC(n int) {
+func (s *siege) stallQUIC(to irohub.Addr, n int) {
 	s.Helper()
-	hub, err := net.ResolveUDPAddr("udp", s.hostV4())
+	hub, err := net.ResolveUDPAddr("udp", to.Hosts[0])
 	s.must(err)
 	wire, err := net.ListenPacket("udp", "127.0.0.1:0")
 	s.must(err)
@@ -119,7 +119,7 @@ func (s *siege) stallQUIC(n int) {
 		wire.Close()
 		tasks.Wait()
 	})
-	addr := irohub.Addr{ID: s.endpoint.ID(), Hosts: []string{wire.LocalAddr().String()}}
+	addr := irohub.Addr{ID: to.ID, Hosts: []string{wire.LocalAddr().String()}}
 	from := s.bind()
 	for range n {
 		tasks.Go(func() {

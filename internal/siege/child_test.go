@@ -19,7 +19,7 @@ import (
 // be stopped as a whole, its kernel buffers and its transport with it, and what it uses
 // of the processor is not the hub's.
 
-// roleVariable names what a child does: its transport, role and hub, between spaces.
+// roleVariable names what a child does: its transport, role, hub and more, between spaces.
 const roleVariable = "IROHUB_SIEGE_ROLE"
 
 // A child does what its next line of standard input says.
@@ -34,9 +34,15 @@ type child struct {
 // command to run it under, such as nice, that comes first.
 func (s *siege) child(role string, under ...string) *child {
 	s.Helper()
+	return s.run(fmt.Sprintf("%s %s %s", s.transport, role, s.endpoint.Addr()), under...)
+}
+
+// run starts a child that plays what its words say.
+func (s *siege) run(words string, under ...string) *child {
+	s.Helper()
 	args := append(under, os.Args[0])
 	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %s", roleVariable, s.transport, role, s.endpoint.Addr()))
+	cmd.Env = append(os.Environ(), roleVariable+"="+words)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	s.must(err)
@@ -69,8 +75,11 @@ func (c *child) tell(what string) {
 	c.wantReady()
 }
 
-// playNative has another use for a child: see native_test.go. Nil: there is none here.
-var playNative func(library string) error
+// Other uses for a child: see native_test.go and ledger_linux_test.go. Nil: there is none here.
+var (
+	playNative func(library string) error
+	playLedger func(ctx context.Context, ep endpoint, role string, args []string) error
+)
 
 // play is a child's main function.
 func play(role string) int {
@@ -81,11 +90,14 @@ func play(role string) int {
 		if words[0] == "native" {
 			return playNative(words[1])
 		}
-		addr, err := irohub.ParseAddr(words[2])
+		ep, err := bind(ctx, words[0])
 		if err != nil {
 			return err
 		}
-		ep, err := bind(ctx, words[0])
+		if role, ok := strings.CutPrefix(words[1], "ledger-"); ok {
+			return playLedger(ctx, ep, role, words[2:])
+		}
+		addr, err := irohub.ParseAddr(words[2])
 		if err != nil {
 			return err
 		}

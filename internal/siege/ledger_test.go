@@ -1,0 +1,104 @@
+package siege
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+// The ledger of docs/security.md: what a peer can have held at the default limits, in KiB.
+
+// An entry is a state of a peer.
+type entry struct {
+	name  string // of its benchmark; empty: it has none
+	state string // as the document has it
+	most  int    // peers in that state; 0: not limited, or by the application
+	only  string // the transport that has it; empty: each
+	items []item
+}
+
+// An item is a part of what is held, over each transport.
+type item struct {
+	what      string
+	tls, iroh int
+	elsewhere bool // BenchmarkLedger does not fill it
+}
+
+// Parts of several entries.
+var (
+	connection = item{"connection", 65, 105, false}
+	ownWindow  = item{"window", 272, 1330, false}
+	first      = item{"first frame", 64, 64, false}
+	buffer     = item{"buffer", 1032, 1032, false}
+	queue      = item{"queue", 1024, 1024, false}
+	work       = item{"work", 2304, 2304, true}
+)
+
+var ledger = []entry{
+	{"handshake", "in its handshake", 1024, "", []item{{"handshake", 60, 70, false}, {"pieces", 0, 16, true}}},
+	{"admit", "while Admit runs", 1024, "", []item{connection, ownWindow}},
+	{"first-frame", "before its first frame", 1024, "", []item{connection, first}},
+	{"spoke", "as a spoke", 4096, "", []item{
+		connection, ownWindow, buffer, queue,
+		{"topics", 1194, 1194, false}, {"sending", 96, 1330, false}, {"credit", 4096, 8545, true}, work,
+	}},
+	{"", "a further stream without a spoke", 4096 * 15, "iroh", []item{ownWindow, first}},
+	{"turned-away", "turned away", 0, "", []item{{"rejected", 75, 200, false}}},
+	{"closing", "cut off", 0, "", []item{{"closing", 75, 450, false}}},
+	{"spoke-greeting", "a hub that answers nothing", 0, "", []item{connection, ownWindow, buffer, work}},
+	{"spoke-streams", "a hub that opens streams", 0, "iroh", []item{connection, ownWindow, buffer, queue, work}},
+	{"spoke-events", "a hub that floods", 0, "", []item{connection, ownWindow, buffer, queue, work}},
+}
+
+// of is the item's figure over a transport.
+func (i item) of(transport string) int {
+	if transport == "tls" {
+		return i.tls
+	}
+	return i.iroh
+}
+
+// held is what the benchmark is to find, and most what there can be.
+func (e *entry) held(transport string) (held, most int) {
+	if e.only != "" && e.only != transport {
+		return 0, 0
+	}
+	for _, item := range e.items {
+		most += item.of(transport)
+		if !item.elsewhere {
+			held += item.of(transport)
+		}
+	}
+	return held, most
+}
+
+// The document has the ledger's figures.
+func TestLedger_IsThatOfTheDocument(t *testing.T) {
+	text, err := os.ReadFile("../../docs/security.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := make(map[string]bool)
+	for _, e := range ledger {
+		var parts []string
+		for _, i := range e.items {
+			rows[fmt.Sprintf("\n| %s | %d | %d |", i.what, i.tls, i.iroh)] = true
+			parts = append(parts, i.what)
+		}
+		_, tls := e.held("tls")
+		_, iroh := e.held("iroh")
+		row := fmt.Sprintf("\n| %s | %s | %d | %d |", e.state, strings.Join(parts, ", "), tls, iroh)
+		if e.most > 0 {
+			row += fmt.Sprintf(" %d | %.2f GiB | %.2f GiB |", e.most, gib(e.most*tls), gib(e.most*iroh))
+		}
+		rows[row] = true
+	}
+	for row := range rows {
+		if !strings.Contains(string(text), row) {
+			t.Errorf("docs/security.md has no row %s", row[1:])
+		}
+	}
+}
+
+func gib(kib int) float64 { return float64(kib) / (1 << 20) }
