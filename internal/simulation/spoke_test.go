@@ -39,6 +39,7 @@ type promise struct {
 	deaf  int
 	by    *spoke
 	where *hub
+	late  bool // the hub has it, but a callback may keep it from reading that before the calm
 }
 
 func (w *world) newSpoke(host string, hubID irohub.NodeID) *spoke {
@@ -242,9 +243,14 @@ func (w *world) promised(p promise) {
 func (w *world) kept() {
 	w.mu.Lock()
 	fault := ""
+	var later []promise
 	for _, p := range w.mustHear {
-		if p.deaf != w.deaf {
+		if p.deaf != w.deaf || p.late && p.where.down.Load() {
 			continue // it is not known
+		}
+		if p.late && !w.calm {
+			later = append(later, p)
+			continue
 		}
 		for _, key := range p.keys {
 			if !w.heard[key] {
@@ -252,7 +258,7 @@ func (w *world) kept() {
 			}
 		}
 	}
-	w.mustHear = nil
+	w.mustHear = later
 	w.mu.Unlock()
 	if fault != "" {
 		w.violated("%s", fault)
@@ -420,7 +426,8 @@ func (s *spoke) closeBeside(publishers, events int) {
 		w.net.mu.Lock()
 		sound := link.ended && !link.faulty && link.code == 0 && link.sides[1].code() == 0
 		w.net.mu.Unlock()
-		if sound && !p.where.down.Load() {
+		p.late = true
+		if sound {
 			w.promised(p)
 		}
 	}()
