@@ -9,13 +9,17 @@ SOAKTIME = 10m
 
 # How many mutants make mutants tries, and which: another seed draws others.
 MUTANTS = 300
-SEED = 1
+MUTANTSEED = 1
+
+# The world that make simulate runs; 0: one fresh world after another.
+SEED = 0
 
 # The newest release; it runs beside the module and adds nothing to go.mod.
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .NOTPARALLEL:
 .PHONY: help native build demo test fuzz bench bench-peers soak leaks mutants clean \
+	simulate simulate-proof test-simulation \
 	need-go need-cc need-pip need-node check-format check-vet check-static check-modules check-nocgo \
 	test-race test-bench test-peers test-interop interop
 
@@ -29,6 +33,8 @@ help:
 	@echo 'make bench   run all benchmarks'
 	@echo 'make bench-peers  compare with other systems, and write docs/performance.md'
 	@echo 'make soak    check every delivery for SOAKTIME ($(SOAKTIME)) over each transport'
+	@echo 'make simulate  run hubs and spokes in a made-up world until stopped; with SEED=n, that seed again, with its trace'
+	@echo 'make simulate-proof  see that the simulation finds faults that are put back'
 	@echo 'make leaks   run the tests of iroh with the address and leak sanitizers'
 	@echo 'make mutants break the root package in MUTANTS ($(MUTANTS)) places, one at a time, and list what no test notices'
 	@echo 'make clean   remove what the others made'
@@ -77,7 +83,7 @@ clean:
 # The tests. CI=true makes a failure of what a test would otherwise skip for want of.
 
 test: native need-cc interop check-format check-vet check-static check-modules check-nocgo \
-	test-race test-bench test-peers test-interop leaks fuzz
+	test-race test-bench test-peers test-interop test-simulation leaks fuzz
 	@echo 'All tests have passed.'
 
 check-format:
@@ -157,6 +163,19 @@ soak: native need-cc
 	go run ./soak -connects 10000 -transport tls
 	CI=true go test -count=1 -v -run Flood ./internal/siege -siege 1m
 
+# A hub, spokes and those who mean harm, in memory and made-up time, step for step the same for
+# the same seed (internal/simulation). First the seeds that once failed, then fresh ones.
+
+simulate: need-go need-node
+	go run ./internal/simulation/run -seed $(SEED)
+
+test-simulation: need-go need-node
+	go run ./internal/simulation/run -for 1m
+
+# Each fault that is put back is to be found within a minute.
+simulate-proof: need-go need-node
+	go test -count=1 -v -timeout 0 -run PutBack ./internal/simulation -putback
+
 # What the glue allocates and does not free.
 leaks: native need-cc
 	CI=true go test -asan -short -count=1 ./iroh
@@ -164,4 +183,4 @@ leaks: native need-cc
 # Lines whose breaking no test notices. What a change cannot make different is listed, with
 # the reason, in internal/mutants/equivalent.txt.
 mutants: need-go
-	go run ./internal/mutants -n $(MUTANTS) -seed $(SEED)
+	go run ./internal/mutants -n $(MUTANTS) -seed $(MUTANTSEED)

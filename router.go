@@ -1,6 +1,10 @@
 package irohub
 
-import "time"
+import (
+	"time"
+
+	"irohub/internal/assert"
+)
 
 // An inbox is how all others reach the router. A sender waits for the end besides: for
 // closing, for done, or for the end of its link. No channel is closed but closing and
@@ -347,6 +351,9 @@ func join(messages []message) run {
 // flush ends the round.
 func (r *router) flush() {
 	r.spread()
+	if assert.Round != nil {
+		assert.Round(r.invariants)
+	}
 	r.fanout.flush()
 	r.bytes, r.cost = 0, 0
 }

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"sync/atomic"
 	"time"
+
+	"irohub/internal/assert"
 )
 
 // A spokeInbox is how all others reach a spoke's router, as the inbox is for a hub's:
@@ -150,6 +152,9 @@ func (r *spokeRouter) loop() {
 			r.end(err)
 		case <-r.close:
 			r.finish()
+		}
+		if assert.Round != nil {
+			assert.Round(r.invariants)
 		}
 		r.fanout.flush()
 		if r.on != nil {

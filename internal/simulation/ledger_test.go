@@ -1,0 +1,236 @@
+package simulation
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"irohub"
+)
+
+// topics is how many topics carry numbered events: t:0, t:1 and so on.
+const topics = 5
+
+func topicName(topic int) string { return "t:" + strconv.Itoa(topic) }
+
+// A body is the payload of a numbered event.
+type body struct {
+	Source int    `json:"source"`
+	N      int    `json:"n"`
+	Pad    string `json:"pad,omitempty"`
+}
+
+// A source publishes numbered events, one after the other. What is refused keeps its number
+// for the next, so that an event that was refused and comes all the same is a duplicate.
+type source struct {
+	// Immutable.
+	number int
+	hub    *hub   // one of these two
+	spoke  *spoke //
+
+	// Under world.mu.
+	born  [topics][]int // of each event that was begun: connections that its spoke had lost then
+	taken [topics]int   // Publish has answered nil for
+}
+
+func (s *source) losses() (known, all int) {
+	if s.spoke == nil {
+		return 0, 0
+	}
+	return s.spoke.endpoint.lost()
+}
+
+// lost says whether a connection that an event may have gone over has ended. world.mu is held.
+func (s *source) lost(topic, n int) bool {
+	_, losses := s.losses()
+	return s.born[topic][n] < losses
+}
+
+func (s *source) id() (id irohub.NodeID) {
+	if s.spoke != nil {
+		id = s.spoke.endpoint.ID()
+	}
+	return id
+}
+
+func (w *world) source(h *hub, s *spoke) *source {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	src := &source{number: len(w.sources), hub: h, spoke: s}
+	w.sources = append(w.sources, src)
+	return src
+}
+
+// An eventKey names a numbered event.
+type eventKey struct{ source, topic, n int }
+
+// begin makes the next event of a topic.
+func (w *world) begin(s *source, topic, pad int) (irohub.Event, eventKey) {
+	losses, _ := s.losses()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := len(s.born[topic])
+	s.born[topic] = append(s.born[topic], losses)
+	text, err := json.Marshal(body{s.number, n, strings.Repeat("x", pad)})
+	if err != nil {
+		panic(err) // a struct of two numbers and a string
+	}
+	return irohub.Event{Type: "t", ID: strconv.Itoa(topic), Payload: text}, eventKey{s.number, topic, n}
+}
+
+// published notes Publish's answer.
+func (w *world) published(s *source, key eventKey, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err == nil {
+		s.taken[key.topic]++
+	} else {
+		s.born[key.topic] = s.born[key.topic][:key.n]
+	}
+}
+
+// A flow is what one source publishes on one topic.
+type flow struct{ source, topic int }
+
+// A watch checks what one Subscription gets, from its acknowledgement on.
+type watch struct {
+	w      *world
+	spoke  *spoke // whose it is; nil: the hub's
+	topics [topics]bool
+
+	// Under world.mu.
+	begun   bool
+	lost    int // connections that had been lost when it was asked for
+	floor   map[flow]int
+	next    map[flow]int // what is owed next: behind the newest that has come, if it was not owed before
+	newest  map[flow]int
+	excused map[flow]int // losses that cannot leave a gap any more; none: lost
+	seen    map[eventKey]bool
+}
+
+func (w *world) watch(s *spoke, names ...string) *watch {
+	v := &watch{
+		w: w, spoke: s,
+		floor: make(map[flow]int), next: make(map[flow]int), newest: make(map[flow]int),
+		excused: make(map[flow]int), seen: make(map[eventKey]bool),
+	}
+	v.lost, _ = v.losses()
+	for t := range topics {
+		for _, name := range names {
+			v.topics[t] = v.topics[t] || name == topicName(t) || name == "t:*" || name == "*"
+		}
+	}
+	return v
+}
+
+func (v *watch) losses() (known, all int) {
+	if v.spoke == nil {
+		return 0, 0
+	}
+	return v.spoke.endpoint.lost()
+}
+
+// begin is called when the subscription is acknowledged.
+func (v *watch) begin() {
+	v.w.mu.Lock()
+	defer v.w.mu.Unlock()
+	v.begun = true
+	for _, s := range v.w.sources {
+		for t := range topics {
+			v.floor[flow{s.number, t}] = len(s.born[t])
+		}
+	}
+}
+
+// see checks the next event and says what is wrong with it.
+func (v *watch) see(ev irohub.Event) string {
+	var b body
+	if err := json.Unmarshal(ev.Payload, &b); err != nil {
+		return fmt.Sprintf("%s has payload %.60q", ev.Topic(), ev.Payload)
+	}
+	topic, err := strconv.Atoi(ev.ID)
+	_, losses := v.losses()
+	v.w.mu.Lock()
+	defer v.w.mu.Unlock()
+	if err != nil || topic < 0 || topic >= topics || !v.topics[topic] {
+		return fmt.Sprintf("%s came and is not subscribed to", ev.Topic())
+	}
+	if b.Source < 0 || b.Source >= len(v.w.sources) {
+		return fmt.Sprintf("there is no source %d", b.Source)
+	}
+	s, at, key := v.w.sources[b.Source], flow{b.Source, topic}, eventKey{b.Source, topic, b.N}
+	name := fmt.Sprintf("event %d of source %d on %s", b.N, b.Source, topicName(topic))
+	switch {
+	case ev.From != s.id():
+		return name + " has another's From"
+	case b.N < 0 || b.N >= len(s.born[topic]):
+		return name + " was never published, or refused"
+	case v.seen[key]:
+		return name + " came twice"
+	case s.spoke != nil && s.spoke == v.spoke && losses == 0:
+		return name + " came back to its publisher"
+	}
+	v.seen[key] = true
+	next, ok := v.next[at]
+	if !ok {
+		next = v.floor[at]
+	}
+	if newest, ok := v.newest[at]; ok && b.N < newest && !s.lost(topic, b.N) {
+		return fmt.Sprintf("%s came behind %d", name, newest)
+	}
+	if fault := v.owed(at, b.N, losses); fault != "" {
+		return fault + fmt.Sprintf(" has not come, and %d has", b.N)
+	}
+	v.next[at], v.newest[at] = max(next, b.N+1), max(v.newest[at], b.N)
+	return ""
+}
+
+// owed names an event of a flow before end that should have come. world.mu is held.
+func (v *watch) owed(at flow, end, losses int) string {
+	s := v.w.sources[at.source]
+	if s.spoke == v.spoke || s.spoke != nil && !s.spoke.honest() { // its own, or what a bad hub has had
+		return ""
+	}
+	next, ok := v.next[at]
+	if !ok {
+		next = v.floor[at]
+	}
+	for n := next; n < end; n++ {
+		if s.lost(at.topic, n) || s.spoke != nil && (s.spoke.told || isClosed(s.spoke.endpoint.closed)) || v.seen[eventKey{at.source, at.topic, n}] {
+			continue
+		}
+		excused, ok := v.excused[at]
+		if !ok {
+			excused = v.lost
+		}
+		if losses > excused {
+			v.excused[at], _ = v.losses()
+			v.next[at] = end
+			return ""
+		}
+		return fmt.Sprintf("event %d of source %d on %s", n, at.source, topicName(at.topic))
+	}
+	return ""
+}
+
+// missing names an event that has not come though all is at rest, where so many connections
+// excuse a gap at most. only restricts it to what one hub published.
+func (v *watch) missing(only *hub, losses int) string {
+	v.w.mu.Lock()
+	defer v.w.mu.Unlock()
+	if !v.begun {
+		return ""
+	}
+	for _, s := range v.w.sources {
+		for t := range topics {
+			if !v.topics[t] || only != nil && s.hub != only {
+				continue
+			}
+			if fault := v.owed(flow{s.number, t}, s.taken[t], losses); fault != "" {
+				return fault
+			}
+		}
+	}
+	return ""
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// overlay writes copies of a package's files with a yield.Point before each statement, and a
+// file that tells the go command to build these instead. What shares nothing between
+// goroutines stays as it is. Lines keep their numbers.
+func overlay(root, dir string) (string, error) {
+	files, err := filepath.Glob(filepath.Join(root, "*.go"))
+	if err != nil {
+		return "", err
+	}
+	replace := make(map[string]string)
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		src, err := os.ReadFile(file)
+		if err != nil {
+			return "", err
+		}
+		text, err := instrument(file, src)
+		if err != nil {
+			return "", err
+		}
+		if text == nil {
+			continue
+		}
+		copied := filepath.Join(dir, filepath.Base(file)+".txt") // gofmt and the like pass over it
+		if err := write(copied, text); err != nil {
+			return "", err
+		}
+		replace[file] = copied
+	}
+	text, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return "", err
+	}
+	name := filepath.Join(dir, "overlay.json")
+	return name, write(name, text)
+}
+
+// write writes a file that others may be reading.
+func write(name string, text []byte) error {
+	fresh := fmt.Sprintf("%s.%d", name, os.Getpid())
+	if err := os.WriteFile(fresh, text, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(fresh, name)
+}
+
+// instrument returns a file with its points; nil: it needs none.
+func instrument(name string, src []byte) ([]byte, error) {
+	set := token.NewFileSet()
+	file, err := parser.ParseFile(set, name, src, parser.SkipObjectResolution)
+	if err != nil {
+		return nil, err
+	}
+	shared := false
+	var points []int
+	before := func(list []ast.Stmt) {
+		for _, s := range list {
+			switch s.(type) {
+			case *ast.LabeledStmt, *ast.DeclStmt, *ast.EmptyStmt: // a label belongs to what follows it
+				continue
+			}
+			points = append(points, set.Position(s.Pos()).Offset)
+		}
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.BlockStmt:
+			if len(n.List) > 0 {
+				switch n.List[0].(type) {
+				case *ast.CaseClause, *ast.CommClause: // of a switch or a select
+				default:
+					before(n.List)
+				}
+			}
+		case *ast.CaseClause:
+			before(n.Body)
+		case *ast.CommClause:
+			before(n.Body)
+		case *ast.SendStmt, *ast.SelectStmt, *ast.GoStmt, *ast.ChanType:
+			shared = true
+		case *ast.ImportSpec:
+			shared = shared || n.Path.Value == `"sync/atomic"`
+		}
+		return true
+	})
+	if !shared {
+		return nil, nil
+	}
+	slices.Sort(points)
+	var out bytes.Buffer
+	clause := set.Position(file.Name.End()).Offset
+	out.Write(src[:clause])
+	fmt.Fprint(&out, `; import simulated "irohub/internal/simulation/yield"`)
+	at := clause
+	for _, p := range points {
+		out.Write(src[at:p])
+		fmt.Fprint(&out, "simulated.Point(); ")
+		at = p
+	}
+	out.Write(src[at:])
+	return out.Bytes(), nil
+}

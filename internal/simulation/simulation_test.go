@@ -1,0 +1,134 @@
+package simulation
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"irohub"
+)
+
+type ctx = context.Context
+
+var (
+	seed    = flag.Uint64("seed", 0, "run this `seed` alone")
+	traced  = flag.Bool("trace", false, "print each step")
+	putback = flag.Bool("putback", false, "see that faults that were mended are found when they are put back")
+)
+
+// interruptible says whether goroutines can be interrupted where a seed says so.
+const interruptible = runtime.GOARCH == "wasm"
+
+// report is what the seeds came to.
+var report struct {
+	steps  int
+	digest uint64
+}
+
+func idOf(n int) irohub.NodeID { return sha256.Sum256(fmt.Appendf(nil, "node %d", n)) }
+
+// TestSeed is what the command runs, in a process that has nothing else in it.
+func TestSeed(t *testing.T) {
+	if *seed == 0 {
+		t.Skip("it runs with -seed; go run ./internal/simulation/run finds seeds")
+	}
+	run(t, *seed)
+	fmt.Printf("steps %d digest %016x\n", report.steps, report.digest)
+}
+
+// TestInParallel runs the same worlds as they are on this machine, with threads, where the
+// race detector sees what interrupting one thread cannot show. A seed brings back its
+// actions, but not what came in between.
+func TestInParallel(t *testing.T) {
+	if *seed != 0 || interruptible {
+		t.Skip("TestSeed does this")
+	}
+	begin := time.Now()
+	n := 0
+	for ; time.Since(begin) < 10*time.Second || n < 5; n++ {
+		run(t, 1+rand.Uint64N(1<<32))
+	}
+	t.Logf("%d seeds, %d steps", n, report.steps)
+}
+
+// TestPutBack puts faults back that were mended, one at a time, in a copy of the module, and
+// expects that the simulation finds each within its minute. A patch begins with what is to be
+// found, a regular expression behind "expect: ".
+func TestPutBack(t *testing.T) {
+	if !*putback {
+		t.Skip("make simulate-proof does this: go test ./internal/simulation -run PutBack -putback")
+	}
+	patches, err := filepath.Glob("testdata/*.patch")
+	if err != nil || len(patches) == 0 {
+		t.Fatalf("there are no patches: %v", err)
+	}
+	for _, name := range patches {
+		t.Run(strings.TrimSuffix(filepath.Base(name), ".patch"), func(t *testing.T) {
+			patch, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			first, _, _ := strings.Cut(string(patch), "\n")
+			expect, ok := strings.CutPrefix(first, "expect: ")
+			if !ok {
+				t.Fatal("the patch does not say what to expect")
+			}
+			dir := t.TempDir()
+			if err := copyModule(dir); err != nil {
+				t.Fatal(err)
+			}
+			apply := exec.Command("patch", "-p1", "--no-backup-if-mismatch", "-F0")
+			apply.Dir, apply.Stdin = dir, bytes.NewReader(patch)
+			if out, err := apply.CombinedOutput(); err != nil {
+				t.Fatalf("the patch does not fit: %v\n%s", err, out)
+			}
+			begin := time.Now()
+			find := exec.Command("go", "run", "./internal/simulation/run", "-for", "1m", "-expect", expect)
+			find.Dir = dir
+			out, err := find.CombinedOutput()
+			if err != nil {
+				t.Fatalf("not found in %s: %v\n%.8000s", time.Since(begin), err, out)
+			}
+			t.Logf("found in %s: %s", time.Since(begin).Round(time.Second), out)
+		})
+	}
+}
+
+// copyModule copies what the simulation is built of.
+func copyModule(dir string) error {
+	root := filepath.Join("..", "..")
+	return filepath.WalkDir(root, func(name string, entry os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		path, err := filepath.Rel(root, name)
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			switch first, _, _ := strings.Cut(filepath.ToSlash(path), "/"); first {
+			case ".", "internal":
+				return os.MkdirAll(filepath.Join(dir, path), 0o755)
+			}
+			return filepath.SkipDir
+		}
+		if !entry.Type().IsRegular() {
+			return nil
+		}
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(dir, path), text, 0o644)
+	})
+}

@@ -1,0 +1,400 @@
+package simulation
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"irohub"
+	"irohub/internal/assert"
+	"irohub/internal/simulation/yield"
+)
+
+// slack is what a call may take beyond its time limit.
+const slack = 2 * time.Second
+
+// A world is all there is: a network, a hub that comes and goes, spokes, and those who mean
+// harm. One goroutine takes its steps; what they begin goes on by itself.
+type world struct {
+	t    *testing.T
+	seed uint64
+	dice *rand.Rand // of the steps alone
+	net  *network
+	plan plan
+
+	hub    *hub // the newest; of the steps, and for others lastHub
+	hubID  irohub.NodeID
+	spokes []*spoke
+	evil   []*hostile
+	nodes  int
+
+	mu       sync.Mutex
+	chances  *rand.Rand // of all others
+	trace    []string
+	steps    int
+	calm     bool
+	release  chan struct{} // closed when callbacks that block are to go on
+	calls    map[*call]struct{}
+	sources  []*source
+	deaf     int // times that the hub's own listener has missed something
+	heard    map[eventKey]bool
+	mustHear []promise
+}
+
+// A plan is what a seed is about. Each world does some of what can be done, and often.
+type plan struct {
+	theme    int // of themes
+	spokes   int
+	steps    int
+	hub      irohub.HubOptions
+	spoke    irohub.SpokeOptions
+	weather  weather
+	weights  []int // of the actions
+	sum      int
+	every    int     // points between interruptions
+	callback float64 // chance that a callback does something odd
+	twins    bool
+	lazy     float64 // chance that a subscription is read slowly
+}
+
+// current is the world that routers report to.
+var current atomic.Pointer[world]
+
+func init() {
+	assert.Round = func(check func() error) {
+		if w := current.Load(); w != nil && w.look() {
+			if err := check(); err != nil {
+				w.violated("a router's state: %v", err)
+			}
+		}
+	}
+}
+
+// look says whether a router's round is checked: all are, up to a number for each step.
+var rounds atomic.Int64
+
+func (w *world) look() bool {
+	n := rounds.Add(1)
+	return n < 200 || n%16 == 0
+}
+
+// run is one simulation.
+func run(t *testing.T, seed uint64) {
+	synctest.Test(t, func(t *testing.T) {
+		key := sha256.Sum256(binary.BigEndian.AppendUint64([]byte("irohub"), seed))
+		stream := func(n uint64) *rand.Rand {
+			return rand.New(rand.NewPCG(binary.BigEndian.Uint64(key[:]), n))
+		}
+		w := &world{
+			t: t, seed: seed,
+			dice: stream(1), chances: stream(2), net: newNetwork(stream(3)),
+			release: make(chan struct{}), calls: make(map[*call]struct{}), heard: make(map[eventKey]bool),
+		}
+		w.plan = newPlan(w.dice)
+		w.hubID = w.node()
+		current.Store(w)
+		w.logf("seed %d: theme %d, %d spokes, %d steps, %+v", seed, w.plan.theme, w.plan.spokes, w.plan.steps, w.plan.weather)
+		o := w.plan.hub
+		w.logf("the hub: MaxQueue %d, MaxSpokes %d, %d a node, %d streams, %d topics, %d pending, HandshakeTimeout %s, WriteTimeout %s", o.MaxQueue, o.MaxSpokes, o.MaxSpokesPerNode, o.MaxStreamsPerConn, o.MaxSubscriptions, o.MaxPending, o.HandshakeTimeout, o.WriteTimeout)
+		w.interrupt()
+		w.rest(func() { w.startHub(); w.wait(0) })
+		for w.steps < w.plan.steps {
+			w.storm(w.plan.steps / 3)
+			w.rest(func() { w.settle(); w.final() })
+		}
+		w.end()
+		current.Store(nil)
+		yield.Start(0, nil)
+		w.net.mu.Lock()
+		report.steps += w.steps
+		report.digest ^= w.net.digest
+		w.net.mu.Unlock()
+	})
+}
+
+// begin lets goroutines be interrupted, where this is the one thread that can.
+func (w *world) interrupt() {
+	if interruptible {
+		yield.Start(w.plan.every, rand.New(rand.NewPCG(w.seed, 4)))
+	}
+}
+
+// rest does something with nobody interrupted, so that what is at rest is so.
+func (w *world) rest(do func()) {
+	if interruptible {
+		yield.Start(0, nil)
+		defer w.interrupt()
+	}
+	do()
+}
+
+func (w *world) node() irohub.NodeID {
+	w.nodes++
+	return sha256.Sum256(fmt.Appendf(nil, "node %d", w.nodes))
+}
+
+func (w *world) logf(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	line := fmt.Sprintf("%10.6f %s", time.Since(epoch).Seconds(), fmt.Sprintf(format, args...))
+	if interruptible || *traced { // always, there: whoever runs it shows it or not, and nothing else changes
+		fmt.Println(line)
+		return
+	}
+	w.trace = append(w.trace, line)
+	if n := len(w.trace); n > 60 {
+		w.trace = w.trace[n-40:]
+	}
+}
+
+// epoch is when made-up time begins.
+var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// violated ends everything, with what there is to say.
+func (w *world) violated(format string, args ...any) {
+	w.mu.Lock()
+	if len(w.trace) > 0 {
+		fmt.Println(strings.Join(w.trace, "\n"))
+	}
+	fmt.Printf("violated: %s\nat step %d of seed %d\n", fmt.Sprintf(format, args...), w.steps, w.seed)
+	os.Exit(3)
+}
+
+// chance, pick: by chance, for whoever is not the step itself.
+func (w *world) chance(p float64) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.chances.Float64() < p
+}
+
+func (w *world) pick(n int) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.chances.IntN(n)
+}
+
+func (w *world) isCalm() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.calm
+}
+
+// block holds a callback up, until the next calm at the latest.
+func (w *world) block(most time.Duration) {
+	w.mu.Lock()
+	release, calm := w.release, w.calm
+	d := time.Duration(w.chances.Int64N(int64(most)))
+	w.mu.Unlock()
+	if calm {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-release:
+	}
+}
+
+// A call is a call of irohub's that has not returned.
+type call struct {
+	name  string
+	since time.Time
+	limit time.Duration // 0: until the next calm
+}
+
+// do makes a call that is to return in time.
+func (w *world) do(name string, limit time.Duration, f func()) {
+	c := &call{name, time.Now(), limit}
+	w.mu.Lock()
+	w.calls[c] = struct{}{}
+	w.mu.Unlock()
+	f()
+	w.mu.Lock()
+	delete(w.calls, c)
+	w.mu.Unlock()
+}
+
+// bounded gives f a context with a time limit, by which it must have returned.
+func (w *world) bounded(name string, limit time.Duration, f func(ctx context.Context)) {
+	w.do(name, limit+slack, func() {
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
+		defer cancel()
+		f(ctx)
+	})
+}
+
+// late looks for calls that should have returned; all: those too that may take until the calm.
+func (w *world) late(all bool) {
+	w.mu.Lock()
+	var late *call
+	for c := range w.calls {
+		if age := time.Since(c.since); (c.limit > 0 && age > c.limit || c.limit == 0 && all) && (late == nil || c.name < late.name) {
+			late = c
+		}
+	}
+	w.mu.Unlock()
+	if late != nil {
+		w.violated("a call waits for ever: %s, for %s", late.name, time.Since(late.since))
+	}
+}
+
+// wait lets made-up time pass, and then everybody come to rest.
+func (w *world) wait(d time.Duration) {
+	if d > 0 {
+		time.Sleep(d)
+	}
+	synctest.Wait()
+}
+
+// storm takes steps in bad weather.
+func (w *world) storm(steps int) {
+	w.mu.Lock()
+	w.calm, w.release = false, make(chan struct{})
+	w.mu.Unlock()
+	w.net.mu.Lock()
+	w.net.weather = w.plan.weather
+	w.net.mu.Unlock()
+	for range steps {
+		w.steps++
+		rounds.Store(0)
+		w.act()
+		if w.dice.IntN(4) == 0 { // things also happen on top of one another
+			continue
+		}
+		switch w.dice.IntN(4) {
+		case 0:
+			w.wait(0)
+		case 1:
+			w.wait(time.Duration(w.dice.IntN(int(100 * time.Millisecond))))
+		case 2:
+			w.wait(time.Duration(w.dice.IntN(int(2 * time.Second))))
+		case 3:
+			w.wait(time.Duration(w.dice.IntN(int(15 * time.Second))))
+		}
+		w.rest(func() { w.wait(20 * time.Millisecond); w.check() })
+	}
+}
+
+// act takes one action.
+func (w *world) act() {
+	n := w.dice.IntN(w.plan.sum)
+	for i, a := range actions {
+		if n -= w.plan.weights[i]; n < 0 {
+			a.do(w)
+			return
+		}
+	}
+}
+
+// settle makes the weather calm and waits until all that is honest must be connected.
+func (w *world) settle() {
+	w.logf("calm")
+	w.mu.Lock()
+	w.calm = true
+	close(w.release)
+	w.mu.Unlock()
+	for _, e := range w.evil {
+		e.stop()
+	}
+	w.evil = nil
+	w.net.heal()
+	for i := range 16 {
+		if w.hub.down.Load() {
+			w.hub.await()
+			w.startHub()
+		}
+		for _, s := range w.spokes {
+			s.wake()
+		}
+		w.wait(10 * time.Second)
+		w.check()
+		if i >= 9 {
+			break
+		}
+	}
+	w.late(true)
+	listed := make(map[irohub.NodeID]int)
+	for _, info := range w.hub.hub.Spokes() {
+		listed[info.ID]++
+	}
+	for _, s := range w.spokes {
+		switch {
+		case !s.alive():
+		case s.endpoint.link() == nil:
+			w.violated("spoke %d is not connected after 100 s of calm, with a hub that is up", s.number)
+		case listed[s.endpoint.ID()] == 0:
+			w.violated("spoke %d is connected and the hub does not know", s.number)
+		}
+	}
+}
+
+// final has everybody publish, and looks whether everybody gets it.
+func (w *world) final() {
+	w.hub.publish(w.source(w.hub, nil), topics, 0)
+	for _, s := range w.spokes {
+		if s.alive() {
+			s.lastWord()
+			w.wait(10 * time.Millisecond) // or all of them together could be more than a queue holds
+		}
+	}
+	w.wait(5 * time.Second)
+	w.late(true)
+	w.check()
+	for _, s := range w.spokes {
+		if !s.alive() {
+			continue
+		}
+		_, losses := s.endpoint.lost()
+		for _, f := range s.open() {
+			if fault := f.watch.missing(nil, losses); fault != "" {
+				w.violated("%s has not come to a subscription of spoke %d, and all is at rest", fault, s.number)
+			}
+		}
+	}
+	if ear := w.hub.ear; ear != nil && !ear.ended.Load() {
+		if fault := ear.watch.missing(nil, 0); fault != "" {
+			w.violated("%s has not come to the hub, and all is at rest", fault)
+		}
+	}
+}
+
+// end closes everything, and there must be nothing left.
+func (w *world) end() {
+	if interruptible {
+		yield.Start(0, nil)
+	}
+	for _, s := range w.spokes {
+		if s.alive() && w.dice.IntN(2) == 0 {
+			s.close(true)
+		}
+	}
+	w.wait(5 * time.Second)
+	w.late(true)
+	w.hub.stop(true, time.Minute)
+	w.wait(time.Minute)
+	w.hub.await()
+	w.late(true)
+	if s := w.hub.hub.Stats(); s.Spokes != 0 || s.Pending != 0 || s.Listeners != 0 || s.Topics != 0 {
+		w.violated("the hub is closed, and there is left: %+v", s)
+	}
+	for _, s := range w.spokes {
+		s.close(false)
+	}
+	w.wait(time.Minute)
+	w.late(true)
+	for _, s := range w.spokes {
+		s.end()
+	}
+	w.net.closeAll()
+	w.wait(time.Minute)
+}

@@ -1,0 +1,240 @@
+package irohub
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+)
+
+// What must hold at the end of a router's round. The simulation has it checked
+// (internal/simulation); nothing else calls it.
+
+// maxChanges is how many changes of the table a round may have: a round's work, and what the
+// table forgets of one subscriber in a turn. Who waits for the round's end waits for them.
+const maxChanges = roundSize/changeWork + forgetTurn
+
+// invariants says what does not hold in a hub's router.
+func (r *router) invariants() error {
+	leaving := make(map[*subscriber]bool, len(r.leaving))
+	for _, sub := range r.leaving {
+		if leaving[sub] || !sub.retired {
+			return fmt.Errorf("a subscriber leaves twice, or has not retired (%t)", sub.retired)
+		}
+		leaving[sub] = true
+	}
+	isHere := func(s *subscriber) bool {
+		if s.retired {
+			return leaving[s]
+		}
+		if m := s.spoke; m != nil {
+			return r.isMember(m)
+		}
+		_, ok := r.listeners[s.listener]
+		return ok && s == &s.listener.subscriber
+	}
+	return errors.Join(r.tableHolds(isHere), r.membersHold(), r.pendingHolds(), r.roundHolds())
+}
+
+func (r *router) isMember(m *member) bool {
+	return m.place >= 0 && m.place < len(r.members) && r.members[m.place] == m
+}
+
+// tableHolds checks both directions: from topics to subscribers, and back.
+func (f *fanout) tableHolds(isHere func(*subscriber) bool) error {
+	t := &f.table
+	if len(t.list) != len(t.exact)+len(t.types) {
+		return fmt.Errorf("the table lists %d topics and finds %d", len(t.list), len(t.exact)+len(t.types))
+	}
+	for i, top := range t.list {
+		if top.place != i || t.find(top.name) != top || len(top.subs) == 0 {
+			return fmt.Errorf("topic %q is number %d of the table's, believes to be %d, and has %d subscribers", top.name, i, top.place, len(top.subs))
+		}
+	}
+	stands := make(map[*subscriber]int)
+	for _, top := range append(slices.Clone(t.list), &t.all) {
+		for i, sub := range top.subs {
+			if (sub.spoke == nil) == (sub.listener == nil) {
+				return fmt.Errorf("topic %q: subscriber %d is neither a spoke nor a listener, or both", top.name, i)
+			}
+			if !isHere(sub) {
+				return fmt.Errorf("topic %q has a subscriber that is gone (spoke: %t)", top.name, sub.spoke != nil)
+			}
+			if at, ok := sub.at[top]; !ok || at != i {
+				return fmt.Errorf("topic %q: subscriber %d believes to be number %d (%t)", top.name, i, at, ok)
+			}
+			stands[sub]++
+		}
+	}
+	for sub, n := range stands {
+		if n != len(sub.at) {
+			return fmt.Errorf("a subscriber stands in %d topics and believes to be in %d", n, len(sub.at))
+		}
+	}
+	return nil
+}
+
+func (r *router) membersHold() error {
+	if len(r.members) > r.opts.MaxSpokes {
+		return fmt.Errorf("%d spokes, the limit is %d", len(r.members), r.opts.MaxSpokes)
+	}
+	listed := 0
+	for id, same := range r.byNode {
+		listed += len(same)
+		if len(same) == 0 || len(same) > r.opts.MaxSpokesPerNode {
+			return fmt.Errorf("%d spokes of one node, the limit is %d", len(same), r.opts.MaxSpokesPerNode)
+		}
+		for i, m := range same {
+			if !r.isMember(m) || m.id != id {
+				return errors.New("a node lists a spoke that is gone or another's")
+			}
+			if i > 0 && same[i-1].number >= m.number {
+				return errors.New("a node's spokes are not listed the oldest first")
+			}
+		}
+	}
+	if listed != len(r.members) {
+		return fmt.Errorf("%d spokes, of which the nodes list %d", len(r.members), listed)
+	}
+	spokes := make(map[*peer]int)
+	for i, m := range r.members {
+		spokes[m.peer]++
+		switch {
+		case m.place != i:
+			return fmt.Errorf("spoke %d has place %d and believes to have %d", m.number, i, m.place)
+		case m.expelled || m.cut.Number != 0:
+			return fmt.Errorf("spoke %d was made to go and is here", m.number)
+		case len(m.subscriber.at) > r.opts.MaxSubscriptions:
+			return fmt.Errorf("a spoke has %d topics, the limit is %d", len(m.subscriber.at), r.opts.MaxSubscriptions)
+		}
+		if err := queueHolds(&m.link.out, &r.fanout, &m.subscriber, r.opts.MaxFrame); err != nil {
+			return fmt.Errorf("spoke %d: %w", m.number, err)
+		}
+	}
+	for p, n := range spokes {
+		if p.spokes < n || p.pending {
+			return fmt.Errorf("a connection with %d spokes believes to have %d (pending: %t)", n, p.spokes, p.pending)
+		}
+	}
+	for sub := range r.listeners {
+		if sub.subscriber.retired {
+			return errors.New("a listener has retired and is here")
+		}
+		if err := queueHolds(&sub.queue, &r.fanout, &sub.subscriber, r.opts.MaxFrame); err != nil {
+			return fmt.Errorf("a listener: %w", err)
+		}
+	}
+	return nil
+}
+
+func (r *router) pendingHolds() error {
+	if n := len(r.pending); n > r.opts.MaxPending {
+		return fmt.Errorf("%d connections are pending, the limit is %d", n, r.opts.MaxPending)
+	}
+	seen := make(map[*peer]bool)
+	for _, p := range r.pending {
+		if seen[p] || p.spokes != 0 || !p.pending {
+			return fmt.Errorf("a connection is pending twice, or has %d spokes, or believes not to be (%t)", p.spokes, p.pending)
+		}
+		seen[p] = true
+	}
+	return nil
+}
+
+func (r *router) roundHolds() error {
+	if len(r.run) > 0 || len(r.fanout.full) > 0 {
+		return fmt.Errorf("a round ends with %d events to spread and %d to cut off", len(r.run), len(r.fanout.full))
+	}
+	if most := roundBytes + r.opts.MaxFrame + fromOverhead + headerSize; r.bytes > most {
+		return fmt.Errorf("a round of %d bytes of events, the limit is %d", r.bytes, most)
+	}
+	if r.changes > maxChanges {
+		return fmt.Errorf("a round of %d changes of the table, the limit is %d", r.changes, maxChanges)
+	}
+	return nil
+}
+
+// queueHolds checks an outbox: what it holds has a bound, and is handed over with the round.
+func queueHolds[T any](o *outbox[T], f *fanout, sub *subscriber, maxFrame int) error {
+	bytes, events := o.waiting()
+	if bytes < 0 || events < 0 {
+		return fmt.Errorf("%d bytes and %d events are waiting", bytes, events)
+	}
+	if most := max(int(min(o.limit, math.MaxInt)), maxFrame+maxFrame/8+1024); bytes > most {
+		return fmt.Errorf("%d bytes are waiting, the limit is %d", bytes, most)
+	}
+	if o.next != nil && len(o.next.items) > 0 && !slices.Contains(f.dirty, sub) {
+		return errors.New("something is gathered that nobody will hand over")
+	}
+	return nil
+}
+
+// invariants says what does not hold in a spoke's router.
+func (r *spokeRouter) invariants() error {
+	isHere := func(s *subscriber) bool {
+		_, ok := r.listeners[s.listener]
+		return ok && s == &s.listener.subscriber
+	}
+	return errors.Join(r.tableHolds(isHere), r.interestsHold(), r.requestsHold())
+}
+
+func (r *spokeRouter) interestsHold() error {
+	begun := r.on != nil && r.on.begun
+	waiting := make(map[*Subscription]int)
+	for topic, in := range r.interests {
+		if len(in.waiting) == 0 && r.table.find(topic) == nil {
+			return fmt.Errorf("topic %q interests nobody", topic)
+		}
+		if begun && r.on.acked(topic) && len(in.waiting) > 0 {
+			return fmt.Errorf("topic %q is acknowledged, and %d wait for it", topic, len(in.waiting))
+		}
+		for _, sub := range in.waiting {
+			if _, ok := r.listeners[sub]; !ok {
+				return fmt.Errorf("topic %q has somebody waiting who is gone", topic)
+			}
+			waiting[sub]++
+		}
+	}
+	for sub, c := range r.listeners {
+		if c.missing != waiting[sub] || c.missing == 0 && c.reply != nil {
+			return fmt.Errorf("a subscription waits for %d topics, and is noted for %d (answered: %t)", c.missing, waiting[sub], c.reply == nil)
+		}
+		if err := queueHolds(&sub.queue, &r.fanout, &sub.subscriber, maxFrame); err != nil {
+			return fmt.Errorf("a listener: %w", err)
+		}
+	}
+	return nil
+}
+
+// requestsHold checks what the hub has been asked for over the link that there is.
+func (r *spokeRouter) requestsHold() error {
+	if r.on == nil {
+		return nil
+	}
+	a := r.on
+	if a.todo.Len() != len(a.place) {
+		return fmt.Errorf("%d topics are to be asked for, and %d have a place", a.todo.Len(), len(a.place))
+	}
+	if len(a.askings) > maxRequests+1 { // and the greeting
+		return fmt.Errorf("%d requests are not answered, the limit is %d", len(a.askings), maxRequests)
+	}
+	for topic := range r.interests {
+		_, asked := a.asked[topic]
+		if _, queued := a.place[topic]; asked == queued {
+			return fmt.Errorf("topic %q has been asked for (%t), and is to be (%t)", topic, asked, queued)
+		}
+	}
+	for topic, q := range a.asked {
+		if r.interests[topic] == nil {
+			return fmt.Errorf("topic %q was asked for and interests nobody", topic)
+		}
+		if q != nil && !slices.Contains(slices.Collect(maps.Values(a.askings)), q) {
+			return fmt.Errorf("topic %q waits for an answer that is not awaited", topic)
+		}
+	}
+	if a.begun != isClosed(a.link.ready) {
+		return fmt.Errorf("a link has begun (%t), and is ready (%t)", a.begun, !a.begun)
+	}
+	return nil
+}
