@@ -26,13 +26,14 @@ type peer struct {
 	why  error // how the connection ended
 
 	over    chan struct{} // closed by the connection's goroutine at its end
-	served  atomic.Bool   // it has had a spoke; written by the router
+	spokes  atomic.Int32  // of its streams, those that became spokes and are not closed; written by the router
 	streams atomic.Int32  // open ones; the last to end closes the connection
 	users   atomic.Int32  // the connection's goroutine and the open streams; the last to let go settles
 
 	// Owned by the router.
+	number  uint64 // of two connections, the newer one has the higher
 	pending bool
-	spokes  int // of its streams, those that became spokes and are not closed
+	served  bool // it has had a spoke
 }
 
 var (
@@ -148,14 +149,10 @@ func (p *peer) admit() error {
 	}
 }
 
-// stream starts the reader and the writer of a new stream. Until the connection has had a
-// spoke it may have one stream: what it can make the hub hold is then a single first frame.
+// stream starts the reader and the writer of a new stream. A connection may have one stream
+// more than it has spokes: what it can make the hub hold besides is a single first frame.
 func (p *peer) stream(stream Stream) {
-	most := int32(1)
-	if p.served.Load() {
-		most = int32(min(p.hub.opts.MaxStreamsPerConn, 1<<30))
-	}
-	if p.streams.Add(1) > most {
+	if p.streams.Add(1) > min(p.spokes.Load()+1, int32(min(p.hub.opts.MaxStreamsPerConn, 1<<30))) {
 		stream.Abort(CodeTooMany)
 		if p.streams.Add(-1) == 0 { // the others have ended meanwhile
 			p.cancel(errGone)

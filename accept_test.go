@@ -75,6 +75,53 @@ func TestHub_StreamsBeforeTheFirstSpokeAreTurnedAway(t *testing.T) {
 	})
 }
 
+// And then one more than it has spokes.
+func TestHub_OneStreamMoreThanSpokes(t *testing.T) {
+	inWorld(t, irohub.HubOptions{}, func(w *world) {
+		a := w.frozen("a")
+		b, c := w.rawOn(a.conn, a.id), w.rawOn(a.conn, a.id)
+		b.write([]byte{0})
+		synctest.Wait()
+		c.write([]byte{0})
+		c.wantClosed(irohub.CodeTooMany)
+		b.write([]byte("\x00\x00\x39" + `{"type":"__subscribe","id":"1","payload":{"topic":"a:*"}}`))
+		b.want(`{"type":"__ack","id":"1"}`)
+		w.rawOn(a.conn, a.id).greet()
+	})
+}
+
+// A connection that its node has given up is let in late: the node's newer ones stay.
+func TestHub_LateConnectionReplacesNoNewerOne(t *testing.T) {
+	slow := make(chan struct{})
+	var calls atomic.Int32
+	admit := func(context.Context, irohub.NodeID) error {
+		if calls.Add(1) == 1 {
+			<-slow
+		}
+		return nil
+	}
+	inWorld(t, irohub.HubOptions{MaxSpokesPerNode: 2, Admit: admit}, func(w *world) {
+		slow = make(chan struct{})
+		id := irohub.NodeID{7}
+		ep := w.network.EndpointOf(id)
+		late := w.rawOf(ep)
+		late.write([]byte("\x00\x00\x00\x0c{\"type\":\"a\"}"))
+		synctest.Wait()
+		one, two := w.rawOf(ep), w.rawOf(ep)
+		one.greet()
+		two.greet()
+		close(slow)
+		late.wantClosed(irohub.CodeTooMany)
+		for _, r := range []*rawSpoke{one, two} {
+			r.greet()
+		}
+		// A newer one replaces the oldest, as ever.
+		w.rawOf(ep).greet()
+		one.wantClosed(irohub.CodeTooMany)
+		two.greet()
+	})
+}
+
 // What a stranger may send at once is little; a spoke may send more.
 func TestHub_FirstFrameIsSmall(t *testing.T) {
 	inWorld(t, irohub.HubOptions{}, func(w *world) {

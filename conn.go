@@ -457,7 +457,10 @@ func (w *writer) finish() error {
 	}
 	w.stalled.Reset(w.timeout)
 	if err := w.stream.CloseWrite(w.ctx); err != nil {
-		return &remoteEnd{err}
+		// What the peer said before its end the reader finds, and knows better why.
+		w.fail(err)
+		<-w.ctx.Done()
+		return w.failed
 	}
 	w.handedOver.Store(true)
 	return w.last

@@ -54,7 +54,7 @@ type HubOptions struct {
 	MaxQueue          int // bytes of memory waiting for one spoke or Subscription; over it, it is cut off with CodeSlow; 0: 1 MiB
 	MaxSpokes         int // spokes in all; further ones are closed with CodeTooMany; 0: 4,096
 	MaxSpokesPerNode  int // spokes of one NodeID; a further one replaces the oldest of them, closed with CodeTooMany; 0: 8
-	MaxStreamsPerConn int // spokes of one connection, and one until it has had its first; further streams are aborted with CodeTooMany; 0: 16
+	MaxStreamsPerConn int // spokes of one connection, which may have one stream more than it has spokes; further streams are aborted with CodeTooMany; 0: 16
 	MaxSubscriptions  int // topics of one spoke, and of one request, repetitions counted; 0: 1,024
 	MaxPending        int // connections without a spoke yet; a further one replaces the oldest; 0: 1,024
 

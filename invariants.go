@@ -89,8 +89,8 @@ func (r *router) membersHold() error {
 			if !r.isMember(m) || m.id != id {
 				return errors.New("a node lists a spoke that is gone or another's")
 			}
-			if i > 0 && same[i-1].number >= m.number {
-				return errors.New("a node's spokes are not listed the oldest first")
+			if i > 0 && same[i-1].peer.number > m.peer.number {
+				return errors.New("a node's spokes are not listed by the age of their connections")
 			}
 		}
 	}
@@ -113,8 +113,8 @@ func (r *router) membersHold() error {
 		}
 	}
 	for p, n := range spokes {
-		if p.spokes < n || p.pending {
-			return fmt.Errorf("a connection with %d spokes believes to have %d (pending: %t)", n, p.spokes, p.pending)
+		if int(p.spokes.Load()) < n || p.pending {
+			return fmt.Errorf("a connection with %d spokes believes to have %d (pending: %t)", n, p.spokes.Load(), p.pending)
 		}
 	}
 	for sub := range r.listeners {
@@ -134,8 +134,8 @@ func (r *router) pendingHolds() error {
 	}
 	seen := make(map[*peer]bool)
 	for _, p := range r.pending {
-		if seen[p] || p.spokes != 0 || !p.pending {
-			return fmt.Errorf("a connection is pending twice, or has %d spokes, or believes not to be (%t)", p.spokes, p.pending)
+		if seen[p] || p.spokes.Load() != 0 || !p.pending {
+			return fmt.Errorf("a connection is pending twice, or has %d spokes, or believes not to be (%t)", p.spokes.Load(), p.pending)
 		}
 		seen[p] = true
 	}

@@ -10,6 +10,8 @@ import (
 // A connection is pending or has a spoke; a subscriber in the table is a member or a
 // listener, or has retired and is being taken out.
 
+var errReplaced = &CloseError{Code: CodeTooMany, Reason: "replaced by a newer spoke of the same node"}
+
 // begun gives a new connection a place among those without a spoke. Where there is none,
 // the oldest loses its own: a good peer needs it for a few round trips, while one that
 // stalls would keep it for the whole timeout.
@@ -27,7 +29,8 @@ func (r *router) begun(p *peer) {
 		r.promoted(oldest)
 		oldest.cancel(&CloseError{Code: CodeTooMany, Reason: "too many handshakes"})
 	}
-	p.pending = true
+	r.lastPeer++
+	p.number, p.pending = r.lastPeer, true
 	r.pending = append(r.pending, p)
 }
 
@@ -43,7 +46,7 @@ func (r *router) promoted(p *peer) {
 // settled is the end of a connection and all its streams.
 func (r *router) settled(p *peer) {
 	r.promoted(p)
-	if !p.served.Load() {
+	if !p.served {
 		r.turnedAway(p)
 	}
 }
@@ -56,12 +59,18 @@ func (r *router) joined(m *member) error {
 		return errShutdown
 	case m.link.ctx.Err() != nil:
 		return m.link.err() // its leave has been here already
-	case !p.pending && p.spokes == 0:
+	case !p.pending && p.spokes.Load() == 0:
 		return errGone
 	}
+	// The oldest makes room. That may be this one: a node that has given a connection up, and
+	// made another, is not to lose that as the first is at last let in.
 	same := r.byNode[m.id]
 	if len(same) >= r.opts.MaxSpokesPerNode {
-		r.remove(same[0], &CloseError{Code: CodeTooMany, Reason: "replaced by a newer spoke of the same node"})
+		if p.number < same[0].peer.number {
+			r.counts.Rejected++
+			return errReplaced
+		}
+		r.remove(same[0], errReplaced)
 	}
 	if len(r.members) >= r.opts.MaxSpokes {
 		// The connection stays pending, and so is closed in time whatever it does.
@@ -75,11 +84,15 @@ func (r *router) joined(m *member) error {
 	m.number, m.since = r.last, time.Now()
 	m.place = len(r.members)
 	r.members = append(r.members, m)
-	r.byNode[m.id] = append(r.byNode[m.id], m)
+	same = append(r.byNode[m.id], m)
+	for i := len(same) - 1; i > 0 && same[i-1].peer.number > p.number; i-- {
+		same[i-1], same[i] = m, same[i-1]
+	}
+	r.byNode[m.id] = same
 	r.promoted(p)
 	p.silent.Stop()
-	p.served.Store(true)
-	p.spokes++
+	p.served = true
+	p.spokes.Add(1)
 	m.counted = true
 	return nil
 }
@@ -95,7 +108,7 @@ func (r *router) left(m *member) {
 		return
 	}
 	m.counted = false
-	if m.peer.spokes--; m.peer.spokes == 0 {
+	if m.peer.spokes.Add(-1) == 0 {
 		m.peer.cancel(m.link.end())
 	}
 }

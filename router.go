@@ -50,7 +50,7 @@ type router struct {
 	bytes     int                  // of the events since the last flush
 	cost      int                  // of the same, at the most
 	members   []*member            // each knows its place
-	byNode    map[NodeID][]*member // the oldest first
+	byNode    map[NodeID][]*member // that of the oldest connection first
 	listeners map[*Subscription]struct{}
 	pending   []*peer // without a spoke yet, the oldest first
 	stopping  bool    // nothing new is let in
@@ -61,8 +61,9 @@ type router struct {
 	ready   []*member     // have something inbound
 	leaving []*subscriber // have retired, and are in the table yet
 
-	last   uint64 // number of the newest spoke
-	counts Stats
+	last     uint64 // number of the newest spoke
+	lastPeer uint64 // and of the newest connection
+	counts   Stats
 
 	// What is logged once for many.
 	full, evicting notice
