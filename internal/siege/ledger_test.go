@@ -43,7 +43,7 @@ var ledger = []entry{
 		connection, ownWindow, buffer, queue,
 		{"topics", 1194, 1194, false}, {"sending", 96, 1330, false}, {"credit", 4096, 8545, true}, work,
 	}},
-	{"", "a further stream without a spoke", 4096 * 15, "iroh", []item{ownWindow, first}},
+	{"", "a further stream without a spoke", 4096, "iroh", []item{ownWindow, first}},
 	{"turned-away", "turned away", 0, "", []item{{"rejected", 75, 200, false}}},
 	{"closing", "cut off", 0, "", []item{{"closing", 75, 450, false}}},
 	{"spoke-greeting", "a hub that answers nothing", 0, "", []item{connection, ownWindow, buffer, work}},
