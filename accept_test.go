@@ -165,7 +165,7 @@ func TestHub_PeersCodeIsNotGivenBack(t *testing.T) {
 
 // What Publish has accepted, every spoke gets, also where the hub shuts down beside.
 func TestHub_PublishBesideShutdown(t *testing.T) {
-	const publishers, rounds = 48, 100
+	const publishers, rounds = 48, 30
 	for range rounds {
 		inWorld(t, irohub.HubOptions{MaxQueue: 64 << 20}, func(w *world) {
 			s, err := w.dial(irohub.SpokeOptions{MaxQueue: 64 << 20, NoReconnect: true})
@@ -333,7 +333,7 @@ func TestHub_LogHandlerThatHangsHoldsUpNobody(t *testing.T) {
 		block := make(chan struct{})
 		h.block.Store(&block)
 		start := time.Now()
-		for range 2000 {
+		for range 500 {
 			s := w.spoke()
 			s.Close()
 			bad := w.network.EndpointOf(irohub.NodeID{66})

@@ -396,7 +396,7 @@ func TestRouter_ManyThatLeaveHoldUpNobody(t *testing.T) {
 		},
 		"end": (*router).end,
 	} {
-		r, members := newBenchRouter(1000)
+		r, members := newBenchRouter(300)
 		for _, m := range members {
 			m.peer = &peer{}
 			m.link.out.limit = 1
