@@ -76,8 +76,10 @@
 // All methods may be called from any goroutine, but for ranging over one Subscription's
 // Events, which is for one goroutine at a time. Callbacks about a spoke run on that spoke's
 // reader, and so hold up its events alone; Admit runs on a goroutine of its connection; those
-// of a Spoke run on a goroutine of their own. They may call any method of their Hub or
-// Spoke. A panic in one is logged, and where it was asked for permission it counts as a no.
+// of a Spoke run one after the other on a goroutine of their own, on which nothing else
+// depends; where they do not keep up, the oldest calls are left out: of OnRefused beyond 16, of
+// OnDisconnect and OnReconnect beyond 8 pairs, which still take turns. All may call any method
+// of their Hub or Spoke. A panic in one is logged, and where it was asked for permission it counts as a no.
 // Neither Shutdown nor Close waits for callbacks. Nothing waits for a Logger's handler: lines
 // that it is too slow for are dropped, and the next one says how many.
 //
