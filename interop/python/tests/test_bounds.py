@@ -54,9 +54,7 @@ class Bounds(PlayedCase):
                 await soon(asking)
             self.assertIn("nobody takes them", str(raised.exception))
             self.assertIsInstance(await happenings.next(), irohub.SlowError)
-            closed = await link.why_closed()
-            assert isinstance(closed, irohub.CloseError)
-            self.assertEqual(closed.code, 4)
+            await self.played.closed(link, 4)
             await soon(flooding)
             self.assertGreater(most[0], limit // 2)
             self.assertLessEqual(most[0], limit)
@@ -66,21 +64,21 @@ class Bounds(PlayedCase):
 
     async def test_an_answer_does_not_end_while_events_are_taken(self) -> None:
         """However late it comes, and however small the queue."""
-        spoke, link = await self.meet(irohub.Options(max_queue=20_000, write_timeout=0.5))
+        spoke, link = await self.meet(irohub.Options(max_queue=20_000, write_timeout=2.0))
         asking = asyncio.create_task(spoke.subscribe("a"))
         request = await link.next()
         flooding = asyncio.create_task(flood(link, 30 * len(EVENT)))
         for _ in range(29):
             await soon(anext(spoke))
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            asyncio.get_running_loop().call_later(0.05, turn.set_result, None)
+            asyncio.get_running_loop().call_later(0.1, turn.set_result, None)
             await turn
         await soon(flooding)
         await link.send("__ack", request.id)
         await soon(asking)
 
     async def test_before_the_link_is_acknowledged(self) -> None:
-        connecting = asyncio.create_task(irohub.connect(self.played.peer, irohub.Options(handshake_timeout=1.0)))
+        connecting = asyncio.create_task(irohub.connect(self.played.peer, irohub.Options(handshake_timeout=2.0)))
         link = await self.played.accept()
         (spoke,) = [spoke for spoke in irohub._spokes if not spoke._keeper]
         most = self.watch(spoke)

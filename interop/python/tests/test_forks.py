@@ -9,6 +9,7 @@ import subprocess
 import sys
 import unittest
 from typing import Any
+from unittest import mock
 
 import iroh
 
@@ -116,7 +117,7 @@ class Cancelling(PlayedCase):
         loop = asyncio.get_running_loop()
         while closing := [done for done in irohub._background if done.get_loop() is loop]:
             await soon(asyncio.wait(closing))
-        ends = loop.time() + 10
+        ends = loop.time() + 60
         while (count := descriptors()) > most and loop.time() < ends:
             turn: asyncio.Future[None] = loop.create_future()
             loop.call_later(0.05, turn.set_result, None)
@@ -136,10 +137,8 @@ class Cancelling(PlayedCase):
                 if steps >= 12:
                     await asyncio.sleep(steps / 10_000)
                 connecting.cancel()
-                began = asyncio.get_running_loop().time()
                 result = (await asyncio.gather(connecting, return_exceptions=True))[0]
                 self.assertIsInstance(result, asyncio.CancelledError)
-                self.assertLess(asyncio.get_running_loop().time() - began, 1)
             self.assertLessEqual(await self.settled(before + 2), before + 2)
             if accepting:
                 accepting.cancel()
@@ -159,31 +158,53 @@ class Cancelling(PlayedCase):
             await asyncio.sleep(steps / 2000)
             connecting.cancel()
 
-        asyncio.run(begin(0))
-        before = descriptors()
-        for steps in range(100):
-            asyncio.run(begin(steps % 20))
-        self.assertLessEqual(asyncio.run(self.settled(before + 5)), before + 5)
+        def tell(told: Any) -> None:
+            if str(told.exc_value) != "Event loop is closed":  # the binding's, of a loop that is gone
+                sys.__unraisablehook__(told)
+
+        with mock.patch.object(sys, "unraisablehook", tell):
+            asyncio.run(begin(0))
+            before = descriptors()
+            for steps in range(100):
+                asyncio.run(begin(steps % 20))
+            self.assertLessEqual(asyncio.run(self.settled(before + 5)), before + 5)
 
     async def test_time_limit_of_the_caller_is_kept(self) -> None:
-        """iroh takes 3 s to close an endpoint that has dialled in vain."""
+        """Nor does the spoke's own wait until the endpoint is closed, which takes iroh 3 s: here,
+        for ever."""
         peer = f"{iroh.SecretKey.generate().public()}@127.0.0.1:9"
-        loop = asyncio.get_running_loop()
-        for limit, kind in ((0.5, irohub.LostError), (30.0, asyncio.TimeoutError)):
-            began = loop.time()
-            with self.assertRaises(kind):
-                await asyncio.wait_for(irohub.connect(peer, irohub.Options(handshake_timeout=limit)), 1)
-            self.assertLess(loop.time() - began, 2)
+        close = iroh.Endpoint.close
+        for limits, kind in (((0.3, 100.0), irohub.LostError), ((100.0, 0.3), asyncio.TimeoutError)):
+            closing, may_close = asyncio.Event(), asyncio.Event()
+
+            async def held(endpoint: iroh.Endpoint) -> None:
+                closing.set()
+                await may_close.wait()
+                await close(endpoint)
+
+            with mock.patch.object(iroh.Endpoint, "close", held):
+                options = irohub.Options(handshake_timeout=limits[0])
+                connecting = asyncio.create_task(asyncio.wait_for(irohub.connect(peer, options), limits[1]))
+                await asyncio.wait([connecting], timeout=60)
+                self.assertTrue(connecting.done())
+                self.assertIsInstance(connecting.exception(), kind)
+                await soon(closing.wait())
+            may_close.set()
+            await self.settled(sys.maxsize)
 
     async def test_nothing_is_said_of_what_goes_on_in_the_background(self) -> None:
         program = (
-            "import asyncio, sys, irohub_spoke as irohub\n"
+            "import asyncio, iroh, sys, irohub_spoke as irohub\n"
             "async def main():\n"
             "    try:\n"
             "        await asyncio.wait_for(irohub.connect(sys.argv[1]), 0.3)\n"
             "    except asyncio.TimeoutError:\n"
             "        pass\n"
-            "if sys.argv[2] == 'run':\n"
+            "async def never(endpoint):\n"
+            "    await asyncio.Event().wait()\n"
+            "if sys.argv[2] == 'never':\n"
+            "    iroh.Endpoint.close = never\n"
+            "if sys.argv[2] != 'close':\n"
             "    asyncio.run(main())\n"
             "else:\n"
             "    loop = asyncio.new_event_loop()\n"
@@ -191,14 +212,12 @@ class Cancelling(PlayedCase):
             "    loop.close()\n"
         )
         peer = f"{iroh.SecretKey.generate().public()}@127.0.0.1:9"
-        for how in ("run", "close"):
+        for how in ("run", "close", "never"):  # the last: the program's end does not wait for it
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-X", "dev", "-c", program, peer, how, cwd=HERE.parent, stderr=subprocess.PIPE
             )
-            began = asyncio.get_running_loop().time()
             _, words = await soon(process.communicate())
             self.assertEqual((process.returncode, words.decode()), (0, ""), how)
-            self.assertLess(asyncio.get_running_loop().time() - began, 2.5)
 
 
 class Closing(PlayedCase):

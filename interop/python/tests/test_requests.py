@@ -158,10 +158,10 @@ class Packing(PlayedCase):
         self.assertEqual(spoke.topics, set(topics))
 
     async def test_time_limit_begins_anew_with_each_answer(self) -> None:
-        """The hub takes half of the limit for each answer, and five limits for all."""
+        """The hub takes less than the limit for each answer, and more for all."""
         happenings = Happenings()
-        topics = [f"t:{n:03}" for n in range(640)]
-        spoke, link = await self.meet(happenings.options(handshake_timeout=1.0), *topics)
+        topics = [f"t:{n:03}" for n in range(256)]
+        spoke, link = await self.meet(happenings.options(handshake_timeout=2.0), *topics)
         await link.end(1)
         self.assertIsInstance(await happenings.next(), irohub.ShutdownError)
         link = await self.played.accept()
@@ -171,21 +171,21 @@ class Packing(PlayedCase):
             request = await link.next()
             named += len(request.payload["topics"])
             turn: asyncio.Future[None] = loop.create_future()
-            loop.call_later(0.5, turn.set_result, None)
+            loop.call_later(0.75, turn.set_result, None)
             await turn
             await link.send("__ack", request.id)
-        self.assertGreater(loop.time() - began, 4)
+        self.assertGreater(loop.time() - began, 2)
         self.assertEqual(await happenings.next(), "reconnected")
 
     async def test_fewer_topics_a_request_for_a_hub_that_is_slower_still(self) -> None:
         happenings = Happenings()
-        spoke, link = await self.meet(happenings.options(handshake_timeout=0.5), *(f"t:{n:02}" for n in range(64)))
+        spoke, link = await self.meet(happenings.options(handshake_timeout=1.0), *(f"t:{n:02}" for n in range(64)))
         await link.end(1)
         self.assertIsInstance(await happenings.next(), irohub.ShutdownError)
         for most in (64, 16, 4):
             link = await self.played.accept()
             self.assertEqual(len((await link.next()).payload["topics"]), most)
-            await link.why_closed()
+            await link.closed()
 
 
 class SlowPolicy(Case):
