@@ -33,6 +33,7 @@ type fakeWorld struct {
 
 // withFakeHub dials a hub that answers the greeting, and runs a test with its connection.
 func withFakeHub(t *testing.T, opts irohub.SpokeOptions, test func(w *fakeWorld, h *rawSpoke)) {
+	checkRounds(t)
 	synctest.Test(t, func(t *testing.T) {
 		n := irohubtest.NewNetwork()
 		w := &fakeWorld{T: t, own: n.Endpoint()}
