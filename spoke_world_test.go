@@ -752,3 +752,29 @@ func TestSpoke_MassesOfRefusals(t *testing.T) {
 		}
 	})
 }
+
+// A Spoke logs how it goes with its connection.
+func TestSpoke_LogsItsConnection(t *testing.T) {
+	log := &handler{}
+	withFakeHub(t, irohub.SpokeOptions{Logger: slog.New(log)}, func(w *fakeWorld, h *rawSpoke) {
+		lines := func(begins ...string) {
+			t.Helper()
+			for _, line := range (&world{T: w.T}).wantLines(log, begins...) {
+				if !strings.Contains(line, "hub="+w.ep.ID().String()) {
+					t.Errorf("%q does not name the hub", line)
+				}
+			}
+		}
+		lines()
+		h.send(`{"type":"__error","payload":{"code":"forbidden","topic":"a","message":"no"}}`)
+		lines("WARN event refused")
+		h.conn.Close(irohub.CodeShutdown, "")
+		h = <-w.hubs
+		h.answerOne()
+		lines("INFO disconnected", "INFO reconnected")
+		h.conn.Close(irohub.CodeShutdown, "")
+		h = <-w.hubs
+		h.conn.Close(irohub.CodeForbidden, "")
+		lines("INFO disconnected", "DEBUG dialing failed")
+	})
+}
