@@ -778,3 +778,30 @@ func TestSpoke_LogsItsConnection(t *testing.T) {
 		lines("INFO disconnected", "DEBUG dialing failed")
 	})
 }
+
+// A deafEndpoint's connections have no streams.
+type deafEndpoint struct{ irohub.Endpoint }
+
+type deafConn struct{ irohub.Conn }
+
+func (e deafEndpoint) Dial(ctx context.Context, addr irohub.Addr) (irohub.Conn, error) {
+	conn, err := e.Endpoint.Dial(ctx, addr)
+	return deafConn{conn}, err
+}
+
+var errNoStream = errors.New("no stream")
+
+func (deafConn) OpenStream(context.Context) (irohub.Stream, error) { return nil, errNoStream }
+
+// A connection that is of no use is closed.
+func TestSpoke_ClosesAConnectionWithoutAStream(t *testing.T) {
+	inWorld(t, irohub.HubOptions{}, func(w *world) {
+		if _, err := irohub.Dial(w.Context(), deafEndpoint{w.network.Endpoint()}, w.endpoint.Addr(), irohub.SpokeOptions{}); !errors.Is(err, errNoStream) {
+			t.Errorf("Dial: %v", err)
+		}
+		synctest.Wait()
+		if n := w.hub.Stats().Pending; n != 0 {
+			t.Errorf("%d connections are open", n)
+		}
+	})
+}

@@ -416,3 +416,87 @@ func TestSpokeOptions_Defaults(t *testing.T) {
 		t.Errorf("MaxFrame is brought to %d and %d, MaxBackoff to %v", o.MaxFrame, most, o.MaxBackoff)
 	}
 }
+
+// Requests grow with a hub that is fast, and shrink with one that is slow.
+func TestAttachment_RequestsFollowTheHub(t *testing.T) {
+	const limit = 8 * time.Second
+	for _, tc := range []struct {
+		most, topics int
+		took         time.Duration
+		want         int
+	}{
+		{1, 1, 0, 2},
+		{1, 0, 0, 1}, // the greeting tells nothing
+		{8, 7, 0, 8},
+		{8, 8, limit/8 - 1, 16},
+		{8, 8, limit / 8, 8},
+		{8, 8, limit / 4, 8},
+		{8, 8, limit/4 + 1, 4},
+		{8, 7, limit, 8},
+		{1, 1, limit, 1},
+		{40, 40, 0, maxRequestTopics},
+		{maxRequestTopics, maxRequestTopics, 0, maxRequestTopics},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			a := newTestAttachment()
+			a.most = tc.most
+			a.request("1", make([]string, tc.topics))
+			time.Sleep(tc.took)
+			if a.answered("2", limit) != nil || a.answered("1", limit) == nil || a.answered("1", limit) != nil {
+				t.Error("an answer is taken for another's")
+			}
+			if a.most != tc.want {
+				t.Errorf("behind %d of %d topics in %v, the next request may have %d, want %d", tc.topics, tc.most, tc.took, a.most, tc.want)
+			}
+		})
+	}
+}
+
+// A request has so many topics, and so many bytes, but one topic in any case.
+func TestAttachment_RequestsFit(t *testing.T) {
+	half := strings.Repeat("x", maxRequest/2-3) // with its quotes and a comma
+	for _, tc := range []struct {
+		topics []string
+		most   int
+		want   int
+	}{
+		{nil, 5, 0},
+		{topicsOf("t", 5), 5, 5},
+		{topicsOf("t", 6), 5, 5},
+		{[]string{half, half, "a"}, 5, 2},
+		{[]string{half, half + "x", "a"}, 5, 1},
+		{[]string{half + half + half, "a"}, 5, 1},
+	} {
+		if got := fitting(slices.Values(tc.topics), tc.most); got != tc.want {
+			t.Errorf("%d of %d topics fit, want %d", got, len(tc.topics), tc.want)
+		}
+	}
+}
+
+// What nobody wants any more is not asked for, or the hub is told, and what it says is no matter.
+func TestAttachment_Drop(t *testing.T) {
+	a := newTestAttachment()
+	for _, topic := range []string{"a", "b", "c"} {
+		a.first[topic] = struct{}{}
+		a.want(topic)
+	}
+	a.drop("b") // before it is asked for
+	id := 0
+	newID := func() string { id++; return strconv.Itoa(id) }
+	a.most = 2
+	a.ask(newID)
+	a.drop("c") // behind
+	a.drop("d") // never wanted
+	a.ask(newID)
+	var got []byte
+	for _, f := range (<-a.link.out.box).items {
+		got = append(got, f.bytes...)
+	}
+	want := slices.Concat(subscribeFrame(typeSubscribe, "1", "a", "c"), subscribeFrame(typeUnsubscribe, "", "c"))
+	if string(got) != string(want) {
+		t.Errorf("the hub is asked %q, want %q", got, want)
+	}
+	if len(a.first) != 1 || len(a.asked) != 1 || len(a.place) != 0 || a.todo.Len() != 0 || a.given != nil {
+		t.Errorf("left are %d, %d, %d, %d and %d", len(a.first), len(a.asked), len(a.place), a.todo.Len(), len(a.given))
+	}
+}
