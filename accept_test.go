@@ -224,6 +224,17 @@ func TestHub_ShutdownSaysWhatWasLost(t *testing.T) {
 			t.Errorf("the good spoke has %d events", len(good.events))
 		}
 	})
+	// One that was lost before is not Shutdown's.
+	inWorld(t, irohub.HubOptions{}, func(w *world) {
+		r := w.frozen("a")
+		w.publish("a", 1)
+		synctest.Wait()
+		r.conn.Close(irohub.CodeProtocol, "")
+		synctest.Wait()
+		if err := w.hub.Shutdown(w.Context()); err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+	})
 	// One that leaves by itself has lost nothing.
 	inWorld(t, irohub.HubOptions{}, func(w *world) {
 		r := w.frozen("a")
@@ -623,6 +634,23 @@ func TestHub_SubscribeBesideShutdownReturns(t *testing.T) {
 		}
 		if n := w.hub.Stats().Topics; n != 0 {
 			t.Errorf("%d topics after the end", n)
+		}
+	})
+}
+
+// A spoke that is cut off as too slow is a warning, with how much was waiting.
+func TestHub_LogsWhoIsTooSlow(t *testing.T) {
+	h := &handler{}
+	inWorld(t, irohub.HubOptions{Logger: slog.New(h), MaxQueue: 10_000}, func(w *world) {
+		r := w.frozen("a")
+		for range 200 {
+			w.hub.Publish(w.Context(), framed("a", 1000))
+		}
+		lines := w.wantLines(h, "INFO spoke connected", "WARN spoke is too slow bytes=", "INFO spoke disconnected")
+		for _, want := range []string{"events=", "node=" + r.id.String(), "spoke=1", "addr=memory:"} {
+			if !strings.Contains(lines[1], want) {
+				t.Errorf("%q does not have %q", lines[1], want)
+			}
 		}
 	})
 }

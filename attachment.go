@@ -21,7 +21,6 @@ type attachment struct {
 	given   []string                 // topics to tell the hub that nobody wants them any more
 	askings map[string]*asking       // what it has not answered, by id
 	most    int                      // topics that the next request may have
-	heard   time.Time                // when the last answer came
 }
 
 // An asking is a __subscribe that waits for the hub's answer.
@@ -46,7 +45,6 @@ func newAttachment(l *link) *attachment {
 		asked:   make(map[string]*asking),
 		askings: make(map[string]*asking),
 		most:    1,
-		heard:   time.Now(),
 	}
 }
 

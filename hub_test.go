@@ -435,3 +435,63 @@ func TestHub_SpokeThatEndsStillGetsWhatWaits(t *testing.T) {
 		local.want("1")
 	})
 }
+
+// A hub that waits for its spokes to take what is theirs does not wait for connections that
+// have none.
+func TestHub_ShutdownEndsConnectionsWithoutASpokeAtOnce(t *testing.T) {
+	inWorld(t, irohub.HubOptions{}, func(w *world) {
+		frozen := w.frozen("n")
+		w.publish("n", 1)
+		idle := []irohub.Conn{w.rawConn(w.network.Endpoint()), w.rawConn(w.network.Endpoint())}
+		synctest.Wait()
+		start := time.Now()
+		done := make(chan error, 1)
+		go func() { done <- w.hub.Shutdown(w.Context()) }()
+		synctest.Wait()
+		idle = append(idle, w.rawConn(w.network.Endpoint())) // comes late
+		for _, conn := range idle {
+			w.wantCode(conn.Wait(w.Context()), irohub.CodeShutdown)
+		}
+		if d := time.Since(start); d != 0 || len(done) != 0 {
+			t.Errorf("they ended after %v; Shutdown is done: %v", d, len(done) != 0)
+		}
+		frozen.conn.Close(0, "")
+		<-done
+	})
+}
+
+// What a spoke has taken does not wait for it any more, neither its bytes nor its events.
+func TestHub_NothingWaitsOnceItIsTaken(t *testing.T) {
+	inWorld(t, irohub.HubOptions{}, func(w *world) {
+		f := w.spoke().feed("n:*", "m:*")
+		var want []string
+		for i := range 60 { // several runs in one write, and in several
+			w.publish([]string{"n:1", "n:2", "m:1"}[i%3], i)
+			want = append(want, fmt.Sprint(i))
+			if i > 40 {
+				synctest.Wait()
+			}
+		}
+		f.want(want...)
+		if got := w.hub.Spokes()[0]; got.WaitingBytes != 0 || got.WaitingEvents != 0 || got.Subscriptions != 2 {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
+// With the sender's NodeID, a frame has no more than MaxFrame either.
+func TestHub_ForwardsUpToMaxFrame(t *testing.T) {
+	const limit, from = 1000, 74
+	inWorld(t, irohub.HubOptions{MaxFrame: limit, Forward: forwardAll}, func(w *world) {
+		r, f := w.raw(), w.spoke().feed("a")
+		r.greet()
+		fits := `"` + strings.Repeat("x", limit-from-25) + `"`
+		r.send(`{"type":"a","payload":` + fits + `}`)
+		r.send(`{"type":"a","payload":"x` + fits[1:] + `}`)
+		frame, _ := r.frame()
+		if !strings.Contains(frame, `"code":"invalid_payload","topic":"a","message":"with its from, the frame has 1001 bytes, the limit is 1000"`) {
+			t.Errorf("one byte more: %s", frame)
+		}
+		f.want(fits)
+	})
+}

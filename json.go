@@ -76,8 +76,7 @@ func (o *object) next() bool {
 	if o.state != walkOn {
 		return false
 	}
-	o.state = walkBroken // until the member has proven sound
-	at := o.at
+	at := o.at // a member that is broken ends the walk here for ever
 	if !isAt(o.text, at, '"') {
 		return false
 	}
@@ -97,12 +96,8 @@ func (o *object) next() bool {
 		return false
 	}
 	o.value = o.text[at:end:end]
-	var state walkState
-	if o.at, state = step(o.text, end, '}'); state == walkBroken {
-		return false
-	}
-	o.state = state
-	return true
+	o.at, o.state = step(o.text, end, '}')
+	return o.state != walkBroken
 }
 
 // complete reports whether text was one whole object and nothing else.
@@ -122,18 +117,13 @@ func (a *array) next() bool {
 	if a.state != walkOn {
 		return false
 	}
-	a.state = walkBroken
 	end, ok := skipValue(a.text, a.at, 0)
 	if !ok {
 		return false
 	}
 	a.value = a.text[a.at:end:end]
-	var state walkState
-	if a.at, state = step(a.text, end, ']'); state == walkBroken {
-		return false
-	}
-	a.state = state
-	return true
+	a.at, a.state = step(a.text, end, ']')
+	return a.state != walkBroken
 }
 
 // complete reports whether text was one whole array and nothing else.
@@ -394,22 +384,18 @@ func escapeLen(b []byte) int {
 
 func isHex(c byte) bool { return c-'0' < 10 || c|0x20-'a' < 6 }
 
-// hex4 reads the escape \uXXXX at b's start; -1: there is none.
+// hex4 reads the escape \uXXXX at b's start, in a string that skipString has passed; -1: there
+// is none.
 func hex4(b []byte) rune {
 	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
 		return -1
 	}
 	var r rune
 	for _, c := range b[2:6] {
-		switch {
-		case '0' <= c && c <= '9':
-			c -= '0'
-		case 'a' <= c|0x20 && c|0x20 <= 'f':
-			c = c | 0x20 - 'a' + 10
-		default:
-			return -1
+		if c > '9' {
+			c += 9 // a letter, whose last four bits count from one
 		}
-		r = r<<4 | rune(c)
+		r = r<<4 | rune(c&15)
 	}
 	return r
 }

@@ -104,11 +104,7 @@ func (r *router) left(m *member) {
 		r.undelivered(m)
 	}
 	r.remove(m, nil)
-	if !m.counted {
-		return
-	}
-	m.counted = false
-	if m.peer.spokes.Add(-1) == 0 {
+	if m.counted && m.peer.spokes.Add(-1) == 0 {
 		m.peer.cancel(m.link.end())
 	}
 }

@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"maps"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -95,6 +98,9 @@ func TestRouter_WhoIsCutOffIsNotSubscribed(t *testing.T) {
 			r.check(t)
 		}
 		r.flush()
+		if bytes, events := slow.link.out.waiting(); bytes != slow.cut.WaitingBytes || events != slow.cut.WaitingEvents {
+			t.Errorf("request of kind %d: the slow spoke is answered", kind)
+		}
 		if slow.place >= 0 || len(slow.subscriber.at) != 0 || slow.cut.ID != slow.id {
 			t.Errorf("request of kind %d: the slow spoke is subscribed to %d topics", kind, len(slow.subscriber.at))
 		}
@@ -344,6 +350,92 @@ func TestTally_KnowsWhoComesMost(t *testing.T) {
 	}
 }
 
+func TestTally_KeepsLittle(t *testing.T) {
+	var away tally
+	check := func(most string, counts ...int) {
+		t.Helper()
+		got := slices.Sorted(maps.Values(away.hosts))
+		if away.most() != most || !slices.Equal(got, counts) {
+			t.Errorf("most from %q, want %q; counts %v, want %v", away.most(), most, got, counts)
+		}
+	}
+	check("")
+	for i := range tallyHosts {
+		away.add(fmt.Sprintf("host%02d", tallyHosts-1-i), errStopped)
+	}
+	away.add("host01", io.EOF)
+	check("host01", append(slices.Repeat([]int{1}, tallyHosts-1), 2)...)
+	away.add("another", io.EOF) // there is no room for it, and it makes some
+	check("host01", 1)
+	away.add("host00", io.ErrNoProgress)
+	check("host00", 1, 1)
+	if away.count != tallyHosts+3 || away.last != io.ErrNoProgress {
+		t.Errorf("%d, last %v", away.count, away.last)
+	}
+}
+
+func TestPeer_Host(t *testing.T) {
+	for addr, want := range map[string]string{"192.0.2.1:5": "192.0.2.1", "[2001:db8::1]:5": "2001:db8::1", "memory": "memory"} {
+		if got := (&peer{addr: addr}).host(); got != want {
+			t.Errorf("the host of %q is %q", addr, got)
+		}
+	}
+}
+
+// A slowWriter takes nothing until it is let.
+type slowWriter struct {
+	open chan struct{}
+	bytes.Buffer
+}
+
+func (w *slowWriter) Write(p []byte) (int, error) {
+	<-w.open
+	return w.Buffer.Write(p)
+}
+
+// Of lines that a handler is too slow for, so many are kept, and the others counted.
+func TestLogs_CountWhatIsDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &slowWriter{open: make(chan struct{})}
+		l := newLogs(slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelInfo})))
+		l.add(slog.LevelDebug, "unwanted")
+		l.add(slog.LevelInfo, "first")
+		synctest.Wait()
+		for range logQueue + 5 {
+			l.add(slog.LevelWarn, "more", "n", 1)
+		}
+		close(w.open)
+		synctest.Wait()
+		lines := strings.Split(strings.TrimSpace(w.String()), "\n")
+		if len(lines) != 1+1+logQueue || !strings.Contains(lines[1], "log lines dropped") || !strings.HasSuffix(lines[1], "lines=5") {
+			t.Errorf("%d lines; the second is %q", len(lines), lines[min(1, len(lines)-1)])
+		}
+		w.Reset()
+		l.add(slog.LevelInfo, "last")
+		synctest.Wait()
+		if got := w.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "level=INFO msg=last\n") || l.writing.Load() {
+			t.Errorf("%q, writing: %v", got, l.writing.Load())
+		}
+	})
+}
+
+func TestLogs_GuardMakesAnErrorOfAPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var w bytes.Buffer
+		l := newLogs(slog.New(slog.NewTextHandler(&w, nil)))
+		if err := l.guard("Admit", func() error { return io.EOF }); err != io.EOF {
+			t.Error(err)
+		}
+		if err := l.guard("Admit", func() error { panic("oh") }); err == nil || err.Error() != "internal error" {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if got := w.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "level=ERROR msg=\"callback panicked\" callback=Admit panic=oh stack=") {
+			t.Error(got)
+		}
+	})
+}
+
 // What others publish is not a spoke's to pay for: its request goes on, however many get
 // that.
 func TestRouter_RequestsGoOnBesideEvents(t *testing.T) {
@@ -422,5 +514,234 @@ func TestRouter_ManyThatLeaveHoldUpNobody(t *testing.T) {
 		if r.table.len() != 0 {
 			t.Errorf("%s: %d topics are left", name, r.table.len())
 		}
+	}
+}
+
+// What has been taken off a list is not kept alive by it.
+func TestShift_KeepsNothing(t *testing.T) {
+	list := []*int{new(1), new(2), new(3)}
+	rest := shift(shift(list, 0), 2)
+	if len(rest) != 1 || *rest[0] != 3 || &rest[0] != &list[0] || list[1] != nil || list[2] != nil {
+		t.Errorf("%d are left, and the array has %v", len(rest), list)
+	}
+}
+
+// Defaults are those that the comments name, and what is out of bounds is brought into them.
+func TestHubOptions_Defaults(t *testing.T) {
+	want := HubOptions{
+		MaxFrame: 1 << 20, MaxQueue: 1 << 20, MaxSpokes: 4096, MaxSpokesPerNode: 8, MaxStreamsPerConn: 16,
+		MaxSubscriptions: 1024, MaxPending: 1024, HandshakeTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second,
+	}
+	negative := HubOptions{
+		MaxFrame: -1, MaxQueue: -1, MaxSpokes: -1, MaxSpokesPerNode: -1, MaxStreamsPerConn: -1,
+		MaxSubscriptions: -1, MaxPending: -1, HandshakeTimeout: -1, WriteTimeout: -1,
+	}
+	for _, o := range []HubOptions{{}, negative, want} {
+		if got := o.withDefaults(); !reflect.DeepEqual(got, want) {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+	}
+	own := HubOptions{
+		MaxFrame: 1, MaxQueue: 2, MaxSpokes: 3, MaxSpokesPerNode: 4, MaxStreamsPerConn: 5,
+		MaxSubscriptions: 6, MaxPending: 7, HandshakeTimeout: 8, WriteTimeout: 9,
+	}
+	if got := own.withDefaults(); !reflect.DeepEqual(got, own) {
+		t.Errorf("got %+v, want %+v", got, own)
+	}
+	if most := (HubOptions{MaxFrame: 1<<30 + 1}).withDefaults().MaxFrame; most != 1<<30 {
+		t.Errorf("MaxFrame is brought to %d", most)
+	}
+}
+
+// A spoke may send a second's worth at once, and then as fast as its slower limit lets it.
+func TestPace(t *testing.T) {
+	now := time.Now()
+	b := newBucket(10)
+	for i := range 10 {
+		if d := b.spend(1, now); d != 0 {
+			t.Errorf("frame %d waits %v", i, d)
+		}
+	}
+	for i := range 3 {
+		if d := b.spend(1, now); d != time.Duration(i+1)*time.Second/10 {
+			t.Errorf("frame %d too many waits %v", i, d)
+		}
+	}
+	if d := b.spend(1, now.Add(time.Second/2)); d != 0 { // three were owed
+		t.Errorf("after half a second it waits %v", d)
+	}
+	if d := b.spend(11, now.Add(time.Hour)); d != time.Second/10 { // no more than ten are saved
+		t.Errorf("after an hour it waits %v", d)
+	}
+	for _, rate := range []int{0, -1} {
+		none := newBucket(rate)
+		if d := none.spend(1e9, now); d != 0 {
+			t.Errorf("without a limit it waits %v", d)
+		}
+	}
+	p := newPace(0, 1000)
+	if d := p.spend(1500); d != time.Second/2 {
+		t.Errorf("500 bytes too many wait %v", d)
+	}
+	p = newPace(1, 1000)
+	if d := p.spend(1500); d != time.Second/2 {
+		t.Errorf("500 bytes too many wait %v", d)
+	}
+	p = newPace(1, 0)
+	p.spend(1)
+	if d := p.spend(1); d < time.Second-time.Second/10 || d > time.Second {
+		t.Errorf("a frame too many waits %v", d)
+	}
+}
+
+// A round has so many bytes of events at most, and takes a quarter of a queue.
+func TestRouter_RoundsAreBounded(t *testing.T) {
+	for name, tc := range map[string]struct{ size, queue, fit int }{
+		"bytes": {roundBytes / 4, 1 << 30, 4},
+		"queue": {1000, 4 * 3 * (1000 + 125 + 64 + 1 + 192), 3},
+	} {
+		r, members := newBenchRouter(1)
+		r.opts.MaxQueue = tc.queue
+		r.table.add(&members[0].subscriber, "a")
+		for round := range 3 {
+			for i := range tc.fit {
+				ev := Event{Type: "a", Payload: []byte(strings.Repeat("1", tc.size-27))}
+				m, err := ev.encode(maxFrame)
+				if err != nil || len(m.bytes) != tc.size {
+					t.Fatalf("%d bytes, %v", len(m.bytes), err)
+				}
+				m.forward = true
+				r.route(&m)
+				want := 0
+				if round > 0 && i == 0 {
+					want = tc.fit
+				}
+				if got := members[0].collect(); got != want {
+					t.Fatalf("%s: %d of round %d have been handed over at its event %d, want %d", name, got, round, i, want)
+				}
+			}
+		}
+	}
+}
+
+// Each change of the table is work, and counts once.
+func TestRouter_ChangesAreCounted(t *testing.T) {
+	r, members := newBenchRouter(1)
+	m := members[0]
+	step := func(kind opKind, topics ...string) {
+		changes, worked := r.changes, r.worked
+		r.sends(m, op{kind: kind, topics: topics, id: "1"})
+		r.turns()
+		n := len(topics)
+		// The request, the look at each that is new, and the answer.
+		if r.changes-changes != n || r.worked-worked > uint64(2+n+n*changeWork) || r.worked-worked < uint64(2+n*changeWork) {
+			t.Errorf("%d topics are %d changes and %d units of work", n, r.changes-changes, r.worked-worked)
+		}
+	}
+	step(opSubscribe, "a", "b", "c")
+	step(opSubscribe, "d")
+	step(opUnsubscribe, "a", "b")
+	r.flush()
+	if r.changes != 0 || r.gathered() != 0 {
+		t.Errorf("after the flush, %d changes and %d units of work", r.changes, r.gathered())
+	}
+}
+
+// newTestMember is a spoke whose router takes nothing.
+func newTestMember(to chan *inbound, opts HubOptions) *member {
+	hub := &Hub{opts: opts.withDefaults(), logs: newLogs(nil)}
+	m := &member{hub: hub, peer: &peer{hub: hub}, link: newLink(context.Background(), nil, 1000, time.Second), joined: true}
+	m.subscriber.spoke = m
+	m.pace = newPace(opts.MaxEventRate, opts.MaxByteRate)
+	m.work = newHandover(m.link, to, &inbound{from: m}, &inbound{from: m})
+	return m
+}
+
+// A reader gathers what it finds, up to so many frames, or bytes, or topics.
+func TestMember_GathersFrames(t *testing.T) {
+	many := `{"type":"__subscribe","payload":{"topics":["a"` + strings.Repeat(`,"a"`, 999) + `]}}`
+	for name, tc := range map[string]struct {
+		body string
+		most int
+	}{
+		"frames": {`{"type":"a","payload":1}`, maxOps},
+		"bytes":  {`{"type":"a","payload":"` + strings.Repeat("x", maxOpsSize/4-25-headerSize) + `"}`, 4},
+		"less":   {`{"type":"a","payload":"` + strings.Repeat("x", maxOpsSize/4-26-headerSize) + `"}`, 5},
+		"topics": {many, 2},
+	} {
+		to := make(chan *inbound, 1)
+		m := newTestMember(to, HubOptions{})
+		for i := range tc.most {
+			if len(to) != 0 {
+				t.Errorf("%s: handed over after %d frames", name, i)
+				break
+			}
+			if err := m.take(appendBody(tc.body)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if len(to) != 1 {
+			t.Errorf("%s: %d are not handed over", name, tc.most)
+		}
+	}
+}
+
+// What a reader gathers lies in memory that is lent, and given back whole.
+func TestInbound_Lends(t *testing.T) {
+	var in inbound
+	for range 2 {
+		in.add(op{kind: opIgnore, topics: []string{"a"}, reply: []byte("12")})
+		if cap(in.ops) != maxOps || in.size != topicSize+2 {
+			t.Errorf("room for %d, a size of %d", cap(in.ops), in.size)
+		}
+		in.encode(topicName{"a", 1}, nil, NodeID{})
+		ops := in.ops
+		in.next = 1
+		in.recycle()
+		if ops[0].topics != nil || in.lent != nil || in.ops != nil || in.size != 0 || in.next != 0 || in.text != nil {
+			t.Errorf("something is kept: %+v", in)
+		}
+	}
+	wantAllocs(t, 0.5, func() {
+		in.add(op{kind: opIgnore})
+		in.encode(topicName{"a", 1}, nil, NodeID{})
+		in.recycle()
+	})
+}
+
+// What a listener was told before its end is there when it sees the end.
+func TestRouters_ListenersGetWhatTheyWereToldBeforeTheEnd(t *testing.T) {
+	hub, _ := newBenchRouter(0)
+	spoke, _ := newTestSpokeRouter()
+	for name, end := range map[string]func(*Subscription){
+		"hub": func(sub *Subscription) { hub.tell(&sub.subscriber, testRun("a", 1)); hub.unlistened(sub, errSlow) },
+		"spoke": func(sub *Subscription) {
+			spoke.listeners[sub] = &call{}
+			spoke.tell(&sub.subscriber, testRun("a", 1))
+			spoke.unlistened(sub, errSlow)
+		},
+	} {
+		sub := newSubscription([]string{"a"}, 1000, nil, nil)
+		end(sub)
+		n := 0
+		for range sub.Events() {
+			n++
+		}
+		if n != 1 || sub.Err() != error(errSlow) {
+			t.Errorf("%s: %d events, then %v", name, n, sub.Err())
+		}
+	}
+}
+
+// Subscribe says what the router says.
+func TestHub_SubscribeHearsTheRouter(t *testing.T) {
+	h := &Hub{inbox: newInbox()}
+	go func() {
+		q := <-h.inbox.listen
+		close(h.inbox.done)
+		q.reply <- errSlow
+	}()
+	if sub, err := h.Subscribe(t.Context(), "a"); sub != nil || err != error(errSlow) {
+		t.Errorf("Subscribe returns %v, %v", sub, err)
 	}
 }

@@ -17,6 +17,7 @@ import (
 func TestSessions_Hub(t *testing.T) {
 	for _, script := range sessions.Load(t).Hub {
 		t.Run(script.Name, func(t *testing.T) {
+			checkRounds(t)
 			synctest.Test(t, func(t *testing.T) {
 				network := irohubtest.NewNetwork()
 				sessions.PlayHub(t, withinAnHour(t), &script, func(zero bool) sessions.Endpoint {
@@ -33,6 +34,7 @@ func TestSessions_Hub(t *testing.T) {
 func TestSessions_Spoke(t *testing.T) {
 	for _, script := range sessions.Load(t).Spoke {
 		t.Run(script.Name, func(t *testing.T) {
+			checkRounds(t)
 			synctest.Test(t, func(t *testing.T) {
 				network := irohubtest.NewNetwork()
 				sessions.PlaySpoke(t, withinAnHour(t), &script, network.Endpoint(), network.Endpoint())

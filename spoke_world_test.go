@@ -33,6 +33,7 @@ type fakeWorld struct {
 
 // withFakeHub dials a hub that answers the greeting, and runs a test with its connection.
 func withFakeHub(t *testing.T, opts irohub.SpokeOptions, test func(w *fakeWorld, h *rawSpoke)) {
+	checkRounds(t)
 	synctest.Test(t, func(t *testing.T) {
 		n := irohubtest.NewNetwork()
 		w := &fakeWorld{T: t, own: n.Endpoint()}
@@ -748,6 +749,59 @@ func TestSpoke_MassesOfRefusals(t *testing.T) {
 		synctest.Wait()
 		if heard == 0 || heard > 17 {
 			t.Errorf("%d refusals were told of, want the one at first and the last 16", heard)
+		}
+	})
+}
+
+// A Spoke logs how it goes with its connection.
+func TestSpoke_LogsItsConnection(t *testing.T) {
+	log := &handler{}
+	withFakeHub(t, irohub.SpokeOptions{Logger: slog.New(log)}, func(w *fakeWorld, h *rawSpoke) {
+		lines := func(begins ...string) {
+			t.Helper()
+			for _, line := range (&world{T: w.T}).wantLines(log, begins...) {
+				if !strings.Contains(line, "hub="+w.ep.ID().String()) {
+					t.Errorf("%q does not name the hub", line)
+				}
+			}
+		}
+		lines()
+		h.send(`{"type":"__error","payload":{"code":"forbidden","topic":"a","message":"no"}}`)
+		lines("WARN event refused")
+		h.conn.Close(irohub.CodeShutdown, "")
+		h = <-w.hubs
+		h.answerOne()
+		lines("INFO disconnected", "INFO reconnected")
+		h.conn.Close(irohub.CodeShutdown, "")
+		h = <-w.hubs
+		h.conn.Close(irohub.CodeForbidden, "")
+		lines("INFO disconnected", "DEBUG dialing failed")
+	})
+}
+
+// A deafEndpoint's connections have no streams.
+type deafEndpoint struct{ irohub.Endpoint }
+
+type deafConn struct{ irohub.Conn }
+
+func (e deafEndpoint) Dial(ctx context.Context, addr irohub.Addr) (irohub.Conn, error) {
+	conn, err := e.Endpoint.Dial(ctx, addr)
+	return deafConn{conn}, err
+}
+
+var errNoStream = errors.New("no stream")
+
+func (deafConn) OpenStream(context.Context) (irohub.Stream, error) { return nil, errNoStream }
+
+// A connection that is of no use is closed.
+func TestSpoke_ClosesAConnectionWithoutAStream(t *testing.T) {
+	inWorld(t, irohub.HubOptions{}, func(w *world) {
+		if _, err := irohub.Dial(w.Context(), deafEndpoint{w.network.Endpoint()}, w.endpoint.Addr(), irohub.SpokeOptions{}); !errors.Is(err, errNoStream) {
+			t.Errorf("Dial: %v", err)
+		}
+		synctest.Wait()
+		if n := w.hub.Stats().Pending; n != 0 {
+			t.Errorf("%d connections are open", n)
 		}
 	})
 }

@@ -38,7 +38,7 @@ func (a *arrivals) event(like *run, frame []byte) {
 	own := (*a.text)[start:]
 	if n := len(a.items); n > 0 {
 		last := &a.items[n-1].run
-		if len(last.bytes)+len(own) <= maxBuffer && last.count > 0 && last.goesWith(like) && last.follows(own) {
+		if len(last.bytes)+len(own) <= maxBuffer && last.goesWith(like) && last.follows(own) { // an answer has no topic
 			last.bytes = last.bytes[:len(last.bytes)+len(own)]
 			last.count++
 			return

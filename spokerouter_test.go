@@ -2,8 +2,12 @@ package irohub
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
+	"reflect"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -212,5 +216,287 @@ func TestSubscription_CountsAsLongAsTheMemoryIsThere(t *testing.T) {
 		if n == 4 {
 			break
 		}
+	}
+}
+
+// An answer to a Flush that comes twice settles nothing that came between.
+func TestSpokeRouter_SecondAnswerToAFlushCountsForNothing(t *testing.T) {
+	r, _ := newTestSpokeRouter()
+	frame, reply := make(chan frames, 1), make(chan error, 1)
+	r.flushing(flushing{frame: frame, reply: reply, gone: make(chan struct{})})
+	id := strconv.FormatUint(r.lastID, 10)
+	r.answered(id, nil)
+	if err := <-reply; err != nil {
+		t.Fatal(err)
+	}
+	r.answered("", &refusal{err: ErrForbidden})
+	r.answered(id, nil)
+	if r.refusal != ErrForbidden || len(reply) != 0 {
+		t.Errorf("the refusal is %v, and %d answers more have come", r.refusal, len(reply))
+	}
+}
+
+// A Spoke that is closed has lost nothing where its hub ends its half, and then closes with code 0.
+func TestSpokeRouter_CloseIsTheHubsLastWord(t *testing.T) {
+	for _, tc := range []struct {
+		end   error
+		ended bool
+		fine  bool
+	}{
+		{&CloseError{}, true, true},
+		{&CloseError{}, false, false},
+		{&CloseError{Code: CodeShutdown}, true, false},
+		{errors.New("no network"), true, false},
+		{errSpokeClosed, false, true},
+	} {
+		r, a := newTestSpokeRouter()
+		r.finish()
+		a.link.ended.Store(tc.ended)
+		a.link.cancel(tc.end)
+		r.detached(a)
+		if !r.ended || (r.err == nil) != tc.fine || r.err != nil && !errors.Is(r.err, tc.end) {
+			t.Errorf("%v, ended: %v: ended is %v, Close returns %v", tc.end, tc.ended, r.ended, r.err)
+		}
+	}
+}
+
+// Whoever comes behind Close is told so.
+func TestSpokeRouter_NothingBeginsBehindClose(t *testing.T) {
+	r, a := newTestSpokeRouter()
+	r.finish()
+	sub, reply := newSubscription([]string{"a"}, 1000, r.unlisten, r.done), make(chan error, 2)
+	r.listened(sub, reply)
+	r.flushing(flushing{reply: reply})
+	if len(reply) != 2 || <-reply != error(errSpokeClosed) || <-reply != error(errSpokeClosed) {
+		t.Error("Subscribe and Flush are not answered")
+	}
+	if sub.Err() != error(errSpokeClosed) || len(r.listeners) != 0 || len(r.interests) != 0 {
+		t.Errorf("the subscription ended with %v; %d are left", sub.Err(), len(r.listeners))
+	}
+	r.detached(a)
+	next := newTestAttachment()
+	r.attached(next)
+	if next.link.err() != error(errSpokeClosed) {
+		t.Errorf("a link that comes late ends with %v", next.link.err())
+	}
+}
+
+// The end of a Spoke is that of all that it has, each for the same reason.
+func TestSpokeRouter_EndsAll(t *testing.T) {
+	var dialling error
+	r := newSpokeRouter(newSpokeInbox(), time.Second, func(err error) { dialling = err })
+	a := newTestAttachment()
+	r.attached(a)
+	r.answered("1", nil)
+	sub := newSubscription([]string{"a"}, 1000, r.unlisten, r.done)
+	reply := make(chan error, 2)
+	r.listened(sub, reply)
+	r.flushing(flushing{frame: make(chan frames, 1), reply: reply, gone: make(chan struct{})})
+	why := errors.New("no hub")
+	r.end(why)
+	if len(reply) != 2 || <-reply != why || <-reply != why {
+		t.Error("Subscribe and Flush are not answered")
+	}
+	if sub.Err() != why || dialling != why || r.cause != why || r.err != why || !r.ended || r.enter() {
+		t.Errorf("subscription %v, dialling %v, cause %v, err %v, ended %v", sub.Err(), dialling, r.cause, r.err, r.ended)
+	}
+	if a.link.err() != error(errSpokeClosed) {
+		t.Errorf("the link ended with %v", a.link.err())
+	}
+}
+
+// newTestReader is a reader whose router takes nothing.
+func newTestReader(to chan *arrivals) *spokeReader {
+	a := newTestAttachment()
+	r := &spokeReader{on: a}
+	r.work = newHandover(a.link, to, &arrivals{from: r}, &arrivals{from: r})
+	return r
+}
+
+// What a reader remembers of the last event is that event's alone.
+func TestSpokeReader_EachEventIsItself(t *testing.T) {
+	a := `{"type":"a","payload":1}`
+	for _, between := range []string{`{"type":"b"}`, `{"type":"b", "payload":2}`, `{"type":"b","payload":2}`, `{"type":"` + strings.Repeat("b", 2*maxPrefix) + `","payload":2}`} {
+		r := newTestReader(nil)
+		for _, body := range []string{a, a, between, a, between, between, a} {
+			if err := r.take(appendBody(body)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got := 0
+		for _, item := range r.work.next.items {
+			for all := item.run; all.count > 0; got++ {
+				one := all.shift()
+				ev := one.event()
+				env, _ := parseEnvelope(one.bytes[headerSize:])
+				if string(env.typ) != ev.Type || string(env.payload) != string(ev.Payload) {
+					t.Errorf("frame %s is taken for %+v", one.bytes[headerSize:], ev)
+				}
+			}
+		}
+		if got != 7 || r.work.next.count != 7 {
+			t.Errorf("%d events, %d counted, want 7", got, r.work.next.count)
+		}
+	}
+}
+
+func appendBody(body string) []byte {
+	return append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...)
+}
+
+// A reader holds no more than so many frames, be they events or answers.
+func TestSpokeReader_HandsOverWhatIsMuch(t *testing.T) {
+	for name, frame := range map[string][]byte{
+		"answers":       ackFrame("1"),
+		"of no request": ackFrame(strings.Repeat("1", maxID+1)),
+		"events":        appendBody(`{"type":"a","payload":1}`),
+	} {
+		to := make(chan *arrivals, 1)
+		r := newTestReader(to)
+		for range maxOps {
+			if len(to) != 0 {
+				t.Errorf("%s: handed over early", name)
+			}
+			if err := r.take(frame); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if len(to) != 1 {
+			t.Errorf("%s: %d are not handed over", name, maxOps)
+		}
+	}
+}
+
+// A hub that breaks the protocol ends its link.
+func TestSpokeReader_RefusesWhatIsBroken(t *testing.T) {
+	for _, body := range []string{`{"type":"a"`, `{"type":""}`, `{"type":"a","from":"x"}`, `{"type":"a","from":1,"payload":1}`, `[]`} {
+		if err := newTestReader(nil).take(appendBody(body)); closeError(err) == nil || closeError(err).Code != CodeProtocol {
+			t.Errorf("%s: %v", body, err)
+		}
+	}
+}
+
+// A hub's words are cut between characters.
+func TestPrintable_CutsBetweenCharacters(t *testing.T) {
+	x := strings.Repeat("x", maxMessage-4)
+	for text, want := range map[string]string{
+		x + "1234":    x + "1234",
+		x + "12345":   x + "1234…",
+		x + "123ж":    x + "123…",
+		x + "1€2":     x + "1€…",
+		x + "12€":     x + "12…",
+		x + "\uFFFDж": x + "\uFFFD…", // half of a character behind a real U+FFFD
+		x + "😀":       x + "😀",
+		x + "1\u202E": x + "1\uFFFD",
+	} {
+		if got := printable(text); got != want {
+			t.Errorf("printable(…%q) is …%q, want …%q", text[len(x):], got[min(len(got), len(x)):], want[len(x):])
+		}
+	}
+}
+
+// Defaults are those that the comments name, and what is out of bounds is brought into them.
+func TestSpokeOptions_Defaults(t *testing.T) {
+	want := SpokeOptions{
+		MaxFrame: 1 << 20, MaxQueue: 1 << 20, HandshakeTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second,
+		MinBackoff: 250 * time.Millisecond, MaxBackoff: 30 * time.Second,
+	}
+	negative := SpokeOptions{-1, -1, -1, -1, false, -1, -1, nil, nil, nil, nil}
+	for _, o := range []SpokeOptions{{}, negative, want} {
+		if got := o.withDefaults(); !reflect.DeepEqual(got, want) {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+	}
+	own := SpokeOptions{MaxFrame: 4096, MaxQueue: 1, HandshakeTimeout: 2, WriteTimeout: 3, MinBackoff: 4, MaxBackoff: 5}
+	if got := own.withDefaults(); !reflect.DeepEqual(got, own) {
+		t.Errorf("got %+v, want %+v", got, own)
+	}
+	o := SpokeOptions{MaxFrame: 4095, MinBackoff: 5, MaxBackoff: 4}.withDefaults()
+	if most := (SpokeOptions{MaxFrame: 1<<30 + 1}).withDefaults().MaxFrame; o.MaxFrame != 4096 || o.MaxBackoff != 5 || most != 1<<30 {
+		t.Errorf("MaxFrame is brought to %d and %d, MaxBackoff to %v", o.MaxFrame, most, o.MaxBackoff)
+	}
+}
+
+// Requests grow with a hub that is fast, and shrink with one that is slow.
+func TestAttachment_RequestsFollowTheHub(t *testing.T) {
+	const limit = 8 * time.Second
+	for _, tc := range []struct {
+		most, topics int
+		took         time.Duration
+		want         int
+	}{
+		{1, 1, 0, 2},
+		{1, 0, 0, 1}, // the greeting tells nothing
+		{8, 7, 0, 8},
+		{8, 8, limit/8 - 1, 16},
+		{8, 8, limit / 8, 8},
+		{8, 8, limit / 4, 8},
+		{8, 8, limit/4 + 1, 4},
+		{8, 7, limit, 8},
+		{1, 1, limit, 1},
+		{40, 40, 0, maxRequestTopics},
+		{maxRequestTopics, maxRequestTopics, 0, maxRequestTopics},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			a := newTestAttachment()
+			a.most = tc.most
+			a.request("1", make([]string, tc.topics))
+			time.Sleep(tc.took)
+			if a.answered("2", limit) != nil || a.answered("1", limit) == nil || a.answered("1", limit) != nil {
+				t.Error("an answer is taken for another's")
+			}
+			if a.most != tc.want {
+				t.Errorf("behind %d of %d topics in %v, the next request may have %d, want %d", tc.topics, tc.most, tc.took, a.most, tc.want)
+			}
+		})
+	}
+}
+
+// A request has so many topics, and so many bytes, but one topic in any case.
+func TestAttachment_RequestsFit(t *testing.T) {
+	half := strings.Repeat("x", maxRequest/2-3) // with its quotes and a comma
+	for _, tc := range []struct {
+		topics []string
+		most   int
+		want   int
+	}{
+		{nil, 5, 0},
+		{topicsOf("t", 5), 5, 5},
+		{topicsOf("t", 6), 5, 5},
+		{[]string{half, half, "a"}, 5, 2},
+		{[]string{half, half + "x", "a"}, 5, 1},
+		{[]string{half + half + half, "a"}, 5, 1},
+	} {
+		if got := fitting(slices.Values(tc.topics), tc.most); got != tc.want {
+			t.Errorf("%d of %d topics fit, want %d", got, len(tc.topics), tc.want)
+		}
+	}
+}
+
+// What nobody wants any more is not asked for, or the hub is told, and what it says is no matter.
+func TestAttachment_Drop(t *testing.T) {
+	a := newTestAttachment()
+	for _, topic := range []string{"a", "b", "c"} {
+		a.first[topic] = struct{}{}
+		a.want(topic)
+	}
+	a.drop("b") // before it is asked for
+	id := 0
+	newID := func() string { id++; return strconv.Itoa(id) }
+	a.most = 2
+	a.ask(newID)
+	a.drop("c") // behind
+	a.drop("d") // never wanted
+	a.ask(newID)
+	var got []byte
+	for _, f := range (<-a.link.out.box).items {
+		got = append(got, f.bytes...)
+	}
+	want := slices.Concat(subscribeFrame(typeSubscribe, "1", "a", "c"), subscribeFrame(typeUnsubscribe, "", "c"))
+	if string(got) != string(want) {
+		t.Errorf("the hub is asked %q, want %q", got, want)
+	}
+	if len(a.first) != 1 || len(a.asked) != 1 || len(a.place) != 0 || a.todo.Len() != 0 || a.given != nil {
+		t.Errorf("left are %d, %d, %d, %d and %d", len(a.first), len(a.asked), len(a.place), a.todo.Len(), len(a.given))
 	}
 }

@@ -177,11 +177,9 @@ func (f *fanout) changed(n int) {
 // gathered is the work since the last flush.
 func (f *fanout) gathered() uint64 { return f.worked - f.flushed }
 
-// give puts frames into a spoke's outbox; false: that is over its limit.
+// give puts frames into a spoke's outbox; false: that is over its limit. No frames are for one
+// that has retired.
 func (f *fanout) give(sub *subscriber, what frames) bool {
-	if sub.retired {
-		return true
-	}
 	out := &sub.spoke.link.out
 	fresh := out.next == nil
 	return f.mark(sub, fresh, out.push(what, what.cost(), what.count))

@@ -703,3 +703,26 @@ func (t *table) counts() map[string]int {
 	}
 	return counts
 }
+
+// What is done with is used again.
+func TestOutbox_AllocatesNothing(t *testing.T) {
+	o := newOutbox[frames](1<<30, new(sync.Pool))
+	wantAllocs(t, 0.5, func() {
+		o.push(frames{nil, 1}, 1, 1)
+		o.flush()
+		o.push(frames{nil, 1}, 1, 1)
+		o.flush()
+		(<-o.box).recycle()
+	})
+}
+
+func TestRun_ShiftTakesOne(t *testing.T) {
+	all := testRun("t", 3)
+	for left := 2; left >= 0; left-- {
+		before := all.bytes
+		one := all.shift()
+		if one.count != 1 || all.count != left || string(before) != string(one.bytes)+string(all.bytes) {
+			t.Errorf("%d are taken and %d left, want one and %d", one.count, all.count, left)
+		}
+	}
+}

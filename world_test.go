@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 
 	"irohub"
+	"irohub/internal/assert"
 	"irohub/irohubtest"
 )
 
@@ -24,8 +25,19 @@ type world struct {
 	spokes   []*irohub.Spoke // closed at the end
 }
 
+// checkRounds has every router of the test check itself at the end of each of its rounds.
+func checkRounds(t *testing.T) {
+	assert.Round = func(check func() error) {
+		if err := check(); err != nil {
+			panic(err)
+		}
+	}
+	t.Cleanup(func() { assert.Round = nil }) // the bubble has ended by then, and all routers
+}
+
 // inWorld runs a test in a bubble with a hub, which it closes at the end.
 func inWorld(t *testing.T, opts irohub.HubOptions, test func(w *world)) {
+	checkRounds(t)
 	synctest.Test(t, func(t *testing.T) {
 		network := irohubtest.NewNetwork()
 		w := &world{T: t, network: network, endpoint: network.Endpoint(), served: make(chan error, 1)}

@@ -318,3 +318,14 @@ func TestMutant_IDOutlastsOtherLines(t *testing.T) {
 		}
 	}
 }
+
+func TestMutants_ChecksAreLeftAlone(t *testing.T) {
+	checked := maps.Clone(toy)
+	checked[checks] = "package toy\n\nfunc holds(n int) bool { return n > 0 }\n"
+	_, all := load(t, checked)
+	for _, m := range all {
+		if m.File == checks {
+			t.Errorf("%v", m)
+		}
+	}
+}

@@ -26,6 +26,7 @@ type hubPlayer struct {
 	heard       chan irohub.Event
 	spokes      map[string]*raw
 	tasks       sync.WaitGroup
+	shutdowns   sync.WaitGroup
 }
 
 // A raw is a spoke that is played by hand.
@@ -69,6 +70,7 @@ func PlayHub(t *testing.T, ctx context.Context, script *HubScript, newEndpoint f
 		for _, r := range p.spokes {
 			r.conn.Close(0, "")
 		}
+		p.shutdowns.Wait() // else Close would cut them short
 		p.hub.Close()
 		p.tasks.Wait()
 		p.place.Close()
@@ -198,7 +200,7 @@ func (p *hubPlayer) do(s *step) {
 		p.hears(s)
 		return
 	case "shutdown":
-		p.tasks.Go(func() {
+		p.shutdowns.Go(func() {
 			if err := p.hub.Shutdown(p.ctx); err != nil {
 				p.Errorf("Shutdown: %v", err)
 			}
