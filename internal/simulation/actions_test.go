@@ -84,7 +84,7 @@ var actions = []struct {
 	}},
 	{"the hub listens", func(w *world) {
 		h := w.hub
-		d := time.Duration(w.dice.IntN(int(10 * time.Second)))
+		d := time.Duration(w.dice.Int64N(int64(10 * time.Second)))
 		go w.bounded("Hub.Subscribe", 10*time.Second, func(ctx ctx) {
 			if sub, err := h.hub.Subscribe(ctx, "t:*", topicName(1)); err == nil {
 				f := &feed{w: w, sub: sub, lazy: true}
@@ -114,7 +114,7 @@ var actions = []struct {
 	}},
 	{"shutdown", func(w *world) {
 		if h := w.hub; !h.down.Load() {
-			limit := time.Duration(1 + w.dice.IntN(int(30*time.Second)))
+			limit := time.Duration(1 + w.dice.Int64N(int64(30*time.Second)))
 			for range w.dice.IntN(4) { // somebody publishes meanwhile
 				go h.publish(w.source(h, nil), 1+w.dice.IntN(20), 0)
 			}

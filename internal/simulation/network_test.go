@@ -573,7 +573,7 @@ func (n *network) stallOne(dice *rand.Rand) {
 	defer n.mu.Unlock()
 	if open := n.open(); len(open) > 0 {
 		c := open[dice.IntN(len(open))].sides[dice.IntN(2)]
-		until := time.Now().Add(time.Duration(dice.IntN(int(20 * time.Second))))
+		until := time.Now().Add(time.Duration(dice.Int64N(int64(20 * time.Second))))
 		for _, s := range c.streams {
 			s.in.stalled = until
 			s.in.change()

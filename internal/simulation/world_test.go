@@ -275,11 +275,11 @@ func (w *world) storm(steps int) {
 		case 0:
 			w.wait(0)
 		case 1:
-			w.wait(time.Duration(w.dice.IntN(int(100 * time.Millisecond))))
+			w.wait(time.Duration(w.dice.Int64N(int64(100 * time.Millisecond))))
 		case 2:
-			w.wait(time.Duration(w.dice.IntN(int(2 * time.Second))))
+			w.wait(time.Duration(w.dice.Int64N(int64(2 * time.Second))))
 		case 3:
-			w.wait(time.Duration(w.dice.IntN(int(15 * time.Second))))
+			w.wait(time.Duration(w.dice.Int64N(int64(15 * time.Second))))
 		}
 		w.rest(func() { w.wait(20 * time.Millisecond); w.check() })
 	}

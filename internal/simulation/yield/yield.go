@@ -6,6 +6,7 @@
 package yield
 
 import (
+	"math"
 	"math/rand/v2"
 	"runtime"
 	"time"
@@ -27,7 +28,7 @@ func Start(every int, r *rand.Rand) {
 }
 
 func next() {
-	left = 1 << 62
+	left = math.MaxInt
 	if mean > 0 {
 		left = 1 + random.IntN(2*mean)
 	}
