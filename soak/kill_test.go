@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"runtime"
@@ -237,9 +238,9 @@ func survive(t *testing.T, ctx context.Context, ep transports.Endpoint, addr iro
 	s := &survivor{back: make(chan struct{}, 1)}
 	var err error
 	s.spoke, err = irohub.Dial(ctx, stopwatch{ep, s}, addr, irohub.SpokeOptions{
-		MinBackoff:   backoff,
-		OnDisconnect: func(error) { s.lost.CompareAndSwap(0, time.Now().UnixNano()) },
-		OnReconnect:  func() { s.back <- struct{}{} },
+		MinBackoff:  backoff,
+		Logger:      slog.New(lossLog{slog.DiscardHandler, s}),
+		OnReconnect: func() { s.back <- struct{}{} },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -249,6 +250,22 @@ func survive(t *testing.T, ctx context.Context, ep transports.Endpoint, addr iro
 		t.Fatal(err)
 	}
 	return s
+}
+
+// A lossLog notes when a connection was lost: a line has the time at which it was written, while
+// a callback may come later.
+type lossLog struct {
+	slog.Handler
+	s *survivor
+}
+
+func (lossLog) Enabled(context.Context, slog.Level) bool { return true }
+
+func (l lossLog) Handle(_ context.Context, r slog.Record) error {
+	if r.Message == "disconnected" {
+		l.s.lost.CompareAndSwap(0, r.Time.UnixNano())
+	}
+	return nil
 }
 
 // wantEvents wants events 0 to n-1.
