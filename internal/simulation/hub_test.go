@@ -35,7 +35,7 @@ func (w *world) startHub() {
 		if w.odd() {
 			select {
 			case <-ctx.Done():
-			case <-time.After(time.Duration(w.pick(20_000))*time.Millisecond):
+			case <-time.After(time.Duration(w.pick(20_000)) * time.Millisecond):
 			}
 		}
 		return nil
