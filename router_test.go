@@ -101,6 +101,9 @@ func TestRouter_WhoIsCutOffIsNotSubscribed(t *testing.T) {
 		if bytes, events := slow.link.out.waiting(); bytes != slow.cut.WaitingBytes || events != slow.cut.WaitingEvents {
 			t.Errorf("request of kind %d: the slow spoke is answered", kind)
 		}
+		if n := r.counts.Refused; n != 0 && kind != opRefuse || n > 1 { // the first was before
+			t.Errorf("request of kind %d: %d are refused", kind, n)
+		}
 		if slow.place >= 0 || len(slow.subscriber.at) != 0 || slow.cut.ID != slow.id {
 			t.Errorf("request of kind %d: the slow spoke is subscribed to %d topics", kind, len(slow.subscriber.at))
 		}
