@@ -705,7 +705,7 @@ func TestInbound_Lends(t *testing.T) {
 			t.Errorf("something is kept: %+v", in)
 		}
 	}
-	wantAllocs(t, 0.5, func() {
+	wantAllocs(t, 1, func() { // none, but for what the race detector has pools forget
 		in.add(op{kind: opIgnore})
 		in.encode(topicName{"a", 1}, nil, NodeID{})
 		in.recycle()
