@@ -654,3 +654,25 @@ func TestHub_LogsWhoIsTooSlow(t *testing.T) {
 		}
 	})
 }
+
+// Whom a newer spoke of a node replaces is of the oldest connection, whichever spoke came first.
+func TestHub_TheOldestConnectionMakesRoom(t *testing.T) {
+	inWorld(t, irohub.HubOptions{MaxSpokesPerNode: 3}, func(w *world) {
+		id := irohub.NodeID{7}
+		ep := w.network.EndpointOf(id)
+		var conns []irohub.Conn
+		for range 4 {
+			conns = append(conns, w.rawConn(ep))
+			synctest.Wait()
+		}
+		var spokes [4]*rawSpoke
+		for _, i := range []int{2, 0, 1, 3} {
+			spokes[i] = w.rawOn(conns[i], id)
+			spokes[i].greet()
+		}
+		spokes[0].wantClosed(irohub.CodeTooMany)
+		for _, r := range spokes[1:] {
+			r.greet()
+		}
+	})
+}

@@ -705,9 +705,9 @@ func (t *table) counts() map[string]int {
 }
 
 // What is done with is used again.
-func TestOutbox_AllocatesNothing(t *testing.T) {
+func TestOutbox_UsesBatchesAgain(t *testing.T) {
 	o := newOutbox[frames](1<<30, new(sync.Pool))
-	wantAllocs(t, 0.5, func() {
+	wantAllocs(t, 2, func() { // none, but for what the race detector has pools forget
 		o.push(frames{nil, 1}, 1, 1)
 		o.flush()
 		o.push(frames{nil, 1}, 1, 1)
