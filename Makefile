@@ -183,4 +183,4 @@ leaks: native need-cc
 # Lines whose breaking no test notices. What a change cannot make different is listed, with
 # the reason, in internal/mutants/equivalent.txt.
 mutants: need-go
-	go run ./internal/mutants -n $(MUTANTS) -seed $(MUTANTSEED)
+	go run ./internal/mutants -n $(MUTANTS) -seed $(MUTANTSEED) -factor 5
