@@ -205,7 +205,7 @@ func (h *hub) stop(gently bool, limit time.Duration) {
 		return
 	}
 	go func() {
-		time.Sleep(10 * time.Millisecond) // what has been read is now with the subscriptions
+		time.Sleep(time.Second) // what has been read is now with the subscriptions
 		for _, a := range all {
 			w.net.mu.Lock()
 			told := a.link.ended && !a.link.faulty && a.link.by == 1 && a.link.code == irohub.CodeShutdown && a.link.drained
