@@ -318,7 +318,7 @@ func (e *hostile) serve(c *conn, answers *[]string) {
 	if err != nil {
 		return
 	}
-	if len(*answers) > 0 && e.w.pick(2) == 0 { // before it is asked
+	if len(*answers) > 0 && e.w.pick(4) > 0 { // before it is asked
 		for _, id := range *answers {
 			e.write(s, frame(`{"type":"__ack","id":"`+id+`"}`))
 		}
