@@ -249,7 +249,10 @@ var themes = []struct {
 	{}, {}, {},
 	{ // who is cut off goes on asking
 		map[string]int{"restless": 8, "the hub publishes": 8, "publish": 2},
-		func(p *plan) { p.hub.MaxQueue, p.weather.window, p.weather.cut = 4<<10, 300, 0 },
+		func(p *plan) {
+			p.hub.MaxQueue, p.hub.MaxSpokes, p.callback = 4<<10, p.spokes+16, 0
+			p.weather = weather{latency: 20 * time.Millisecond, window: 300}
+		},
 	},
 	{ // who has no place stays
 		map[string]int{"crowd": 4, "streams": 8, "silent": 2, "noise": 2},
