@@ -152,7 +152,7 @@ var actions = []struct {
 	{"dear", func(w *world) { w.hostile("dear", dear) }},
 	{"flood", func(w *world) { w.hostile("flood", flood) }},
 	{"a bad hub", func(w *world) {
-		host := fmt.Sprintf("bad-%d", w.dice.IntN(2))
+		host := fmt.Sprintf("bad-%d", w.dice.IntN(4))
 		id := idOf(1000 + len(host) + int(host[4]))
 		w.net.mu.Lock()
 		_, there := w.net.endpoints[host]
@@ -240,7 +240,7 @@ func newPlan(r *rand.Rand) (p plan) {
 	return p
 }
 
-// themes are what worlds are about. Three of eight are about anything; where a few things happen
+// themes are what worlds are about. A third are about anything; where a few things happen
 // alone, they meet more often.
 var themes = []struct {
 	weights map[string]int // of the actions; nil: by chance
@@ -249,11 +249,18 @@ var themes = []struct {
 	{}, {}, {},
 	{ // who is cut off goes on asking
 		map[string]int{"restless": 8, "the hub publishes": 8, "publish": 2},
-		func(p *plan) { p.hub.MaxQueue, p.weather.window, p.weather.cut = 4<<10, 300, 0 },
+		func(p *plan) {
+			p.hub.MaxQueue, p.hub.MaxSpokes, p.callback = 4<<10, p.spokes+16, 0
+			p.weather = weather{latency: 20 * time.Millisecond, window: 300}
+		},
 	},
 	{ // who has no place stays
 		map[string]int{"crowd": 4, "streams": 8, "silent": 2, "noise": 2},
-		func(p *plan) { p.spokes, p.hub.MaxSpokes, p.hub.MaxPending = 1, 2, 64 },
+		func(p *plan) {
+			p.spokes, p.hub.MaxSpokes, p.hub.MaxPending, p.hub.MaxStreamsPerConn = 1, 2, 64, 16
+			p.hub.HandshakeTimeout, p.callback = 2*time.Second, 0
+			p.weather.latency, p.weather.cut, p.weather.unreached = 20*time.Millisecond, 0, 0
+		},
 	},
 	{ // hubs that are none
 		map[string]int{"a bad hub": 12, "subscribe": 8, "publish": 1},
@@ -265,6 +272,14 @@ var themes = []struct {
 	{ // ends beside all the rest
 		map[string]int{"shutdown": 5, "the hub publishes": 5, "a spoke closes beside publishers": 3, "restart": 8, "dial": 8, "subscribe": 12},
 		func(p *plan) { p.weather.cut, p.hub.MaxQueue, p.spoke.MaxQueue, p.lazy = 0, 64<<10, 64<<10, 0 },
+	},
+	{ // a spoke's end beside what it publishes
+		map[string]int{"a spoke closes beside publishers": 16, "dial": 16},
+		func(p *plan) {
+			p.spokes, p.hub.MaxSpokes, p.callback, p.lazy = 40, 64, 0, 0
+			p.hub.MaxQueue = 1 << 20 // or the hub's own listener misses something, and nothing is known
+			p.weather = weather{latency: p.weather.latency % (50 * time.Millisecond)}
+		},
 	},
 	{ // losses between a Publish and its Flush
 		map[string]int{"publish one and flush, again and again": 12, "a connection is cut": 3},
@@ -290,6 +305,7 @@ func (w *world) check() {
 	w.late(false)
 	w.hub.check()
 	w.kept()
+	w.handedOver()
 }
 
 // running are the calls of a name that have not returned.

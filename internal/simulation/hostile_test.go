@@ -211,8 +211,6 @@ func (e *hostile) read(s irohub.Stream) {
 // unsubscribing until it is cut off; and so again.
 func restless(e *hostile) {
 	for range 10 {
-		h := e.w.lastHub()
-		go h.publish(e.w.source(h, nil), 30, 300)
 		e.pause(time.Second)
 		c := e.dial()
 		if c == nil {
@@ -223,6 +221,8 @@ func restless(e *hostile) {
 			continue
 		}
 		for range 12 {
+			h := e.w.lastHub()
+			go h.publish(e.w.source(h, nil), 4, 300)
 			var p []byte
 			for range 1 + e.w.pick(30) {
 				p = append(p, subscribeFrame("__subscribe", "", "t:*", "noise:*")...)
@@ -318,7 +318,7 @@ func (e *hostile) serve(c *conn, answers *[]string) {
 	if err != nil {
 		return
 	}
-	if len(*answers) > 0 && e.w.pick(2) == 0 { // before it is asked
+	if len(*answers) > 0 && e.w.pick(4) > 0 { // before it is asked
 		for _, id := range *answers {
 			e.write(s, frame(`{"type":"__ack","id":"`+id+`"}`))
 		}

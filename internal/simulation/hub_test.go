@@ -35,7 +35,7 @@ func (w *world) startHub() {
 		if w.odd() {
 			select {
 			case <-ctx.Done():
-			case <-time.After(time.Duration(w.pick(20_000)) * time.Millisecond):
+			case <-time.After(time.Duration(w.pick(int(20 * time.Second)))):
 			}
 		}
 		return nil
@@ -204,8 +204,8 @@ func (h *hub) stop(gently bool, limit time.Duration) {
 	if err != nil || !first {
 		return
 	}
-	go func() {
-		time.Sleep(time.Second) // what has been read is now with the subscriptions
+	w.mu.Lock()
+	w.handed = append(w.handed, func() {
 		for _, a := range all {
 			w.net.mu.Lock()
 			told := a.link.ended && !a.link.faulty && a.link.by == 1 && a.link.code == irohub.CodeShutdown && a.link.drained
@@ -216,7 +216,20 @@ func (h *hub) stop(gently bool, limit time.Duration) {
 				}
 			}
 		}
-	}()
+	})
+	w.mu.Unlock()
+}
+
+// handedOver looks whether what a Shutdown handed over has come. All is at rest, so that what
+// the transports of spokes had then, their subscriptions have now.
+func (w *world) handedOver() {
+	w.mu.Lock()
+	checks := w.handed
+	w.handed = nil
+	w.mu.Unlock()
+	for _, check := range checks {
+		check()
+	}
 }
 
 // await waits for the hub's end.

@@ -126,12 +126,12 @@ func (s *stream) take(p []byte) (n int, until time.Time, changed <-chan struct{}
 	case n > 0:
 		net.note('r', n)
 		h.change()
+	case h.fin && len(h.pieces) == 0 && !h.dead && !h.lastAt.After(now): // had come before any end of the connection
+		return 0, until, nil, io.EOF
 	case over:
 		return 0, until, nil, s.conn.err
 	case len(h.pieces) > 0:
 		until = h.pieces[0].at
-	case h.fin && !h.lastAt.After(now):
-		return 0, until, nil, io.EOF
 	case h.fin:
 		until = h.lastAt
 	}

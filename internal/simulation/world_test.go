@@ -48,6 +48,7 @@ type world struct {
 	deaf     int // times that the hub's own listener has missed something
 	heard    map[eventKey]bool
 	mustHear []promise
+	handed   []func() // what is to be checked of each Shutdown that has succeeded
 }
 
 // A plan is what a seed is about. Each world does some of what can be done, and often.
