@@ -230,6 +230,7 @@ func TestHub_AdmitTurnsAway(t *testing.T) {
 		if d := time.Since(start); d != 2*time.Second {
 			t.Errorf("a hanging Admit took %v", d)
 		}
+		synctest.Wait()
 		if stats := w.hub.Stats(); stats.Spokes != 0 || stats.Pending != 0 || stats.Topics != 0 {
 			t.Errorf("left behind: %+v", stats)
 		}
