@@ -198,10 +198,14 @@ func (h *Hub) Serve(ctx context.Context) error {
 
 // Publish hands an event to the hub: to every spoke that is subscribed to its topic,
 // though not to the hub's own Subscriptions. It returns as soon as the router has room
-// for the event, and waits while that is busy; an event that is not allowed
-// gets an error that wraps [ErrInvalid]. The payload may be changed afterwards.
+// for the event, and waits while that is busy. When ctx has ended, it publishes nothing; an
+// event that is not allowed gets an error that wraps [ErrInvalid]. The payload may be
+// changed afterwards.
 func (h *Hub) Publish(ctx context.Context, ev Event) error {
 	m, err := ev.encode(h.opts.MaxFrame)
+	if err == nil {
+		err = ctx.Err()
+	}
 	if err != nil {
 		return err
 	}
@@ -248,8 +252,12 @@ func (h *Hub) Subscribe(ctx context.Context, topics ...string) (*Subscription, e
 
 // post sends to the router unless ctx ends or the hub closes first.
 func post[T any](ctx context.Context, in *inbox, to chan<- T, v T) error {
-	if isClosed(in.closing) { // or select would choose by chance
+	// Select alone would choose by chance, if there is room too.
+	if isClosed(in.closing) {
 		return ErrHubClosed
+	}
+	if err := ctx.Err(); err != nil {
+		return err
 	}
 	select {
 	case to <- v:

@@ -236,6 +236,33 @@ func TestHub_PublishRefusesBadEvents(t *testing.T) {
 	})
 }
 
+// Whoever publishes until a context ends ends with it, however much room there is.
+func TestPublish_WithAnEndedContextPublishesNothing(t *testing.T) {
+	inWorld(t, irohub.HubOptions{}, func(w *world) {
+		s := w.spoke()
+		heard := w.feed()
+		feed := s.feed("n")
+		ended, cancel := context.WithCancel(w.Context())
+		cancel()
+		for range 50 { // a choice by chance would be seen
+			for name, publish := range map[string]func(context.Context, irohub.Event) error{"hub": w.hub.Publish, "spoke": s.Publish} {
+				if err := publish(ended, event("n", 1)); !errors.Is(err, context.Canceled) {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+			if _, err := w.hub.Subscribe(ended); !errors.Is(err, context.Canceled) {
+				t.Errorf("hub's subscribe: %v", err)
+			}
+			if _, err := s.Subscribe(ended, "n"); !errors.Is(err, context.Canceled) {
+				t.Errorf("spoke's subscribe: %v", err)
+			}
+		}
+		synctest.Wait()
+		feed.want()
+		heard.want()
+	})
+}
+
 func TestHub_AnswersControlEvents(t *testing.T) {
 	refuseSecret := func(_ irohub.NodeID, topic string) error {
 		if strings.HasPrefix(topic, "secret") {

@@ -120,10 +120,13 @@ func Dial(ctx context.Context, endpoint Endpoint, addr Addr, opts SpokeOptions) 
 // policy is to forward it, to other spokes, but not to this one. It returns as soon as
 // the event is queued for writing; it waits while the queue is full, and so while the
 // Spoke is disconnected. Events that were on their way when a connection was lost are
-// lost. An event that is not allowed gets an error that wraps [ErrInvalid]; after
-// the end of the Spoke, every one gets what ended it.
+// lost. When ctx has ended, Publish publishes nothing. An event that is not allowed gets an
+// error that wraps [ErrInvalid]; after the end of the Spoke, every one gets what ended it.
 func (s *Spoke) Publish(ctx context.Context, ev Event) error {
 	m, err := ev.encode(s.opts.MaxFrame - fromOverhead)
+	if err == nil {
+		err = ctx.Err()
+	}
 	if err != nil {
 		return err
 	}
@@ -191,6 +194,9 @@ func (s *Spoke) Subscribe(ctx context.Context, topics ...string) (*Subscription,
 		if err := validTopic(topic); err != nil {
 			return nil, err
 		}
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
 	}
 	topics = slices.Compact(slices.Sorted(slices.Values(topics)))
 	sub := newSubscription(topics, s.opts.MaxQueue, s.inbox.unlisten, s.inbox.done)
