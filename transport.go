@@ -151,7 +151,9 @@ type Conn interface {
 type Stream interface {
 	// Read waits for at least one byte and returns what is there, at most
 	// len(p). It returns io.EOF once the peer has closed its sending half and
-	// all before that was read.
+	// all before that was read. Bytes and an end that had arrived when the peer closed the
+	// connection can still be read; a connection that this side closed, or that was lost,
+	// may lose them.
 	Read(ctx context.Context, p []byte) (int, error)
 
 	// Write returns once the transport has taken all of p, which it does not keep. When
