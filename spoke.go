@@ -24,7 +24,7 @@ var (
 type SpokeOptions struct {
 	// Limits.
 
-	MaxFrame int // bytes of one frame, of which 74 of one that is published are left for its From; 0: 1 MiB; at least 4,096, as a hub's answers may have, and at most 1 GiB
+	MaxFrame int // bytes of one frame, of which 74 of one that is published are left for its From; 0: 1 MiB; at least 4,160, for a hub's answers, and at most 1 GiB
 	MaxQueue int // bytes of memory waiting for one Subscription; over it, that ends with CodeSlow; 0: 1 MiB
 
 	// Time.
@@ -68,7 +68,7 @@ func (o SpokeOptions) withDefaults() SpokeOptions {
 
 // What a Spoke's MaxFrame may be.
 const (
-	minSpokeFrame = 4 << 10
+	minSpokeFrame = maxAnswer + 64 // an answer, and the id of a request
 	maxSpokeFrame = 1 << 30
 )
 

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"unicode"
-	"unicode/utf8"
+
+	"irohub/internal/words"
 )
 
 // arrivals are what a reader has made of the frames that it found waiting.
@@ -182,9 +182,6 @@ func (r *refusal) error() error {
 	return r.err
 }
 
-// maxMessage is how much of a hub's own words is kept.
-const maxMessage = 1 << 10
-
 // parseRefusal reads what a hub refuses.
 func parseRefusal(payload []byte) *refusal {
 	var said struct{ Code, Topic, Message string }
@@ -199,23 +196,5 @@ func parseRefusal(payload []byte) *refusal {
 		kind = ErrTooMany
 	}
 	topic := said.Topic[:min(len(said.Topic), maxTopic)]
-	return &refusal{strings.Clone(topic), fmt.Errorf("%w: topic %q: %s", kind, topic, printable(said.Message))}
-}
-
-// printable is the beginning of a hub's words, with nothing in it that a terminal would
-// take for more than a character.
-func printable(text string) string {
-	if len(text) > maxMessage {
-		text = text[:maxMessage]
-		for r, n := utf8.DecodeLastRuneInString(text); r == utf8.RuneError && n == 1; r, n = utf8.DecodeLastRuneInString(text) {
-			text = text[:len(text)-1]
-		}
-		text += "…"
-	}
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return utf8.RuneError
-	}, text)
+	return &refusal{strings.Clone(topic), fmt.Errorf("%w: topic %q: %s", kind, topic, words.Printable(said.Message))}
 }

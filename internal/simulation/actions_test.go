@@ -115,8 +115,8 @@ var actions = []struct {
 	{"shutdown", func(w *world) {
 		if h := w.hub; !h.down.Load() {
 			limit := time.Duration(1 + w.dice.Int64N(int64(30*time.Second)))
-			for range w.dice.IntN(4) { // somebody publishes meanwhile
-				go h.publish(w.source(h, nil), 1+w.dice.IntN(20), 0)
+			for range w.dice.IntN(17) { // somebody publishes meanwhile
+				go h.publish(w.source(h, nil), 1+w.dice.IntN(40), 0)
 			}
 			go h.stop(true, limit)
 			if w.dice.IntN(4) == 0 {
@@ -262,6 +262,10 @@ var themes = []struct {
 			p.weather.latency, p.weather.cut, p.weather.unreached = 20*time.Millisecond, 0, 0
 		},
 	},
+	{ // requests that cost much
+		map[string]int{"dear": 12, "the hub publishes": 4},
+		func(p *plan) { p.spokes, p.callback, p.weather = 2, 0, weather{} },
+	},
 	{ // hubs that are none
 		map[string]int{"a bad hub": 12, "subscribe": 8, "publish": 1},
 		func(p *plan) {
@@ -272,6 +276,15 @@ var themes = []struct {
 	{ // ends beside all the rest
 		map[string]int{"shutdown": 5, "the hub publishes": 5, "a spoke closes beside publishers": 3, "restart": 8, "dial": 8, "subscribe": 12},
 		func(p *plan) { p.weather.cut, p.hub.MaxQueue, p.spoke.MaxQueue, p.lazy = 0, 64<<10, 64<<10, 0 },
+	},
+	{ // a hub's end beside what it publishes
+		map[string]int{"shutdown": 16, "restart": 16, "dial": 16, "subscribe": 48},
+		func(p *plan) {
+			p.spokes, p.hub.MaxSpokes, p.callback, p.lazy = 12, 32, 0, 0
+			p.hub.MaxQueue, p.spoke.MaxQueue = 1<<20, 1<<20
+			p.spoke.MinBackoff, p.spoke.MaxBackoff = 10*time.Millisecond, 100*time.Millisecond
+			p.weather = weather{latency: p.weather.latency % (50 * time.Millisecond)}
+		},
 	},
 	{ // a spoke's end beside what it publishes
 		map[string]int{"a spoke closes beside publishers": 16, "dial": 16},

@@ -197,6 +197,19 @@ func crowd(e *hostile) {
 	<-e.ctx.Done()
 }
 
+// open dials and opens a stream; nil: it was turned away.
+func (e *hostile) open() irohub.Stream {
+	c := e.dial()
+	if c == nil {
+		return nil
+	}
+	s, err := c.OpenStream(e.ctx)
+	if err != nil {
+		return nil
+	}
+	return s
+}
+
 // read takes all that comes.
 func (e *hostile) read(s irohub.Stream) {
 	p := make([]byte, 4096)
@@ -212,12 +225,8 @@ func (e *hostile) read(s irohub.Stream) {
 func restless(e *hostile) {
 	for range 10 {
 		e.pause(time.Second)
-		c := e.dial()
-		if c == nil {
-			continue
-		}
-		s, err := c.OpenStream(e.ctx)
-		if err != nil {
+		s := e.open()
+		if s == nil {
 			continue
 		}
 		for range 12 {
@@ -239,12 +248,8 @@ func restless(e *hostile) {
 
 // dear asks for the dearest things there are, as often as it can.
 func dear(e *hostile) {
-	c := e.dial()
-	if c == nil {
-		return
-	}
-	s, err := c.OpenStream(e.ctx)
-	if err != nil {
+	s := e.open()
+	if s == nil {
 		return
 	}
 	reads := e.w.pick(2) == 0
@@ -266,12 +271,8 @@ func dear(e *hostile) {
 
 // flood publishes as fast as it can.
 func flood(e *hostile) {
-	c := e.dial()
-	if c == nil {
-		return
-	}
-	s, err := c.OpenStream(e.ctx)
-	if err != nil {
+	s := e.open()
+	if s == nil {
 		return
 	}
 	for range 15 {
