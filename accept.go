@@ -41,15 +41,15 @@ var (
 	errShutdown = &CloseError{Code: CodeShutdown, Reason: "hub is shutting down"}
 )
 
-// accept hands each incoming connection to a goroutine of its own at once, so that a
-// handshake delays nobody else.
-func (h *Hub) accept(ctx, base context.Context) error {
+// accept hands each incoming connection of an endpoint to a goroutine of its own at once, so
+// that a handshake delays nobody else. It returns the error that ends accepting.
+func (h *Hub) accept(ctx, base context.Context, endpoint Endpoint) error {
 	var failing notice
 	for {
-		in, err := h.endpoint.Accept(ctx)
+		in, err := endpoint.Accept(ctx)
 		if err != nil && temporary(err) && ctx.Err() == nil {
 			if n := failing.due(); n > 0 {
-				h.logs.add(slog.LevelWarn, "accepting fails for now", "err", err, "times", n)
+				h.logs.add(slog.LevelWarn, "accepting fails for now", "endpoint", endpoint.Addr().String(), "err", err, "times", n)
 			}
 			continue // the endpoint has paused
 		}

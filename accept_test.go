@@ -455,7 +455,7 @@ func TestHub_AcceptingMayFailForAWhile(t *testing.T) {
 		network := irohubtest.NewNetwork()
 		ep := &flaky{Endpoint: network.Endpoint()}
 		ep.fails.Store(100)
-		hub := irohub.NewHub(ep, irohub.HubOptions{Logger: slog.New(h)})
+		hub := newHub(t, irohub.HubOptions{Logger: slog.New(h)}, ep)
 		served := make(chan error, 1)
 		go func() { served <- hub.Serve(t.Context()) }()
 		s, err := irohub.Dial(t.Context(), network.Endpoint(), ep.Addr(), irohub.SpokeOptions{})

@@ -3,6 +3,7 @@ package irohub_test
 import (
 	"testing"
 
+	"irohub"
 	"irohub/internal/transporttest"
 	"irohub/irohubtest"
 )
@@ -10,7 +11,7 @@ import (
 // BenchmarkHub is the hub in memory; iroh has the same over the real network.
 func BenchmarkHub(b *testing.B) {
 	network := irohubtest.NewNetwork()
-	transporttest.Bench(b, func(testing.TB, transporttest.Key) transporttest.Endpoint {
+	transporttest.Bench(b, func(testing.TB, transporttest.Key) irohub.Endpoint {
 		return network.Endpoint()
 	})
 }

@@ -8,7 +8,7 @@
 // Secret keys are irohub/key's. Spokes in other languages take part by the protocol in
 // docs/protocol.md.
 //
-//	hub := irohub.NewHub(endpoint, irohub.HubOptions{})
+//	hub, err := irohub.NewHub(irohub.HubOptions{}, endpoint)
 //	go hub.Serve(ctx)
 //	hub.Publish(ctx, irohub.Event{Type: "message.sent", ID: "conv-123", Payload: payload})
 //

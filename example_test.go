@@ -16,7 +16,11 @@ func Example() {
 	network := irohubtest.NewNetwork()
 
 	endpoint := network.Endpoint()
-	hub := irohub.NewHub(endpoint, irohub.HubOptions{})
+	hub, err := irohub.NewHub(irohub.HubOptions{}, endpoint)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
 	go hub.Serve(ctx)
 
 	spoke, err := irohub.Dial(ctx, network.Endpoint(), endpoint.Addr(), irohub.SpokeOptions{})
@@ -47,7 +51,7 @@ func ExampleHubOptions_forward() {
 	network := irohubtest.NewNetwork()
 	endpoint, alice, bob := network.Endpoint(), network.Endpoint(), network.Endpoint()
 
-	hub := irohub.NewHub(endpoint, irohub.HubOptions{
+	hub, _ := irohub.NewHub(irohub.HubOptions{
 		Forward: func(from irohub.NodeID, topic string) bool { return true },
 		AllowSubscribe: func(id irohub.NodeID, topic string) error {
 			if topic == "audit" {
@@ -55,7 +59,7 @@ func ExampleHubOptions_forward() {
 			}
 			return nil
 		},
-	})
+	}, endpoint)
 	go hub.Serve(ctx)
 	defer hub.Close()
 
@@ -83,7 +87,7 @@ func ExampleHub_Subscribe() {
 	ctx := context.Background()
 	network := irohubtest.NewNetwork()
 	endpoint := network.Endpoint()
-	hub := irohub.NewHub(endpoint, irohub.HubOptions{})
+	hub, _ := irohub.NewHub(irohub.HubOptions{}, endpoint)
 	go hub.Serve(ctx)
 	defer hub.Close()
 

@@ -40,7 +40,8 @@ func (e Event) Topic() string {
 }
 
 // ErrInvalid is wrapped by what Publish and Subscribe return for a topic, an event
-// or a payload that the protocol does not allow.
+// or a payload that the protocol does not allow, and by what NewHub and Dial return for an
+// endpoint or an address that is none.
 var ErrInvalid = errors.New("irohub: invalid")
 
 const (

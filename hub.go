@@ -131,14 +131,14 @@ type Stats struct {
 	CutOff    uint64 // spokes and Subscriptions that were too slow
 }
 
-// A Hub accepts spokes from an Endpoint and passes events on by topic. Its methods
+// A Hub accepts spokes from its endpoints and passes events on by topic. Its methods
 // may be called from any goroutine.
 type Hub struct {
 	// Immutable.
-	endpoint Endpoint
-	opts     HubOptions
-	inbox    *inbox
-	logs     *logs
+	endpoints []Endpoint
+	opts      HubOptions
+	inbox     *inbox
+	logs      *logs
 
 	served atomic.Bool
 	ended  chan struct{} // closed by Serve as it returns
@@ -148,26 +148,38 @@ type Hub struct {
 	tasks sync.WaitGroup
 }
 
-// NewHub makes a hub of an endpoint, which stays the caller's to close. The hub holds
-// a goroutine until Close or Shutdown; Publish and Subscribe work before Serve too.
-func NewHub(endpoint Endpoint, opts HubOptions) *Hub {
+// NewHub makes a hub that serves one endpoint or several: their spokes share the topics and
+// all limits, whichever endpoint they come by. The endpoints stay the caller's to close, after
+// the hub. The hub holds a goroutine until Close or Shutdown; Publish and Subscribe work
+// before Serve too. NewHub returns an error that wraps [ErrInvalid] if there is no endpoint, or
+// if one is nil.
+func NewHub(opts HubOptions, endpoints ...Endpoint) (*Hub, error) {
+	if len(endpoints) == 0 {
+		return nil, fmt.Errorf("%w hub: it needs an endpoint", ErrInvalid)
+	}
+	for i, ep := range endpoints {
+		if isNil(ep) {
+			return nil, fmt.Errorf("%w hub: endpoint %d of %d is nil", ErrInvalid, i+1, len(endpoints))
+		}
+	}
 	h := &Hub{
-		endpoint: endpoint,
-		opts:     opts.withDefaults(),
-		inbox:    newInbox(),
-		logs:     newLogs(opts.Logger),
-		ended:    make(chan struct{}),
+		endpoints: slices.Clone(endpoints),
+		opts:      opts.withDefaults(),
+		inbox:     newInbox(),
+		logs:      newLogs(opts.Logger),
+		ended:     make(chan struct{}),
 	}
 	// The router's goroutine: ended by Close, Shutdown or Serve, which wait for
 	// its done.
 	go newRouter(h.inbox, h.opts, h.logs).loop()
-	return h
+	return h, nil
 }
 
-// Serve accepts spokes until ctx ends, Shutdown or Close is called, and then returns
-// ErrHubClosed; it returns another error if the endpoint accepts no more. Either way
-// the hub is closed, and so are all its connections: the end of ctx is that of Close, so
-// for a Shutdown ctx must go on. It may be called once.
+// Serve accepts spokes from all endpoints until ctx ends, Shutdown or Close is called, and
+// then returns ErrHubClosed. If one endpoint accepts no more, Serve returns its error, with
+// the endpoint's address: a hub that cannot be reached by one of its ways does not go on by
+// the others unnoticed. In any case the hub is closed, and so are all its connections: the end
+// of ctx is that of Close, so for a Shutdown ctx must go on. It may be called once.
 func (h *Hub) Serve(ctx context.Context) error {
 	if h.served.Swap(true) {
 		return errors.New("irohub: Serve is called a second time")
@@ -178,8 +190,16 @@ func (h *Hub) Serve(ctx context.Context) error {
 	base, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	accepting, stop := context.WithCancel(ctx)
 	defer stop()
-	accepted := make(chan error, 1)
-	h.tasks.Go(func() { accepted <- h.accept(accepting, base) })
+	accepted := make(chan error, len(h.endpoints))
+	for _, ep := range h.endpoints {
+		// The accepting goroutines: tasks of the hub, ended by stop, or by their endpoints.
+		h.tasks.Go(func() {
+			addr := ep.Addr() // as it is while the endpoint is open
+			if err := h.accept(accepting, base, ep); err != nil {
+				accepted <- fmt.Errorf("irohub: accepting at %s: %w", addr, err)
+			}
+		})
+	}
 
 	var err error
 	select {
@@ -191,7 +211,7 @@ func (h *Hub) Serve(ctx context.Context) error {
 	cancel(errShutdown)
 	h.tasks.Wait()
 	if err != nil && ctx.Err() == nil {
-		return fmt.Errorf("irohub: accepting: %w", err)
+		return err
 	}
 	return ErrHubClosed
 }

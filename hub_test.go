@@ -167,7 +167,7 @@ func TestHub_CloseIsIdempotentAndUnblocks(t *testing.T) {
 func TestHub_ServeEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		hub := irohub.NewHub(newEndpoint(), irohub.HubOptions{})
+		hub := newHub(t, irohub.HubOptions{}, newEndpoint())
 		time.AfterFunc(time.Second, cancel)
 		if err := hub.Serve(ctx); !errors.Is(err, irohub.ErrHubClosed) {
 			t.Errorf("Serve: %v", err)
@@ -181,7 +181,7 @@ func TestHub_ServeEndsWithItsContext(t *testing.T) {
 func TestHub_ServeFailsWithItsEndpoint(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ep := newEndpoint()
-		hub := irohub.NewHub(ep, irohub.HubOptions{})
+		hub := newHub(t, irohub.HubOptions{}, ep)
 		time.AfterFunc(time.Second, func() { ep.Close() })
 		if err := hub.Serve(t.Context()); err == nil || errors.Is(err, irohub.ErrHubClosed) {
 			t.Errorf("Serve: %v, want the endpoint's error", err)
@@ -191,7 +191,7 @@ func TestHub_ServeFailsWithItsEndpoint(t *testing.T) {
 
 func TestHub_NeverServed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		hub := irohub.NewHub(newEndpoint(), irohub.HubOptions{})
+		hub := newHub(t, irohub.HubOptions{}, newEndpoint())
 		if err := hub.Publish(t.Context(), event("n", 1)); err != nil {
 			t.Error(err)
 		}

@@ -254,12 +254,12 @@ func TestHub_AdmitThatNeverReturnsHoldsUpNobody(t *testing.T) {
 		release := make(chan struct{})
 		network := irohubtest.NewNetwork()
 		ep := network.Endpoint()
-		hub := irohub.NewHub(ep, irohub.HubOptions{Admit: func(_ context.Context, id irohub.NodeID) error {
+		hub := newHub(t, irohub.HubOptions{Admit: func(_ context.Context, id irohub.NodeID) error {
 			if id[0] == 1 {
 				<-release
 			}
 			return nil
-		}})
+		}}, ep)
 		served := make(chan error, 1)
 		go func() { served <- hub.Serve(t.Context()) }()
 		go irohub.Dial(t.Context(), network.EndpointOf(irohub.NodeID{1}), ep.Addr(), irohub.SpokeOptions{})
@@ -379,7 +379,7 @@ func TestHub_CallbacksThatBlockOrPanicHarmTheirSpokeAlone(t *testing.T) {
 				}
 				network := irohubtest.NewNetwork()
 				w := &world{T: t, network: network, endpoint: network.Endpoint(), served: make(chan error, 1)}
-				w.hub = irohub.NewHub(w.endpoint, opts)
+				w.hub = newHub(t, opts, w.endpoint)
 				go func() { w.served <- w.hub.Serve(t.Context()) }()
 				r := w.rawOf(network.EndpointOf(bad))
 				r.send(`{"type":"__subscribe","payload":{"topic":"a"}}`)

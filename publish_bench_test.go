@@ -13,7 +13,7 @@ func BenchmarkPublish(b *testing.B) {
 		b.Run(publishers, func(b *testing.B) {
 			n := irohubtest.NewNetwork()
 			ep := n.Endpoint()
-			hub := irohub.NewHub(ep, irohub.HubOptions{})
+			hub := newHub(b, irohub.HubOptions{}, ep)
 			go hub.Serve(b.Context())
 			defer hub.Close()
 			s, err := irohub.Dial(b.Context(), n.Endpoint(), ep.Addr(), irohub.SpokeOptions{})

@@ -20,7 +20,7 @@ func TestSessions_Hub(t *testing.T) {
 			checkRounds(t)
 			synctest.Test(t, func(t *testing.T) {
 				network := irohubtest.NewNetwork()
-				sessions.PlayHub(t, withinAnHour(t), &script, func(zero bool) sessions.Endpoint {
+				sessions.PlayHub(t, withinAnHour(t), &script, func(zero bool) irohub.Endpoint {
 					if zero {
 						return network.EndpointOf(irohub.NodeID{})
 					}

@@ -85,9 +85,12 @@ type Spoke struct {
 
 // Dial connects to the hub at addr and returns once the hub has taken the Spoke in:
 // an error that wraps a *[CloseError] with [CodeForbidden] if it has not, or [ErrInvalid]
-// if addr has no NodeID. ctx bounds the call alone. The endpoint stays the caller's to
+// if addr has no NodeID, or if there is no endpoint. ctx bounds the call alone. The endpoint stays the caller's to
 // close, after the Spoke.
 func Dial(ctx context.Context, endpoint Endpoint, addr Addr, opts SpokeOptions) (*Spoke, error) {
+	if isNil(endpoint) {
+		return nil, fmt.Errorf("%w endpoint: it is nil", ErrInvalid)
+	}
 	if addr.ID == (NodeID{}) {
 		return nil, fmt.Errorf("%w address %q: it names no node", ErrInvalid, addr)
 	}

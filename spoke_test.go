@@ -20,7 +20,7 @@ func (w *world) restart(opts irohub.HubOptions) {
 		w.Errorf("Serve: %v", err)
 	}
 	synctest.Wait() // all have noticed
-	w.hub = irohub.NewHub(w.endpoint, opts)
+	w.hub = newHub(w, opts, w.endpoint)
 	go func() { w.served <- w.hub.Serve(w.Context()) }()
 }
 

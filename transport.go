@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"reflect"
 	"strings"
 
 	"irohub/internal/words"
@@ -79,11 +80,16 @@ func (a Addr) String() string {
 	return a.ID.String() + "@" + strings.Join(a.Hosts, ",")
 }
 
-// An Endpoint is this node's place in the network: what a [Hub] accepts from and
-// what [Dial] dials with. Its methods may be called from several goroutines.
+// An Endpoint is this node's place in a network, over whichever transport: what a [Hub]
+// accepts from and what [Dial] dials with. Whoever made it closes it, after the hubs and
+// spokes that use it; these never do. Its methods may be called from several goroutines.
 type Endpoint interface {
 	// ID is the endpoint's own NodeID.
 	ID() NodeID
+
+	// Addr says where others can reach the endpoint; no Hosts: it only dials, or is closed.
+	// It may be called at any time, and does not wait for the network.
+	Addr() Addr
 
 	// Accept waits for the next peer that wants to connect. It does no work
 	// for that peer, so that no peer can delay the next. Once the endpoint is
@@ -100,6 +106,16 @@ type Endpoint interface {
 	// to be cleared away. Once the endpoint is closed, it returns at once an error that
 	// wraps net.ErrClosed.
 	Dial(ctx context.Context, addr Addr) (Conn, error)
+
+	// Close ends the endpoint and all its connections. All calls but the first do nothing.
+	Close() error
+}
+
+// isNil says whether an endpoint is missing, also where it is a pointer of some type: a
+// caller that has not looked at Bind's error has such.
+func isNil(ep Endpoint) bool {
+	v := reflect.ValueOf(ep)
+	return ep == nil || v.Kind() == reflect.Pointer && v.IsNil()
 }
 
 // An Incoming is a peer that wants to connect. Nothing is known of it yet.

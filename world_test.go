@@ -35,13 +35,23 @@ func checkRounds(t *testing.T) {
 	t.Cleanup(func() { assert.Round = nil }) // the bubble has ended by then, and all routers
 }
 
+// newHub makes a hub of endpoints that are in order.
+func newHub(t testing.TB, opts irohub.HubOptions, endpoints ...irohub.Endpoint) *irohub.Hub {
+	t.Helper()
+	hub, err := irohub.NewHub(opts, endpoints...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hub
+}
+
 // inWorld runs a test in a bubble with a hub, which it closes at the end.
 func inWorld(t *testing.T, opts irohub.HubOptions, test func(w *world)) {
 	checkRounds(t)
 	synctest.Test(t, func(t *testing.T) {
 		network := irohubtest.NewNetwork()
 		w := &world{T: t, network: network, endpoint: network.Endpoint(), served: make(chan error, 1)}
-		w.hub = irohub.NewHub(w.endpoint, opts)
+		w.hub = newHub(t, opts, w.endpoint)
 		go func() { w.served <- w.hub.Serve(t.Context()) }()
 		synctest.Wait()
 		test(w)

@@ -246,10 +246,10 @@ func (c gathered) Close() error { return c.socket.Conn.Close() }
 // bareIroh is a stream on a connection of iroh, by the same binding as irohub's. Every
 // client has an endpoint of its own.
 type bareIroh struct {
-	server endpoint
+	server irohub.Endpoint
 
 	mu      sync.Mutex
-	clients []endpoint
+	clients []irohub.Endpoint
 }
 
 func (t *bareIroh) listen() (at place, err error) {

@@ -10,14 +10,7 @@ import (
 	"irohub/tlsnet"
 )
 
-// An endpoint is what both of irohub's transports have.
-type endpoint interface {
-	irohub.Endpoint
-	Addr() irohub.Addr
-	Close() error
-}
-
-func bindTLS() (endpoint, error) {
+func bindTLS() (irohub.Endpoint, error) {
 	ep, err := tlsnet.Bind(context.Background(), tlsnet.Options{Addr: "127.0.0.1:0"})
 	if err != nil {
 		return nil, err // and not an endpoint that is a nil pointer
@@ -25,7 +18,7 @@ func bindTLS() (endpoint, error) {
 	return ep, nil
 }
 
-func bindIroh() (endpoint, error) {
+func bindIroh() (irohub.Endpoint, error) {
 	ep, err := iroh.Bind(context.Background(), iroh.Options{Addr: "127.0.0.1:0"})
 	if err != nil {
 		return nil, err
@@ -36,14 +29,14 @@ func bindIroh() (endpoint, error) {
 // An irohubSystem is a hub and its spokes, all with the options' defaults. Every spoke has an
 // endpoint of its own, as if it were in a process of its own.
 type irohubSystem struct {
-	bind   func() (endpoint, error)
-	server endpoint
+	bind   func() (irohub.Endpoint, error)
+	server irohub.Endpoint
 	hub    *irohub.Hub
 	served chan error
 
 	mu        sync.Mutex
 	spokes    []*irohub.Spoke
-	endpoints []endpoint
+	endpoints []irohub.Endpoint
 	listening sync.WaitGroup
 }
 
@@ -54,7 +47,9 @@ func (s *irohubSystem) serve(*audience) (at place, err error) {
 	if s.server, err = s.bind(); err != nil {
 		return at, err
 	}
-	s.hub = irohub.NewHub(s.server, irohub.HubOptions{})
+	if s.hub, err = irohub.NewHub(irohub.HubOptions{}, s.server); err != nil {
+		return at, err
+	}
 	s.served = make(chan error, 1)
 	go func() { s.served <- s.hub.Serve(context.Background()) }()
 	return place{Addr: s.server.Addr().String()}, nil
@@ -115,7 +110,7 @@ func (s *irohubSystem) close() {
 }
 
 // closeAll closes endpoints at once, as each waits for its peers to learn of it.
-func closeAll(endpoints []endpoint) {
+func closeAll(endpoints []irohub.Endpoint) {
 	var closing sync.WaitGroup
 	for _, ep := range endpoints {
 		closing.Go(func() { ep.Close() })

@@ -10,7 +10,7 @@
 //	ep, err := iroh.Bind(ctx, iroh.Options{SecretKey: secret, Addr: ":4433"})
 //	…
 //	defer ep.Close()
-//	hub := irohub.NewHub(ep, irohub.HubOptions{})
+//	hub, err := irohub.NewHub(irohub.HubOptions{}, ep)
 //
 // # The native library
 //

@@ -442,7 +442,10 @@ func TestHandles_HubAndSpokesLeaveNone(t *testing.T) {
 	handles := live.Load()
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 
-	hub := irohub.NewHub(to, irohub.HubOptions{MaxSpokesPerNode: 100})
+	hub, err := irohub.NewHub(irohub.HubOptions{MaxSpokesPerNode: 100}, to)
+	if err != nil {
+		t.Fatal(err)
+	}
 	served := make(chan error, 1)
 	go func() { served <- hub.Serve(testContext(t)) }()
 	var left []*irohub.Spoke // whom the hub's end ends

@@ -5,6 +5,7 @@ package iroh_test
 import (
 	"testing"
 
+	"irohub"
 	"irohub/internal/transporttest"
 	"irohub/iroh"
 	"irohub/key"
@@ -21,7 +22,7 @@ func BenchmarkHub(b *testing.B) {
 
 var keys = map[transporttest.Key]key.Secret{1: key.New()}
 
-func bind(t testing.TB, k transporttest.Key) transporttest.Endpoint {
+func bind(t testing.TB, k transporttest.Key) irohub.Endpoint {
 	ep, err := iroh.Bind(t.Context(), iroh.Options{Addr: "127.0.0.1:0", SecretKey: keys[k]})
 	if err != nil {
 		t.Fatal(err)

@@ -2,7 +2,7 @@
 // that use it: what httptest is to net/http.
 //
 //	network := irohubtest.NewNetwork()
-//	hub := irohub.NewHub(network.Endpoint(), irohub.HubOptions{})
+//	hub, err := irohub.NewHub(irohub.HubOptions{}, network.Endpoint())
 //	spoke, err := irohub.Dial(ctx, network.Endpoint(), hubEndpoint.Addr(), irohub.SpokeOptions{})
 //
 // It behaves as iroh does where irohub can tell: a stream is seen by its acceptor once

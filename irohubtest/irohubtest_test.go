@@ -11,7 +11,7 @@ import (
 
 func TestTransport(t *testing.T) {
 	network := irohubtest.NewNetwork()
-	transporttest.Run(t, func(_ testing.TB, key transporttest.Key) transporttest.Endpoint {
+	transporttest.Run(t, func(_ testing.TB, key transporttest.Key) irohub.Endpoint {
 		if key != 0 {
 			return network.EndpointOf(irohub.NodeID{byte(key)})
 		}

@@ -27,7 +27,10 @@ func connects(ctx context.Context, c config, count int) error {
 		return err
 	}
 	defer ep.Close()
-	hub := irohub.NewHub(ep, irohub.HubOptions{})
+	hub, err := irohub.NewHub(irohub.HubOptions{}, ep)
+	if err != nil {
+		return err
+	}
 	defer hub.Close()
 	go hub.Serve(context.WithoutCancel(ctx))
 
@@ -95,7 +98,7 @@ func connectSome(ctx context.Context, c config, addr irohub.Addr, left *atomic.I
 }
 
 // connectOnce connects, and ends that in one of four ways.
-func connectOnce(ctx context.Context, ep transports.Endpoint, addr irohub.Addr, n int64) error {
+func connectOnce(ctx context.Context, ep irohub.Endpoint, addr irohub.Addr, n int64) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	frail := &frail{Endpoint: ep}

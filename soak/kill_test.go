@@ -36,7 +36,10 @@ func runHub(transport, seed, addr string) {
 		if err != nil {
 			return err
 		}
-		hub := irohub.NewHub(ep, irohub.HubOptions{})
+		hub, err := irohub.NewHub(irohub.HubOptions{}, ep)
+		if err != nil {
+			return err
+		}
 		go hub.Serve(context.Background())
 		fmt.Println(ep.Addr())
 		in := bufio.NewReader(os.Stdin)
@@ -117,7 +120,7 @@ type survivor struct {
 
 // A stopwatch is an endpoint that notes when the Spoke dials first after a loss.
 type stopwatch struct {
-	transports.Endpoint
+	irohub.Endpoint
 	of *survivor
 }
 
@@ -169,7 +172,7 @@ func testHubKilled(t *testing.T, transport string, count int) {
 	}
 
 	survivors := make([]*survivor, count)
-	var ep transports.Endpoint
+	var ep irohub.Endpoint
 	for i := range survivors {
 		if i%perNode == 0 {
 			var err error
@@ -233,7 +236,7 @@ func testHubKilled(t *testing.T, transport string, count int) {
 	}
 }
 
-func survive(t *testing.T, ctx context.Context, ep transports.Endpoint, addr irohub.Addr, backoff time.Duration) *survivor {
+func survive(t *testing.T, ctx context.Context, ep irohub.Endpoint, addr irohub.Addr, backoff time.Duration) *survivor {
 	t.Helper()
 	s := &survivor{back: make(chan struct{}, 1)}
 	var err error

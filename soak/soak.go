@@ -92,10 +92,12 @@ func run(ctx context.Context, c config) error {
 		return err
 	}
 	s.addr = ep.Addr()
-	s.hub = irohub.NewHub(ep, irohub.HubOptions{
+	if s.hub, err = irohub.NewHub(irohub.HubOptions{
 		Forward:      func(irohub.NodeID, string) bool { return true },
 		OnDisconnect: s.disconnected,
-	})
+	}, ep); err != nil {
+		return err
+	}
 	served := make(chan error, 1)
 	go func() { served <- s.hub.Serve(context.WithoutCancel(ctx)) }()
 

@@ -6,12 +6,11 @@ import (
 	"sync/atomic"
 
 	"irohub"
-	"irohub/internal/transports"
 )
 
 // A frail endpoint's newest connection can be broken under whoever uses it.
 type frail struct {
-	transports.Endpoint
+	irohub.Endpoint
 	conn atomic.Pointer[irohub.Conn]
 }
 

@@ -11,7 +11,7 @@
 //	ep, err := tlsnet.Bind(ctx, tlsnet.Options{SecretKey: secret, Addr: ":4433"})
 //	…
 //	defer ep.Close()
-//	hub := irohub.NewHub(ep, irohub.HubOptions{})
+//	hub, err := irohub.NewHub(irohub.HubOptions{}, ep)
 //
 // # What is trusted
 //

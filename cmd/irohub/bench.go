@@ -348,13 +348,16 @@ func (b *bench) serve(ctx context.Context) error {
 		log = b.log // it tells of each spoke
 	}
 	limits := b.plan.limits()
-	hub := irohub.NewHub(ep, irohub.HubOptions{
+	hub, err := irohub.NewHub(irohub.HubOptions{
 		MaxFrame:         limits.frame,
 		MaxQueue:         limits.queue,
 		MaxSpokes:        b.plan.Spokes,
 		MaxSubscriptions: b.plan.Subscriptions,
 		Logger:           log,
-	})
+	}, ep)
+	if err != nil {
+		return err
+	}
 	failed := make(chan error, 1)
 	go func() { // until hub is closed
 		if err := hub.Serve(context.WithoutCancel(ctx)); !errors.Is(err, irohub.ErrHubClosed) {

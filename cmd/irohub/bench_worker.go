@@ -207,7 +207,7 @@ func (w *worker) prepare() {
 	}
 }
 
-func (w *worker) bind(ctx context.Context) (endpoint, error) {
+func (w *worker) bind(ctx context.Context) (irohub.Endpoint, error) {
 	n := network{transport: w.Transport, relays: w.Relays, addr: w.Addr}
 	return n.bind(ctx, false)
 }
@@ -343,7 +343,7 @@ type benchSpoke struct {
 	worker  *worker
 	number  int
 	latency *histogram.Histogram
-	ep      endpoint
+	ep      irohub.Endpoint
 	spoke   *irohub.Spoke
 	sub     *irohub.Subscription
 

@@ -16,13 +16,6 @@ import (
 	"irohub/tlsnet"
 )
 
-// An endpoint is what the commands need of a transport.
-type endpoint interface {
-	irohub.Endpoint
-	Addr() irohub.Addr
-	Close() error
-}
-
 // The transports.
 const (
 	overIroh = "iroh"
@@ -64,7 +57,7 @@ func (n *network) declareAddr(flags *flag.FlagSet) {
 
 // bind opens the endpoint, which listens if it is a hub's. This function, ticket and
 // parsePeer are all that names the transport.
-func (n *network) bind(ctx context.Context, listens bool) (endpoint, error) {
+func (n *network) bind(ctx context.Context, listens bool) (irohub.Endpoint, error) {
 	relays, err := n.parseRelays()
 	if err != nil {
 		return nil, err
@@ -89,7 +82,7 @@ func (n *network) bind(ctx context.Context, listens bool) (endpoint, error) {
 
 // bound is what a transport has made, or why not; badAddr is its word for an address that
 // is wrong.
-func bound(ep endpoint, err, badAddr error) (endpoint, error) {
+func bound(ep irohub.Endpoint, err, badAddr error) (irohub.Endpoint, error) {
 	switch {
 	case errors.Is(err, badAddr):
 		return nil, usagef("-addr: %w", err)
@@ -118,7 +111,7 @@ func (n *network) parseRelays() ([]string, error) {
 const onlineTimeout = 10 * time.Second
 
 // online waits until the endpoint's address names its relay server.
-func (n *network) online(ctx context.Context, ep endpoint, log *slog.Logger) {
+func (n *network) online(ctx context.Context, ep irohub.Endpoint, log *slog.Logger) {
 	relayed, ok := ep.(interface{ Online(context.Context) error })
 	if !ok || n.relays == "none" {
 		return
@@ -189,7 +182,7 @@ func (c *spokeConfig) declare(flags *flag.FlagSet) {
 const closeGrace = 500 * time.Millisecond
 
 // dial connects to the hub, in the time that ctx has. The caller closes both, the endpoint last.
-func (c *spokeConfig) dial(ctx context.Context, addr irohub.Addr, log *slog.Logger, opts irohub.SpokeOptions) (*irohub.Spoke, endpoint, error) {
+func (c *spokeConfig) dial(ctx context.Context, addr irohub.Addr, log *slog.Logger, opts irohub.SpokeOptions) (*irohub.Spoke, irohub.Endpoint, error) {
 	ep, err := c.bind(ctx, false)
 	if err != nil {
 		return nil, nil, err

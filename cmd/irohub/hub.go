@@ -107,7 +107,10 @@ func (c *hubConfig) run(ctx context.Context, args []string, std stdio) error {
 
 	opts := c.options()
 	opts.Logger = std.log
-	hub := irohub.NewHub(ep, opts)
+	hub, err := irohub.NewHub(opts, ep)
+	if err != nil {
+		return err
+	}
 	defer await(ctx, closeGrace, hub.Close)
 	out := newSink(std.out, c.maxQueue, 0, nil)
 	var l *listener // nil: quiet

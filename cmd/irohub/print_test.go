@@ -28,7 +28,10 @@ func inWorld(t *testing.T, out *sink, test func(hub *irohub.Hub, l *listener, sp
 	var log bytes.Buffer
 	network := irohubtest.NewNetwork()
 	endpoint := network.Endpoint()
-	hub := irohub.NewHub(endpoint, irohub.HubOptions{MaxQueue: 64 << 10})
+	hub, err := irohub.NewHub(irohub.HubOptions{MaxQueue: 64 << 10}, endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
 	go hub.Serve(t.Context())
 	l, err := listen(hub, out, slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {

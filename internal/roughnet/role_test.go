@@ -72,7 +72,10 @@ func runHub(ctx context.Context, transport, at string) error {
 	if err != nil {
 		return err
 	}
-	hub := irohub.NewHub(ep, irohub.HubOptions{})
+	hub, err := irohub.NewHub(irohub.HubOptions{}, ep)
+	if err != nil {
+		return err
+	}
 	sub, err := hub.Subscribe(ctx)
 	if err != nil {
 		return err

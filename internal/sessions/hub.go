@@ -19,9 +19,9 @@ import (
 type hubPlayer struct {
 	player
 	script      *HubScript
-	newEndpoint func(zero bool) Endpoint
-	endpoints   map[string]Endpoint // of spokes, by name
-	place       Endpoint            // the hub's
+	newEndpoint func(zero bool) irohub.Endpoint
+	endpoints   map[string]irohub.Endpoint // of spokes, by name
+	place       irohub.Endpoint            // the hub's
 	hub         *irohub.Hub
 	heard       chan irohub.Event
 	spokes      map[string]*raw
@@ -38,11 +38,11 @@ type raw struct {
 
 // PlayHub plays a script against a Hub. newEndpoint makes an endpoint, of the zero node if that is
 // asked for.
-func PlayHub(t *testing.T, ctx context.Context, script *HubScript, newEndpoint func(zero bool) Endpoint) {
+func PlayHub(t *testing.T, ctx context.Context, script *HubScript, newEndpoint func(zero bool) irohub.Endpoint) {
 	p := &hubPlayer{
 		script:      script,
 		newEndpoint: newEndpoint,
-		endpoints:   make(map[string]Endpoint),
+		endpoints:   make(map[string]irohub.Endpoint),
 		place:       newEndpoint(false),
 		heard:       make(chan irohub.Event, 1000),
 		spokes:      make(map[string]*raw),
@@ -53,7 +53,9 @@ func PlayHub(t *testing.T, ctx context.Context, script *HubScript, newEndpoint f
 		}
 		return p.endpoint(name).ID()
 	}}
-	p.hub = irohub.NewHub(p.place, p.options())
+	var err error
+	p.hub, err = irohub.NewHub(p.options(), p.place)
+	p.must(err)
 	sub, err := p.hub.Subscribe(ctx)
 	p.must(err)
 	p.tasks.Go(func() {
@@ -128,7 +130,7 @@ func deny(topics []string) func(irohub.NodeID, string) error {
 }
 
 // endpoint is that of a spoke.
-func (p *hubPlayer) endpoint(name string) Endpoint {
+func (p *hubPlayer) endpoint(name string) irohub.Endpoint {
 	place := p.script.Spokes[name]
 	if other := cmp.Or(place.Node, place.Connection); other != "" && other != zero {
 		return p.endpoint(other)

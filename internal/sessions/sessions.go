@@ -154,13 +154,6 @@ func Load(t *testing.T) (file File) {
 	}
 }
 
-// An Endpoint is what a transport's own endpoint type has.
-type Endpoint interface {
-	irohub.Endpoint
-	Addr() irohub.Addr
-	Close() error
-}
-
 // A player is what both kinds have in common.
 type player struct {
 	*testing.T

@@ -15,7 +15,7 @@ import (
 // A spokePlayer is the hub of a script, and the application at its spoke.
 type spokePlayer struct {
 	player
-	place Endpoint // the hub's
+	place irohub.Endpoint // the hub's
 	links []*link
 	*link // the last one
 
@@ -48,7 +48,7 @@ type link struct {
 }
 
 // PlaySpoke plays a script against a Spoke.
-func PlaySpoke(t *testing.T, ctx context.Context, script *SpokeScript, hub, spoke Endpoint) {
+func PlaySpoke(t *testing.T, ctx context.Context, script *SpokeScript, hub, spoke irohub.Endpoint) {
 	p := &spokePlayer{
 		place:      hub,
 		dialled:    make(chan dialling, 1),

@@ -197,7 +197,10 @@ func playHolder(ctx context.Context, ep endpoint, state string) error {
 			}
 		}
 	}
-	hub := irohub.NewHub(ep, opts)
+	hub, err := irohub.NewHub(opts, ep)
+	if err != nil {
+		return err
+	}
 	go hub.Serve(ctx)
 	defer hub.Close()
 	fmt.Println("ready")

@@ -140,7 +140,10 @@ func (b *brawl) fight(end func()) {
 		b.calls[name] = new(atomic.Int64)
 	}
 	ep := b.bind()
-	b.hub = irohub.NewHub(ep, b.options())
+	var err error
+	if b.hub, err = irohub.NewHub(b.options(), ep); err != nil {
+		b.Fatal(err)
+	}
 	serving, cancel := context.WithCancel(b.ctx)
 	b.closeServe = cancel
 	defer cancel()

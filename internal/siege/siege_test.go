@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-type endpoint = transports.Endpoint
+type endpoint = irohub.Endpoint
 
 // bind opens an endpoint of a new node.
 func bind(ctx context.Context, transport string) (endpoint, error) {
@@ -85,7 +85,11 @@ func (s *siege) wantNoGoroutines() {
 func (s *siege) serve(opts irohub.HubOptions) {
 	s.Helper()
 	s.endpoint = s.bind()
-	s.hub, s.served = irohub.NewHub(s.endpoint, opts), make(chan error, 1)
+	var err error
+	if s.hub, err = irohub.NewHub(opts, s.endpoint); err != nil {
+		s.Fatal(err)
+	}
+	s.served = make(chan error, 1)
 	go func() { s.served <- s.hub.Serve(s.ctx) }()
 	s.Cleanup(func() {
 		s.hub.Close()

@@ -293,7 +293,7 @@ func badHub(host string, id irohub.NodeID) func(e *hostile) {
 		e.w.net.mu.Lock()
 		ep.single = ep.single || e.w.net.chance(0.7) // it can speak first
 		e.w.net.mu.Unlock()
-		context.AfterFunc(e.ctx, ep.Close)
+		context.AfterFunc(e.ctx, func() { ep.Close() })
 		answers := []string{}
 		for {
 			in, err := ep.Accept(e.ctx)

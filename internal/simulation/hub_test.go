@@ -51,7 +51,11 @@ func (w *world) startHub() {
 	opts.OnConnect = func(irohub.SpokeInfo) { h.callback("OnConnect") }
 	opts.OnDisconnect = func(irohub.SpokeInfo, error) { h.callback("OnDisconnect") }
 	opts.OnBackpressure = func(irohub.SpokeInfo) { h.callback("OnBackpressure") }
-	h.hub = irohub.NewHub(h.endpoint, opts)
+	hub, err := irohub.NewHub(opts, h.endpoint)
+	if err != nil {
+		panic(err)
+	}
+	h.hub = hub
 	w.mu.Lock()
 	w.hub = h
 	w.mu.Unlock()

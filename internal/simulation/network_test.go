@@ -96,6 +96,8 @@ func (n *network) endpoint(id irohub.NodeID, host string) *endpoint {
 
 func (e *endpoint) ID() irohub.NodeID { return e.addr.ID }
 
+func (e *endpoint) Addr() irohub.Addr { return e.addr }
+
 // lost counts connections that have ended. Whoever dials knows of those that ended before.
 // Between known and all are those of which a spoke may not have heard: what it sends there is
 // lost, and what it has from there is old.
@@ -116,11 +118,11 @@ func (e *endpoint) link() *pair {
 }
 
 // Close ends the endpoint and its connections.
-func (e *endpoint) Close() {
+func (e *endpoint) Close() error {
 	e.net.mu.Lock()
 	defer e.net.mu.Unlock()
 	if e.over {
-		return
+		return nil
 	}
 	e.over = true
 	close(e.closed)
@@ -134,6 +136,7 @@ func (e *endpoint) Close() {
 			}
 		}
 	}
+	return nil
 }
 
 func (e *endpoint) Accept(ctx context.Context) (irohub.Incoming, error) {

@@ -19,25 +19,18 @@ import (
 	"irohub/tlsnet"
 )
 
-// An Endpoint is what the transports' own types have.
-type Endpoint interface {
-	irohub.Endpoint
-	Addr() irohub.Addr
-	Close() error
-}
-
 // A binding opens an endpoint. A zero secret is a new node's; with an empty addr, the endpoint
 // only dials.
-type binding func(ctx context.Context, secret key.Secret, addr string) (Endpoint, error)
+type binding func(ctx context.Context, secret key.Secret, addr string) (irohub.Endpoint, error)
 
 var list = []struct {
 	name string
 	bind binding
 }{
-	{"tls", func(ctx context.Context, secret key.Secret, addr string) (Endpoint, error) {
+	{"tls", func(ctx context.Context, secret key.Secret, addr string) (irohub.Endpoint, error) {
 		return tlsnet.Bind(ctx, tlsnet.Options{SecretKey: secret, Addr: addr})
 	}},
-	{"iroh", func(ctx context.Context, secret key.Secret, addr string) (Endpoint, error) {
+	{"iroh", func(ctx context.Context, secret key.Secret, addr string) (irohub.Endpoint, error) {
 		if addr == "" {
 			addr = Loopback
 		}
@@ -67,7 +60,7 @@ func Names() []string {
 }
 
 // Bind opens an endpoint of the transport with this name: see binding.
-func Bind(ctx context.Context, name string, secret key.Secret, addr string) (Endpoint, error) {
+func Bind(ctx context.Context, name string, secret key.Secret, addr string) (irohub.Endpoint, error) {
 	for _, t := range list {
 		if t.name == name {
 			return t.bind(ctx, secret, addr)

@@ -64,7 +64,7 @@ const burst = 512
 type bench struct {
 	*testing.B
 	ctx      context.Context
-	endpoint Endpoint // the hub's
+	endpoint irohub.Endpoint // the hub's
 	hub      *irohub.Hub
 	spokes   []*irohub.Spoke
 	taken    chan time.Time // a subscriber has taken the event with the id "last", just then
@@ -73,11 +73,14 @@ type bench struct {
 func newBench(b *testing.B, transport Transport, spokes int) *bench {
 	ctx := b.Context()
 	endpoint := transport(b, 0)
-	hub := irohub.NewHub(endpoint, irohub.HubOptions{
+	hub, err := irohub.NewHub(irohub.HubOptions{
 		MaxQueue:         64 << 20, // bursts of large events, rather than being cut off
 		MaxSpokesPerNode: 1 << 20,
 		Forward:          func(irohub.NodeID, string) bool { return true },
-	})
+	}, endpoint)
+	if err != nil {
+		b.Fatal(err)
+	}
 	served := make(chan error, 1)
 	go func() { served <- hub.Serve(ctx) }()
 	x := &bench{B: b, ctx: ctx, endpoint: endpoint, hub: hub, taken: make(chan time.Time, spokes)}

@@ -58,14 +58,17 @@ func connectAll(b *testing.B, transport Transport, spokes, pending int) (in []ti
 	defer cancel()
 	endpoint := transport(b, 0)
 	defer endpoint.Close()
-	hub := irohub.NewHub(endpoint, irohub.HubOptions{MaxSpokesPerNode: spokes, MaxPending: pending})
+	hub, err := irohub.NewHub(irohub.HubOptions{MaxSpokesPerNode: spokes, MaxPending: pending}, endpoint)
+	if err != nil {
+		b.Fatal(err)
+	}
 	served := make(chan error, 1)
 	go func() { served <- hub.Serve(ctx) }()
 	defer func() {
 		hub.Close()
 		<-served
 	}()
-	var from [8]Endpoint
+	var from [8]irohub.Endpoint
 	for i := range from {
 		from[i] = transport(b, 0)
 		defer from[i].Close()

@@ -16,7 +16,7 @@ import (
 // A hubEnv is a hub that is served until the test ends.
 type hubEnv struct {
 	*env
-	endpoint Endpoint
+	endpoint irohub.Endpoint
 	hub      *irohub.Hub
 	served   chan error
 }
@@ -30,8 +30,12 @@ func (e *env) serve(opts irohub.HubOptions) *hubEnv {
 }
 
 func (h *hubEnv) start(opts irohub.HubOptions) {
-	h.hub, h.served = irohub.NewHub(h.endpoint, opts), make(chan error, 1)
-	hub, served := h.hub, h.served
+	hub, err := irohub.NewHub(opts, h.endpoint)
+	if err != nil {
+		h.Fatal(err)
+	}
+	served := make(chan error, 1)
+	h.hub, h.served = hub, served
 	go func() { served <- hub.Serve(h.ctx) }()
 }
 
@@ -44,7 +48,7 @@ func (h *hubEnv) stop() {
 
 // dial makes a spoke. One that the test does not watch for reconnects is not to have any:
 // with a gap in what it gets, the test would wait for good.
-func (h *hubEnv) dial(key Key, opts irohub.SpokeOptions) (*irohub.Spoke, Endpoint) {
+func (h *hubEnv) dial(key Key, opts irohub.SpokeOptions) (*irohub.Spoke, irohub.Endpoint) {
 	h.Helper()
 	opts.NoReconnect = opts.OnReconnect == nil
 	ep := h.env.endpoint(key)

@@ -41,7 +41,7 @@ func benchIdle(b *testing.B, transport Transport) {
 }
 
 // subscribeBare makes a spoke of a stream, and waits until the hub says so.
-func (x *bench) subscribeBare(from Endpoint) irohub.Stream {
+func (x *bench) subscribeBare(from irohub.Endpoint) irohub.Stream {
 	const body = `{"type":"__subscribe","id":"1","payload":{"topic":"n:*"}}`
 	conn, err := from.Dial(x.ctx, x.endpoint.Addr())
 	if err != nil {

@@ -75,7 +75,7 @@ func newBare(b *testing.B, transport Transport, spokes, size int) *bare {
 }
 
 // connectBare returns both ends of a stream from a hub's endpoint to a spoke's.
-func connectBare(b *testing.B, hub, spoke Endpoint) (out, in irohub.Stream) {
+func connectBare(b *testing.B, hub, spoke irohub.Endpoint) (out, in irohub.Stream) {
 	ctx := b.Context()
 	accepted := make(chan error, 1)
 	var conn irohub.Conn

@@ -3,6 +3,7 @@ package transporttest
 import (
 	"testing"
 
+	"irohub"
 	"irohub/internal/sessions"
 )
 
@@ -16,7 +17,7 @@ func testSessions(e *env) {
 			continue
 		}
 		e.Run("Hub/"+script.Name, func(t *testing.T) {
-			sessions.PlayHub(t, failsafe(t), &script, func(bool) sessions.Endpoint { return e.transport(t, 0) })
+			sessions.PlayHub(t, failsafe(t), &script, func(bool) irohub.Endpoint { return e.transport(t, 0) })
 		})
 	}
 	for _, script := range file.Spoke {

@@ -19,18 +19,11 @@ import (
 )
 
 // A Transport makes endpoints on this machine that can reach each other.
-type Transport func(testing.TB, Key) Endpoint
+type Transport func(testing.TB, Key) irohub.Endpoint
 
 // A Key stands for a secret key: equal ones are the same node. Zero stands for a new
 // node each time.
 type Key byte
-
-// An Endpoint is what a transport's own endpoint type has.
-type Endpoint interface {
-	irohub.Endpoint
-	Addr() irohub.Addr
-	Close() error
-}
 
 // Run runs all tests.
 func Run(t *testing.T, transport Transport) {
@@ -106,7 +99,7 @@ type env struct {
 	ctx       context.Context
 }
 
-func (e *env) endpoint(key Key) Endpoint {
+func (e *env) endpoint(key Key) irohub.Endpoint {
 	e.Helper()
 	ep := e.transport(e.T, key)
 	e.Cleanup(func() { ep.Close() })

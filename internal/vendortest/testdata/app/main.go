@@ -22,7 +22,7 @@ func main() {
 
 	network := irohubtest.NewNetwork()
 	hubEnd := network.Endpoint()
-	report("memory", exchange(ctx, hubEnd, hubEnd.Addr(), network.Endpoint()))
+	report("memory", exchange(ctx, hubEnd, network.Endpoint()))
 	report("tls", overTLS(ctx))
 	report("iroh", overIroh(ctx))
 }
@@ -50,7 +50,7 @@ func overTLS(ctx context.Context) error {
 		return err
 	}
 	defer spokeEnd.Close()
-	return exchange(ctx, hubEnd, hubEnd.Addr(), spokeEnd)
+	return exchange(ctx, hubEnd, spokeEnd)
 }
 
 func overIroh(ctx context.Context) error {
@@ -64,15 +64,18 @@ func overIroh(ctx context.Context) error {
 		return err
 	}
 	defer spokeEnd.Close()
-	return exchange(ctx, hubEnd, hubEnd.Addr(), spokeEnd)
+	return exchange(ctx, hubEnd, spokeEnd)
 }
 
 // exchange has an event pass from a hub to a spoke.
-func exchange(ctx context.Context, hubEnd irohub.Endpoint, addr irohub.Addr, spokeEnd irohub.Endpoint) error {
-	hub := irohub.NewHub(hubEnd, irohub.HubOptions{})
+func exchange(ctx context.Context, hubEnd, spokeEnd irohub.Endpoint) error {
+	hub, err := irohub.NewHub(irohub.HubOptions{}, hubEnd)
+	if err != nil {
+		return err
+	}
 	defer hub.Close()
 	go hub.Serve(ctx)
-	spoke, err := irohub.Dial(ctx, spokeEnd, addr, irohub.SpokeOptions{})
+	spoke, err := irohub.Dial(ctx, spokeEnd, hubEnd.Addr(), irohub.SpokeOptions{})
 	if err != nil {
 		return err
 	}

@@ -43,7 +43,7 @@ func run(addr, file string, delay time.Duration, queue, topics int) error {
 		return err
 	}
 	defer endpoint.Close()
-	hub := irohub.NewHub(endpoint, irohub.HubOptions{
+	hub, err := irohub.NewHub(irohub.HubOptions{
 		MaxQueue:         queue,
 		MaxSubscriptions: topics,
 		AllowSubscribe: func(_ irohub.NodeID, topic string) error {
@@ -53,7 +53,10 @@ func run(addr, file string, delay time.Duration, queue, topics int) error {
 			}
 			return nil
 		},
-	})
+	}, endpoint)
+	if err != nil {
+		return err
+	}
 	served := make(chan error, 1)
 	go func() { served <- hub.Serve(context.Background()) }()
 	ready := map[string]any{"node": endpoint.ID().String(), "addrs": endpoint.Addr().Hosts, "ticket": ""}
