@@ -161,6 +161,9 @@ type link struct {
 
 	out outbox[frames] // from the router
 
+	// Counted by the reader and the writer, each its own.
+	bytesIn, bytesOut atomic.Uint64
+
 	taken      atomic.Int64 // events that the writer has taken out of published
 	ended      atomic.Bool  // the peer has closed its half, behind all that it had to say
 	handedOver atomic.Bool  // the peer has acknowledged all that was for it, up to the end
@@ -204,6 +207,7 @@ func (l *link) readLoop(frames *frameReader, take func(frame []byte) error, flus
 	defer frames.giveBack()
 	frames.read = func(p []byte) (int, error) {
 		n, err := l.stream.Read(l.ctx, p)
+		l.bytesIn.Add(uint64(n))
 		if err != nil && err != io.EOF {
 			err = &remoteEnd{err}
 		}
@@ -425,7 +429,8 @@ func (w *writer) write(p []byte) {
 		return
 	}
 	w.stalled.Reset(w.timeout)
-	_, err := w.stream.Write(w.ctx, p)
+	n, err := w.stream.Write(w.ctx, p)
+	w.bytesOut.Add(uint64(n))
 	w.stalled.Stop()
 	if err != nil {
 		w.fail(err)

@@ -106,29 +106,33 @@ const (
 
 // SpokeInfo is what a hub knows of one of its spokes.
 type SpokeInfo struct {
-	ID            NodeID
-	Number        uint64 // tells spokes of one NodeID apart; a hub uses none twice
-	Since         time.Time
-	RemoteAddr    string // where its connection's first packet came from; proves nothing
-	Subscriptions int    // topics
-	WaitingBytes  int    // of memory in its queue that the transport has not taken: frames, an eighth more, and 64 for each or for several in a row
-	WaitingEvents int
+	ID            NodeID    `json:"id"`
+	Number        uint64    `json:"number"` // tells spokes of one NodeID apart; a hub uses none twice
+	Since         time.Time `json:"since"`
+	RemoteAddr    string    `json:"remote_addr"`   // where its connection's first packet came from; proves nothing
+	Subscriptions int       `json:"subscriptions"` // topics
+	WaitingBytes  int       `json:"waiting_bytes"` // of memory in its queue that the transport has not taken: frames, an eighth more, and 64 for each or for several in a row
+	WaitingEvents int       `json:"waiting_events"`
+	BytesIn       uint64    `json:"bytes_in"`  // read from its stream: frames with their lengths
+	BytesOut      uint64    `json:"bytes_out"` // written to its stream
 }
 
 // Stats are a hub's figures: what there is now, and counts since NewHub.
 type Stats struct {
-	Spokes    int
-	Pending   int // connections without a spoke yet
-	Listeners int // Subscriptions of the hub's own
-	Topics    int // with a subscriber
+	Spokes    int `json:"spokes"`
+	Pending   int `json:"pending"`   // connections without a spoke yet
+	Listeners int `json:"listeners"` // Subscriptions of the hub's own
+	Topics    int `json:"topics"`    // with a subscriber
 
-	Published uint64 // events from Publish
-	Received  uint64 // events from spokes
-	Delivered uint64 // events put into queues of spokes and Subscriptions
-	Refused   uint64 // events and requests of spokes, answered with an error
-	Ignored   uint64 // control events of an unknown type
-	Rejected  uint64 // connections and spokes for which there was no room, but not streams over MaxStreamsPerConn
-	CutOff    uint64 // spokes and Subscriptions that were too slow
+	Published uint64 `json:"published"` // events from Publish
+	Received  uint64 `json:"received"`  // events from spokes
+	Delivered uint64 `json:"delivered"` // events put into queues of spokes and Subscriptions
+	Refused   uint64 `json:"refused"`   // events and requests of spokes, answered with an error
+	Ignored   uint64 `json:"ignored"`   // control events of an unknown type
+	Rejected  uint64 `json:"rejected"`  // connections and spokes for which there was no room, but not streams over MaxStreamsPerConn
+	CutOff    uint64 `json:"cut_off"`   // spokes and Subscriptions that were too slow
+	BytesIn   uint64 `json:"bytes_in"`  // read from the streams of all spokes: frames with their lengths
+	BytesOut  uint64 `json:"bytes_out"` // written to the streams of all spokes
 }
 
 // A Hub accepts spokes from its endpoints and passes events on by topic. Its methods

@@ -2,6 +2,7 @@ package irohub_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -523,4 +524,65 @@ func TestHub_ForwardsUpToMaxFrame(t *testing.T) {
 		}
 		f.want(fits)
 	})
+}
+
+// What goes over a spoke's stream is counted, and stays in the hub's figures when the spoke is
+// gone, also where the hub's end takes it.
+func TestHub_CountsBytes(t *testing.T) {
+	for _, end := range []string{"the spoke's", "the hub's"} {
+		inWorld(t, irohub.HubOptions{}, func(w *world) {
+			const request, answer = `{"type":"__subscribe","id":"1","payload":{"topic":"n"}}`, `{"type":"__ack","id":"1"}`
+			in, out := uint64(4+len(request)), uint64(4+len(answer))
+			one, two := w.raw(), w.raw()
+			for _, r := range []*rawSpoke{one, two} {
+				r.send(request)
+				r.want(answer)
+			}
+			synctest.Wait()
+			for _, info := range w.hub.Spokes() {
+				if info.BytesIn != in || info.BytesOut != out {
+					t.Errorf("%+v, want %d and %d bytes", info, in, out)
+				}
+			}
+			want := func(in, out uint64) {
+				t.Helper()
+				if stats := w.hub.Stats(); stats.BytesIn != in || stats.BytesOut != out {
+					t.Errorf("%s end: %d and %d bytes, want %d and %d", end, stats.BytesIn, stats.BytesOut, in, out)
+				}
+			}
+			want(2*in, 2*out)
+			w.publish("n", 7)
+			synctest.Wait()
+			const event = `{"type":"n","payload":7}`
+			out += uint64(4 + len(event))
+			want(2*in, 2*out)
+			if end == "the spoke's" {
+				one.conn.Close(0, "")
+				synctest.Wait()
+				want(2*in, 2*out)
+				two.send(event)
+				synctest.Wait()
+				want(2*in+uint64(4+len(event)), 2*out)
+				return
+			}
+			w.hub.Close()
+			want(2*in, 2*out)
+		})
+	}
+}
+
+func TestStats_HaveJSONNames(t *testing.T) {
+	info := irohub.SpokeInfo{Number: 1, Since: time.Unix(0, 0).UTC(), RemoteAddr: "a", Subscriptions: 2, WaitingBytes: 3, WaitingEvents: 4, BytesIn: 5, BytesOut: 6}
+	stats := irohub.Stats{Spokes: 1, Pending: 2, Listeners: 3, Topics: 4, Published: 5, Received: 6, Delivered: 7, Refused: 8, Ignored: 9, Rejected: 10, CutOff: 11, BytesIn: 12, BytesOut: 13}
+	for _, c := range []struct {
+		value any
+		want  string
+	}{
+		{info, `{"id":"` + info.ID.String() + `","number":1,"since":"1970-01-01T00:00:00Z","remote_addr":"a","subscriptions":2,"waiting_bytes":3,"waiting_events":4,"bytes_in":5,"bytes_out":6}`},
+		{stats, `{"spokes":1,"pending":2,"listeners":3,"topics":4,"published":5,"received":6,"delivered":7,"refused":8,"ignored":9,"rejected":10,"cut_off":11,"bytes_in":12,"bytes_out":13}`},
+	} {
+		if got, err := json.Marshal(c.value); err != nil || string(got) != c.want {
+			t.Errorf("got  %s (%v)\nwant %s", got, err, c.want)
+		}
+	}
 }

@@ -28,6 +28,7 @@ type member struct {
 	place         int       // among the members; negative: it is none
 	counted       bool      // in its peer's spokes
 	expelled      bool      // the router has ended it
+	in, out       uint64    // of the bytes that its link has counted, those that are in the hub's figures
 	cut           SpokeInfo // as it was when it was cut off as too slow
 	first, second *inbound  // what it has sent, and the router has not done yet
 
@@ -181,7 +182,10 @@ func (m *member) goodbye(err error) {
 
 // info is what the reader knows of the spoke.
 func (m *member) info() SpokeInfo {
-	return SpokeInfo{ID: m.id, Number: m.number, Since: m.since, RemoteAddr: m.peer.addr}
+	return SpokeInfo{
+		ID: m.id, Number: m.number, Since: m.since, RemoteAddr: m.peer.addr,
+		BytesIn: m.link.bytesIn.Load(), BytesOut: m.link.bytesOut.Load(),
+	}
 }
 
 func (m *member) log(level slog.Level, text string, attrs ...any) {

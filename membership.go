@@ -104,6 +104,7 @@ func (r *router) left(m *member) {
 		r.undelivered(m)
 	}
 	r.remove(m, nil)
+	r.countBytes(m)
 	if m.counted && m.peer.spokes.Add(-1) == 0 {
 		m.peer.cancel(m.link.end())
 	}
@@ -129,6 +130,7 @@ func (r *router) remove(m *member, reason error) {
 		return
 	}
 	r.retire(&m.subscriber)
+	r.countBytes(m)
 	last := len(r.members) - 1
 	moved := r.members[last]
 	r.members[m.place], moved.place = moved, m.place

@@ -490,17 +490,26 @@ func (r *router) reply(m *member, frame []byte) { r.give(&m.subscriber, frames{f
 
 func (r *router) statistics() Stats {
 	r.spread()
+	for _, m := range r.members {
+		r.countBytes(m)
+	}
 	stats := r.counts
 	stats.Spokes, stats.Listeners, stats.Pending = len(r.members), len(r.listeners), len(r.pending)
 	stats.Topics = r.table.len()
 	return stats
 }
 
+// countBytes adds to the hub's figures what a link has carried since it was counted last.
+func (r *router) countBytes(m *member) {
+	in, out := m.link.bytesIn.Load(), m.link.bytesOut.Load()
+	r.counts.BytesIn += in - m.in
+	r.counts.BytesOut += out - m.out
+	m.in, m.out = in, out
+}
+
 func (r *router) info(m *member) SpokeInfo {
-	bytes, events := m.link.out.waiting()
-	return SpokeInfo{
-		ID: m.id, Number: m.number, Since: m.since, RemoteAddr: m.peer.addr,
-		Subscriptions: len(m.subscriber.at),
-		WaitingBytes:  bytes, WaitingEvents: events,
-	}
+	info := m.info()
+	info.WaitingBytes, info.WaitingEvents = m.link.out.waiting()
+	info.Subscriptions = len(m.subscriber.at)
+	return info
 }
