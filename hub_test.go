@@ -555,14 +555,17 @@ func TestHub_CountsBytes(t *testing.T) {
 			synctest.Wait()
 			const event = `{"type":"n","payload":7}`
 			out += uint64(4 + len(event))
-			want(2*in, 2*out)
 			if end == "the spoke's" {
 				one.conn.Close(0, "")
 				synctest.Wait()
 				want(2*in, 2*out)
 				two.send(event)
 				synctest.Wait()
-				want(2*in+uint64(4+len(event)), 2*out)
+				in := 2*in + uint64(4+len(event))
+				want(in, 2*out)
+				w.raw().send("nonsense") // of a stream that never is a spoke
+				synctest.Wait()
+				want(in+uint64(4+len("nonsense")), 2*out)
 				return
 			}
 			w.hub.Close()
