@@ -74,7 +74,7 @@ interop: need-pip need-node
 	$(MAKE) -C interop/js install
 
 demo: native build
-	go build -o bin/ ./demo
+	go build -o bin/ ./internal/demo
 	@exec bin/demo
 
 clean:
@@ -157,10 +157,10 @@ bench-peers: native need-cc
 # Each event of many publishers is checked at many spokes that come and go; then connections
 # alone, and what they leave behind; then a minute of a flood, and of churn.
 soak: native need-cc
-	go run -race ./soak -for $(SOAKTIME) -transport iroh
-	go run -race ./soak -for $(SOAKTIME) -transport tls
-	go run ./soak -connects 10000 -transport iroh
-	go run ./soak -connects 10000 -transport tls
+	go run -race ./internal/soak -for $(SOAKTIME) -transport iroh
+	go run -race ./internal/soak -for $(SOAKTIME) -transport tls
+	go run ./internal/soak -connects 10000 -transport iroh
+	go run ./internal/soak -connects 10000 -transport tls
 	CI=true go test -count=1 -v -run Flood ./internal/siege -siege 1m
 
 # A hub, spokes and those who mean harm, in memory and made-up time, step for step the same for
