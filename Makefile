@@ -70,8 +70,8 @@ build: need-cc
 	go build -o bin/ ./cmd/irohub
 
 interop: need-pip need-node
-	$(MAKE) -C interop/python venv
-	$(MAKE) -C interop/js install
+	$(MAKE) -C clients/python venv
+	$(MAKE) -C clients/js install
 
 demo: native build
 	go build -o bin/ ./internal/demo
@@ -123,8 +123,8 @@ test-race:
 # The spokes in other languages by themselves; with those in Go, they are in test-race. Here
 # the test that waits for iroh to give up a dead hub is not left out.
 test-interop: interop build
-	IROHUB_SLOW=1 $(MAKE) -C interop/python check test
-	$(MAKE) -C interop/js check test
+	IROHUB_SLOW=1 $(MAKE) -C clients/python check test
+	$(MAKE) -C clients/js check test
 
 # The comparison with other systems is a module of its own, since it requires them.
 test-peers: native need-cc

@@ -65,7 +65,7 @@ func (p *program) ask(question string) string {
 // hostile starts testdata/hostile.py, which can do what this package cannot.
 func hostile(t testing.TB, args ...string) *program {
 	t.Helper()
-	python, err := filepath.Abs("../interop/python/.venv/bin/python")
+	python, err := filepath.Abs("../clients/python/.venv/bin/python")
 	if err == nil {
 		_, err = os.Stat(python)
 	}

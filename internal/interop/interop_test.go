@@ -38,19 +38,19 @@ func languages(command string) []language {
 		},
 		{
 			name:    "python",
-			needs:   []string{"python/.venv/bin/python", "python/.venv/stamp"},
-			sub:     []string{"python/.venv/bin/python", "python/example.py"},
-			pub:     []string{"python/.venv/bin/python", "python/example.py", "--pub"},
+			needs:   []string{"../../clients/python/.venv/bin/python", "../../clients/python/.venv/stamp"},
+			sub:     []string{"../../clients/python/.venv/bin/python", "../../clients/python/example.py"},
+			pub:     []string{"../../clients/python/.venv/bin/python", "../../clients/python/example.py", "--pub"},
 			key:     "--key",
-			missing: "make -C interop/python venv",
+			missing: "make interop",
 		},
 		{
 			name:    "javascript",
-			needs:   []string{"js/node_modules/@number0/iroh"},
-			sub:     []string{"node", "js/example.mjs"},
-			pub:     []string{"node", "js/example.mjs", "--pub"},
+			needs:   []string{"../../clients/js/node_modules/@number0/iroh"},
+			sub:     []string{"node", "../../clients/js/example.mjs"},
+			pub:     []string{"node", "../../clients/js/example.mjs", "--pub"},
 			key:     "--key",
-			missing: "make -C interop/js install",
+			missing: "make interop",
 		},
 	}
 }
@@ -165,12 +165,12 @@ const text = "ünï \"quoted\" \\ 敏捷 🦊 <&> \u2028 \t"
 func TestConversation(t *testing.T) {
 	const events = 300 // of each publisher
 	command := filepath.Join(t.TempDir(), "irohub")
-	if out, err := exec.Command("go", "build", "-o", command, "../cmd/irohub").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-C", "../../cmd/irohub", "-o", command, ".").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	libraries, _ := filepath.Glob("../.native/*/libiroh_ffi.*")
+	libraries, _ := filepath.Glob("../../.native/*/libiroh_ffi.*")
 	if len(libraries) == 0 {
-		need(t, "../.native", "make native")
+		need(t, "../../.native", "make native")
 	}
 	langs := languages(command)
 	for _, lang := range langs {

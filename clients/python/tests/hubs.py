@@ -74,7 +74,7 @@ class Case(unittest.IsolatedAsyncioTestCase):
             if os.environ.get("CI"):
                 self.fail("go is missing")
             self.skipTest("needs go, from https://go.dev/dl")
-        build = ("go", "build", "-o", program, "./interop/python/tests/slowhub")
+        build = ("go", "build", "-o", program, "./clients/python/tests/slowhub")
         await asyncio.to_thread(subprocess.run, build, cwd=HERE.parents[2], check=True)
         hub = Hub("-key", str(Path(folder.name) / "key"), *flags, command=(program,))
         await hub.start()
