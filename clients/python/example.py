@@ -22,7 +22,7 @@ import signal
 import sys
 import threading
 
-import irohub_spoke as irohub
+import irohub
 
 DESCRIPTION = "Subscribes to topics of the hub at PEER, prints what comes, and with --pub publishes what it reads."
 EPILOG = """Exit status: 0 if all went well: -n was reached, or all of standard input was taken by the
@@ -47,10 +47,10 @@ def line_of(event: irohub.Event) -> str:
     return "{" + ",".join(parts) + "}"
 
 
-async def print_events(spoke: irohub.Spoke, count: int) -> None:
+async def print_events(events: irohub.Subscription, count: int) -> None:
     """Prints count events, or all if count is 0."""
     printed = 0
-    async for event in spoke:
+    async for event in events:
         print(line_of(event), flush=True)
         printed += 1
         if printed == count:
@@ -102,12 +102,12 @@ async def run(args: argparse.Namespace) -> None:
         on_reconnect=lambda: log("reconnected"),
         on_refused=log,
     )
-    async with await irohub.connect(args.peer, options) as spoke:
-        await spoke.subscribe(*args.topics)
+    async with irohub.connect(args.peer, options) as spoke:
+        events = await spoke.subscribe(*args.topics) if args.topics else None
         print(json.dumps({"ready": True, "node": spoke.node}, separators=(",", ":")), flush=True)
         tasks = []
-        if args.topics:
-            tasks.append(asyncio.create_task(print_events(spoke, args.n)))
+        if events is not None:
+            tasks.append(asyncio.create_task(print_events(events, args.n)))
         if args.pub:
             tasks.append(asyncio.create_task(publish_lines(spoke)))
         # With --pub alone, the end of the lines is the end.

@@ -17,7 +17,8 @@ from unittest import mock
 
 import iroh
 
-import irohub_spoke as irohub
+import irohub
+from irohub import _link, _options
 
 HERE = Path(__file__).parent
 BINARY = Path(os.environ.get("IROHUB_BIN", HERE.parent.parent.parent / "bin" / "irohub")).absolute()
@@ -56,6 +57,7 @@ class Case(unittest.IsolatedAsyncioTestCase):
         asyncio.get_running_loop().set_debug(False)
 
         self.spokes: list[irohub.Spoke] = []
+        self.events: dict[irohub.Spoke, irohub.Subscription] = {}  # the last subscription of each
 
     async def hub(self, *flags: str) -> Hub:
         """Starts a hub, which the end of the test stops."""
@@ -87,8 +89,16 @@ class Case(unittest.IsolatedAsyncioTestCase):
         self.spokes.append(spoke)
         self.addAsyncCleanup(close, spoke)
         if topics:
-            await soon(spoke.subscribe(*topics))
+            await self.listen(spoke, *topics)
         return spoke
+
+    async def listen(self, spoke: irohub.Spoke, *topics: str) -> irohub.Subscription:
+        self.events[spoke] = await soon(spoke.subscribe(*topics))
+        return self.events[spoke]
+
+    async def next(self, spoke: irohub.Spoke) -> irohub.Event:
+        """What comes next to the spoke's last subscription."""
+        return await soon(anext(self.events[spoke]))
 
 
 async def close(spoke: irohub.Spoke) -> None:
@@ -181,7 +191,7 @@ class PlayedHub:
         self._codes: list[int] = []  # other than 0, that spokes have given iroh
 
     async def start(self) -> None:
-        options = iroh.EndpointOptions(preset=iroh.preset_minimal(), bind_addr="127.0.0.1:0", alpns=[irohub.ALPN])
+        options = iroh.EndpointOptions(preset=iroh.preset_minimal(), bind_addr="127.0.0.1:0", alpns=[_options.ALPN])
         self._endpoint = await iroh.Endpoint.bind(options)
         self.peer = f"{self._endpoint.id()}@{self._endpoint.bound_sockets()[0]}"
         close = iroh.Connection.close
@@ -217,7 +227,7 @@ class PlayedHub:
         if code not in self._codes:
             raise AssertionError(f"a spoke has closed with {self._codes}, and not with {code}")
         self._codes.remove(code)
-        error = irohub._closed_error(words)
+        error = _link.closed_error(words)
         if words != "reset by peer" and not (isinstance(error, irohub.CloseError) and error.code == code):
             raise AssertionError(f"the connection has ended with {words!r}, and not with {code}")
 
@@ -295,7 +305,7 @@ class PlayedCase(Case):
         self.assertTrue(greeting.id)
         spoke = await connecting
         if topics:
-            subscribing = asyncio.create_task(spoke.subscribe(*topics))
+            subscribing = asyncio.create_task(self.listen(spoke, *topics))
             requests = await link.greet_all(len(topics))
             self.assertEqual([t for request in requests for t in request.payload["topics"]], list(topics))
             await soon(subscribing)

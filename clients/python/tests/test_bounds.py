@@ -1,13 +1,12 @@
-"""What waits for the iteration is bounded, whatever a hub does. tests/test_held.py measures it."""
+"""What waits for a subscription is bounded, whatever a hub does. tests/test_held.py measures it."""
 
 from __future__ import annotations
 
 import asyncio
 import unittest
-from collections.abc import Callable, Coroutine
-from typing import Any
 
-import irohub_spoke as irohub
+import irohub
+from irohub import _events
 from tests.hubs import Happenings, PlayedCase, PlayedLink, soon
 
 EVENT = irohub.encode("n", "", "x" * 10_000)
@@ -23,124 +22,92 @@ async def flood(link: PlayedLink, size: int = 8 << 20) -> None:
 
 
 class Bounds(PlayedCase):
-    def watch(self, spoke: irohub.Spoke) -> list[int]:
-        """Has the most that waited at any time in its first member."""
-        most, has_room = [0], spoke._has_room
+    def held(self, sub: irohub.Subscription) -> int:
+        return sum(len(body) for body in sub._queue)
 
-        def has(link: irohub._Link, size: int) -> bool:
-            most[0] = max(most[0], sum(len(body) for body in spoke._queue))
-            return has_room(link, size)
-
-        spoke._has_room = has  # type: ignore[method-assign]
-        return most
-
-    async def test_while_an_answer_is_awaited(self) -> None:
-        """A hub that floods and never answers: what waits for the answer is told, and by whom."""
+    async def test_a_subscription_that_nobody_reads(self) -> None:
+        """It ends, and holds no more than its limit; the spoke and the others go on."""
         limit = 1 << 20
-        asks: list[Callable[[irohub.Spoke], Coroutine[Any, Any, None]]] = [
-            lambda spoke: spoke.subscribe("a"),
-            lambda spoke: spoke.unsubscribe("a"),
-            lambda spoke: spoke.flush(),
-        ]
-        links: list[PlayedLink] = []  # held, or they would end
-        for ask in asks:
-            happenings = Happenings()
-            spoke, link = await self.meet(happenings.options(max_queue=limit, write_timeout=0.5))
-            most = self.watch(spoke)
-            asking = asyncio.create_task(ask(spoke))
-            await link.next()
-            flooding = asyncio.create_task(flood(link))
-            with self.assertRaises(irohub.SlowError) as raised:
-                await soon(asking)
-            self.assertIn("nobody takes them", str(raised.exception))
-            self.assertIsInstance(await happenings.next(), irohub.SlowError)
-            await self.played.closed(link, 4)
-            await soon(flooding)
-            self.assertGreater(most[0], limit // 2)
-            self.assertLessEqual(most[0], limit)
-            self.assertEqual((await soon(anext(spoke))).topic, "n")
-            links.append(await self.greet_next())
-            self.assertEqual(await happenings.next(), "reconnected")
+        spoke, link = await self.meet(irohub.Options(max_queue=limit), "n")
+        await flood(link)
+        flushing = asyncio.create_task(spoke.flush())
+        request = await link.next()
+        self.assertEqual((request.type, request.payload), ("__unsubscribe", {"topics": ["n"]}))
+        await link.greet()
+        await soon(flushing)
+        self.assertGreater(self.held(self.events[spoke]), limit // 2)
+        self.assertLessEqual(self.held(self.events[spoke]), limit)
+        got = 0
+        with self.assertRaises(irohub.SlowError) as raised:
+            while True:
+                await self.next(spoke)
+                got += 1
+        self.assertEqual(got, limit // (len(EVENT) + 60))
+        self.assertIn("bytes are waiting", str(raised.exception))
+        await self.closing(spoke, link)
 
-    async def test_an_answer_does_not_end_while_events_are_taken(self) -> None:
-        """However late it comes, and however small the queue."""
-        spoke, link = await self.meet(irohub.Options(max_queue=20_000, write_timeout=2.0))
+    async def closing(self, spoke: irohub.Spoke, link: PlayedLink) -> None:
+        closing = asyncio.create_task(spoke.close())
+        with self.assertRaises(EOFError):
+            await link.next()
+        await link.end(0)
+        await soon(closing)
+
+    async def test_an_answer_comes_whatever_is_waiting(self) -> None:
+        spoke, link = await self.meet(irohub.Options(max_queue=20_000), "n")
         asking = asyncio.create_task(spoke.subscribe("a"))
         request = await link.next()
-        flooding = asyncio.create_task(flood(link, 30 * len(EVENT)))
-        for _ in range(29):
-            await soon(anext(spoke))
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            asyncio.get_running_loop().call_later(0.1, turn.set_result, None)
-            await turn
-        await soon(flooding)
+        await flood(link)
         await link.send("__ack", request.id)
         await soon(asking)
 
     async def test_before_the_link_is_acknowledged(self) -> None:
         connecting = asyncio.create_task(irohub.connect(self.played.peer, irohub.Options(handshake_timeout=2.0)))
         link = await self.played.accept()
-        (spoke,) = [spoke for spoke in irohub._spokes if not spoke._keeper]
-        most = self.watch(spoke)
         await flood(link)
         with self.assertRaises(irohub.LostError):
             await soon(connecting)
-        self.assertLessEqual(most[0], 1 << 20)
 
     async def test_after_cuts(self) -> None:
-        """All connections together keep no more than one does."""
-        limit = 100_000
+        """All connections together leave no more than one does."""
         happenings = Happenings()
-        spoke, link = await self.meet(happenings.options(max_queue=limit), "n")
-        most = self.watch(spoke)
+        spoke, link = await self.meet(happenings.options(max_queue=1 << 20), "n")
         for _ in range(17):
-            await flood(link, 500_000)
+            await flood(link, 50_000)
             await link.end(4)
             # In a flood the packet with the code may be lost, and iroh then knows of a reset alone.
             self.assertIsInstance(await happenings.next(), (irohub.SlowError, irohub.LostError))
             link = await self.greet_next("n")
             self.assertEqual(await happenings.next(), "reconnected")
-        self.assertGreater(most[0], limit // 2)
-        self.assertLessEqual(most[0], limit)
+        self.assertLessEqual(self.held(self.events[spoke]), 1 << 20)
         await link.send("n", "", "last")
-        while (await soon(anext(spoke))).payload != "last":
+        while (await self.next(spoke)).payload != "last":
             pass
 
-    async def test_shutdown_while_nobody_takes(self) -> None:
-        """The spoke waits with what had come for as long as with anything, and then comes back."""
-        happenings = Happenings()
-        spoke, link = await self.meet(happenings.options(max_queue=50_000, write_timeout=0.5))
-        await flood(link, 500_000)
-        await link.end(1)
-        self.assertIsInstance(await happenings.next(), irohub.ShutdownError)
-        self.assertLessEqual(sum(map(len, spoke._queue)), 50_000)
-        await self.greet_next()
-        self.assertEqual(await happenings.next(), "reconnected")
-
-    async def test_while_it_closes(self) -> None:
-        spoke, link = await self.meet(irohub.Options(max_queue=50_000))
-        most = self.watch(spoke)
-        await link.send("n")
-        closing = asyncio.create_task(spoke.close())
-        await flood(link, 2 << 20)
-        await link.end(0)
-        await soon(closing)
-        self.assertLessEqual(most[0], 50_000)
-        self.assertTrue([event async for event in spoke])
-
     async def test_one_event_may_be_larger(self) -> None:
-        spoke, link = await self.meet(irohub.Options(max_queue=1))
+        spoke, link = await self.meet(irohub.Options(max_queue=1), "n")
         for n in range(5):
             await link.send("n", "", [n, "x" * 100_000])
-        for n in range(5):
-            self.assertEqual((await soon(anext(spoke))).payload[0], n)
+            self.assertEqual((await self.next(spoke)).payload[0], n)
+
+    async def test_close_drops_what_is_waiting(self) -> None:
+        spoke, link = await self.meet(irohub.Options(), "n")
+        await flood(link, 100_000)
+        flushing = asyncio.create_task(spoke.flush())
+        await link.greet()
+        await soon(flushing)
+        sub = self.events[spoke]
+        self.assertGreater(self.held(sub), 0)
+        sub.close()
+        sub.close()
+        self.assertEqual((self.held(sub), sub._queued), (0, 0))
 
     async def test_answers_fit_into_the_smallest_frame(self) -> None:
-        spoke, link = await self.meet(irohub.Options(max_frame=irohub.MAX_ANSWER))
+        spoke, link = await self.meet(irohub.Options(max_frame=_events.MAX_ANSWER))
         subscribing = asyncio.create_task(spoke.subscribe("a"))
         request = await link.next()
         refusal = {"code": "forbidden", "topic": "a", "message": ""}
-        room = irohub.MAX_ANSWER + 4 - len(irohub.encode("__error", request.id, refusal))
+        room = _events.MAX_ANSWER + 4 - len(irohub.encode("__error", request.id, refusal))
         await link.send("__error", request.id, {**refusal, "message": "x" * room})
         with self.assertRaises(irohub.TopicForbiddenError):
             await soon(subscribing)

@@ -8,8 +8,9 @@ import random
 import unittest
 from decimal import Decimal
 
-import irohub_spoke as irohub
-from irohub_spoke import Json, encode, parse_envelope
+import irohub
+from irohub import _errors, _link
+from irohub import Json, encode, parse_envelope
 
 
 class Encoding(unittest.TestCase):
@@ -147,7 +148,7 @@ class Reading(unittest.TestCase):
 
 class Errors(unittest.TestCase):
     def test_close_codes(self) -> None:
-        kinds = [type(irohub.close_error(code)) for code in range(8)]
+        kinds = [type(_errors.close_error(code)) for code in range(8)]
         self.assertEqual(
             kinds,
             [
@@ -161,7 +162,7 @@ class Errors(unittest.TestCase):
                 irohub.CloseError,
             ],
         )
-        error = irohub.close_error(77, "words")
+        error = _errors.close_error(77, "words")
         self.assertEqual((error.code, error.reason, str(error)), (77, "words", "closed: code 77: words"))
 
     def test_words_of_the_binding(self) -> None:
@@ -170,19 +171,19 @@ class Errors(unittest.TestCase):
             ("closed by peer: any (code 9) reason\nat all (code 3)", 3, "any (code 9) reason\nat all"),
             ("closed by peer: 5 (code 4)", 4, "5"),
         ):
-            error = irohub._closed_error(words)
+            error = _link.closed_error(words)
             assert isinstance(error, irohub.CloseError)
             self.assertEqual((error.code, error.reason), (code, reason))
         for words in ("timed out", "closed", "closed by peer: (code x)"):
-            self.assertIs(type(irohub._closed_error(words)), irohub.LostError)
+            self.assertIs(type(_link.closed_error(words)), irohub.LostError)
 
     def test_refusals(self) -> None:
-        refused = irohub._refusal({"code": "forbidden", "topic": "t", "message": "words", "later": 1})
+        refused = _errors.refusal({"code": "forbidden", "topic": "t", "message": "words", "later": 1})
         self.assertIs(type(refused), irohub.TopicForbiddenError)
         self.assertEqual((refused.topic, refused.message), ("t", "words"))
         others: tuple[object, ...] = (None, [], {"code": 1}, {"code": "later"})
         for payload in others:
-            self.assertIs(type(irohub._refusal(payload)), irohub.RefusedError)
+            self.assertIs(type(_errors.refusal(payload)), irohub.RefusedError)
 
 
 if __name__ == "__main__":

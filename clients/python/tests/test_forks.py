@@ -13,20 +13,21 @@ from unittest import mock
 
 import iroh
 
-import irohub_spoke as irohub
+import irohub
+from irohub import _spoke
 from tests.hubs import HERE, Case, PlayedCase, soon
 
 # What a child of os.fork finds. The parent has a spoke, or has used iroh in another way.
 FORK = """
 import asyncio, gc, os, signal, sys, time
-import iroh, irohub_spoke as irohub
+import iroh, irohub
 peer, how = sys.argv[1:]
-spoke = endpoint = None
+spoke = endpoint = events = None
 
 async def child():
     calls = [irohub.connect(peer), irohub.connect(peer, endpoint=endpoint)]
     if spoke:
-        calls += [spoke.subscribe("a"), spoke.unsubscribe("a"), spoke.publish("a"), spoke.flush(), spoke.close(), anext(spoke)]
+        calls += [spoke.subscribe("a"), spoke.publish("a"), spoke.flush(), spoke.close(), anext(events)]
     for call in calls:
         try:
             await call
@@ -52,12 +53,12 @@ def fork():
     return False
 
 async def parent():
-    global spoke, endpoint
+    global spoke, endpoint, events
     if how == "endpoint":
         endpoint = await iroh.Endpoint.bind(iroh.EndpointOptions(preset=iroh.preset_minimal()))
     elif how in ("spoke", "loop"):
         spoke = await irohub.connect(peer)
-        await spoke.subscribe("a")
+        events = await spoke.subscribe("a")
         await spoke.publish("before")
     if how == "loop" and fork():
         return True
@@ -84,7 +85,7 @@ elif how == "before":  # the child of a process that has not used iroh
         sys.exit(0)
 elif fork():
     asyncio.run(child())
-    del spoke, endpoint
+    del spoke, endpoint, events
     gc.collect()
     sys.exit(0)
 run(after())
@@ -115,7 +116,7 @@ class Cancelling(PlayedCase):
     async def settled(self, most: int) -> int:
         """How many descriptors there are once what goes on in the background has ended."""
         loop = asyncio.get_running_loop()
-        while closing := [done for done in irohub._background if done.get_loop() is loop]:
+        while closing := [done for done in _spoke._background if done.get_loop() is loop]:
             await soon(asyncio.wait(closing))
         ends = loop.time() + 60
         while (count := descriptors()) > most and loop.time() < ends:
@@ -194,7 +195,7 @@ class Cancelling(PlayedCase):
 
     async def test_nothing_is_said_of_what_goes_on_in_the_background(self) -> None:
         program = (
-            "import asyncio, iroh, sys, irohub_spoke as irohub\n"
+            "import asyncio, iroh, sys, irohub\n"
             "async def main():\n"
             "    asyncio.get_running_loop().slow_callback_duration = float('inf')  # or a busy machine is told of\n"
             "    try:\n"
@@ -235,13 +236,13 @@ class Closing(PlayedCase):
             return None
 
         for code in (0, 1, 2, 4, 5):
-            spoke, link = await self.meet(irohub.Options(reconnect=False))
+            spoke, link = await self.meet(irohub.Options(reconnect=False), "n")
             closing = asyncio.create_task(spoke.close())
             with self.assertRaises(EOFError):
                 await link.next()
             await link.end(code)
             said = await outcome(closing)
-            self.assertEqual(said, await outcome(anext(spoke)))
+            self.assertEqual(said, await outcome(anext(self.events[spoke])))
             self.assertEqual(said, await outcome(spoke.close()))
             self.assertEqual(said is None, code == 0)
 

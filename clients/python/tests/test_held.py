@@ -18,7 +18,8 @@ from typing import Any
 
 import iroh
 
-import irohub_spoke as irohub
+import irohub
+from irohub import _link
 from tests.hubs import HERE, PlayedHub, PlayedLink
 
 MIB = 1 << 20
@@ -28,12 +29,12 @@ WINDOW = 1_250_000  # bytes that iroh takes in for a stream that nobody reads
 OWN = 3 * MIB
 
 # What a state may hold, in bytes. Events: the queue, a frame that is not whole, and the stream's window.
-EVENTS = QUEUE + FRAME + irohub._READ_SIZE + WINDOW
+EVENTS = QUEUE + FRAME + _link.READ_SIZE + WINDOW
 FIGURES = {
     "connecting": 0,  # no stream is there yet
-    "greeting": EVENTS,
+    "greeting": EVENTS - QUEUE,
     "answer": EVENTS,
-    "unread": EVENTS - QUEUE // 2,
+    "unread": EVENTS,
     "cuts": EVENTS,
     "closing": EVENTS,
     "streams": WINDOW,  # one of 100: what comes until it is stopped
@@ -62,6 +63,7 @@ async def play(played: PlayedHub, state: str) -> None:
         else:
             link = await played.accept()
             if state != "greeting":
+                await link.greet()
                 await link.greet()
             if state == "answer":
                 await link.next()
@@ -136,7 +138,7 @@ async def spoke(peer: str, state: str) -> None:
     kept: list[object] = []
     try:
         made = await irohub.connect(peer, options, endpoint=endpoint)
-        kept.append(made)
+        kept += [made, await made.subscribe("n")]
         if state == "answer":
             kept.append(asyncio.create_task(made.subscribe("a")))
         elif state == "closing":

@@ -1,11 +1,11 @@
-"""How calls of subscribe, unsubscribe and flush become requests: several in one, few at once."""
+"""How calls of subscribe and flush become requests: several in one, few at once."""
 
 from __future__ import annotations
 
 import asyncio
 import unittest
 
-import irohub_spoke as irohub
+import irohub
 from tests.hubs import Case, Happenings, PlayedCase, soon
 
 
@@ -56,7 +56,7 @@ class Packing(PlayedCase):
 
     async def test_a_refusal_concerns_the_call_that_it_names(self) -> None:
         spoke, link = await self.meet()
-        calls = [("a",), ("b", "bad"), ("c",), (), ("bad",), ("d",)]
+        calls = [("a",), ("b", "bad"), ("c",), ("bad",), ("d",)]
         subscribing = [asyncio.create_task(spoke.subscribe(*topics)) for topics in calls]
         request = await link.next()
         self.assertEqual(request.payload, {"topics": ["a", "b", "bad", "c", "d"]})
@@ -64,8 +64,8 @@ class Packing(PlayedCase):
         self.assertEqual((await link.greet()).payload, {"topics": ["a", "c", "d"]})
         results = await soon(asyncio.gather(*subscribing, return_exceptions=True))
         kinds = [type(result) for result in results]
-        refused, well = irohub.TopicForbiddenError, type(None)
-        self.assertEqual(kinds, [well, refused, well, well, refused, well])
+        refused, well = irohub.TopicForbiddenError, irohub.Subscription
+        self.assertEqual(kinds, [well, refused, well, refused, well])
         self.assertEqual(spoke.topics, {"a", "c", "d"})
 
     async def test_a_refusal_that_names_nobody(self) -> None:
@@ -79,7 +79,7 @@ class Packing(PlayedCase):
         self.assertEqual(request.payload, {"topics": ["c"]})
         await link.send("__error", request.id, {"code": "later", "topic": "", "message": "no"})
         results = await soon(asyncio.gather(*subscribing, return_exceptions=True))
-        self.assertEqual([type(result) for result in results], [type(None), irohub.RefusedError])
+        self.assertEqual([type(result) for result in results], [irohub.Subscription, irohub.RefusedError])
         self.assertEqual(spoke.topics, {"a", "b"})
 
     async def test_a_call_of_several_requests_is_refused_whole(self) -> None:
@@ -89,29 +89,48 @@ class Packing(PlayedCase):
         await link.greet()
         request = await link.next()
         await link.send("__error", request.id, {"code": "forbidden", "topic": "t:99", "message": "no"})
-        undone: list[str] = []
-        while (request := await link.next()).type == "__unsubscribe":
-            undone += request.payload["topics"]
-        self.assertEqual(undone, [topic for topic in topics if topic != "t:3"])
-        self.assertFalse(subscribing.done())  # it waits until the hub has undone it
-        await link.send("__ack", request.id)
         with self.assertRaises(irohub.TopicForbiddenError):
             await soon(subscribing)
+        undone: list[str] = []
+        while len(undone) < 99:
+            request = await link.next()
+            self.assertEqual((request.type, request.id), ("__unsubscribe", ""))
+            undone += request.payload["topics"]
+        self.assertEqual(undone, [topic for topic in topics if topic != "t:3"])
         self.assertEqual(spoke.topics, {"t:3", "kept"})
 
-    async def test_order_of_changes(self) -> None:
-        """Adding and removing never await answers at once, so nothing that is asked again comes late."""
-        spoke, link = await self.meet()
-        calls = (spoke.subscribe("a"), spoke.subscribe("bad"), spoke.unsubscribe("a"), spoke.subscribe("b"))
-        changing = [asyncio.create_task(call) for call in calls]
+    async def test_only_what_is_new_is_asked_for(self) -> None:
+        """The hub is asked for the first subscription of a topic, and told of the end of the last."""
+        spoke, link = await self.meet(irohub.Options(), "a", "b")
+        second = await soon(spoke.subscribe("a"))
+        third = asyncio.create_task(spoke.subscribe("b", "c"))
+        request = await link.greet()
+        self.assertEqual(request.payload, {"topics": ["c"]})
+        self.events[spoke].close()
+        second.close()
         request = await link.next()
-        self.assertEqual(request.payload, {"topics": ["a", "bad"]})
-        await link.send("__error", request.id, {"code": "forbidden", "topic": "bad", "message": "no"})
-        got = [await link.greet() for _ in range(3)]
-        want = [("__subscribe", ["a"]), ("__unsubscribe", ["a"]), ("__subscribe", ["b"])]
-        self.assertEqual([(request.type, request.payload["topics"]) for request in got], want)
-        await soon(asyncio.gather(*changing, return_exceptions=True))
-        self.assertEqual(spoke.topics, {"b"})
+        self.assertEqual((request.type, request.payload), ("__unsubscribe", {"topics": ["a"]}))
+        (await soon(third)).close()
+        request = await link.next()
+        self.assertEqual((request.type, request.payload), ("__unsubscribe", {"topics": ["b", "c"]}))
+        self.assertEqual(spoke.topics, frozenset())
+
+    async def test_a_topic_that_is_left_while_it_is_asked_for_again(self) -> None:
+        happenings = Happenings()
+        spoke, link = await self.meet(happenings.options(), "a", "b")
+        other = asyncio.create_task(spoke.subscribe("c"))
+        await link.greet()
+        left = await soon(other)
+        await link.end(1)
+        link = await self.played.accept()
+        request = await link.next()
+        self.assertEqual(request.payload, {"topics": ["a", "b", "c"]})
+        left.close()
+        await link.send("__ack", request.id)
+        self.assertIsInstance(await happenings.next(), irohub.ShutdownError)
+        self.assertEqual(await happenings.next(), "reconnected")
+        request = await link.next()
+        self.assertEqual((request.type, request.payload), ("__unsubscribe", {"topics": ["c"]}))
 
     async def test_cancelled_call_leaves_what_another_has(self) -> None:
         """Of calls for one topic, whichever is cancelled, at whichever step."""
@@ -126,12 +145,13 @@ class Packing(PlayedCase):
                 results = await soon(asyncio.gather(*calls, return_exceptions=True))
                 flushing = asyncio.create_task(spoke.flush())
                 undone: set[str] = set()
-                while (request := await link.greet()).type == "__unsubscribe":
+                while (request := await link.next()).type == "__unsubscribe":
                     undone |= set(request.payload["topics"])
+                await link.send("__ack", request.id)
                 await soon(flushing)
-                self.assertIsNone(results[1 - cancelled])
+                self.assertIsInstance(results[1 - cancelled], irohub.Subscription)
                 left = {"a", f"own:{1 - cancelled}"}
-                if results[cancelled] is None:
+                if isinstance(results[cancelled], irohub.Subscription):
                     left.add(f"own:{cancelled}")
                 else:
                     self.assertEqual(undone, {f"own:{cancelled}"})
@@ -226,12 +246,12 @@ class SlowPolicy(Case):
                 assert isinstance(result, irohub.TopicForbiddenError)
                 self.assertEqual(result.topic, topic)
             else:
-                self.assertIsNone(result)
+                self.assertIsInstance(result, irohub.Subscription)
         results = await soon(asyncio.gather(*(spoke.subscribe(f"u:{n}") for n in range(100)), return_exceptions=True))
-        well = [result for result in results if result is None]
+        well = [result for result in results if isinstance(result, irohub.Subscription)]
         self.assertEqual(len(well), 70 - 45)
         for result in results:
-            self.assertIsInstance(result, (irohub.TooManySubscriptionsError, type(None)))
+            self.assertIsInstance(result, (irohub.TooManySubscriptionsError, irohub.Subscription))
         self.assertEqual(len(spoke.topics), 70)
 
 

@@ -1,5 +1,5 @@
-"""The spoke plays every script of testdata/sessions.json, which says how they are written. The test
-is the hub, and the application at the spoke."""
+"""The spoke plays every script of testdata/sessions.json and testdata/clients.json, which say how they
+are written. The test is the hub, and the application at the spoke."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ import asyncio
 import json
 import re
 import unittest
+from collections import defaultdict
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
 import iroh
 
-import irohub_spoke as irohub
+import irohub
 from tests.hubs import Case, PlayedHub, PlayedLink, close, soon
 
-SCRIPTS: list[dict[str, Any]] = json.loads((Path(__file__).parents[3] / "testdata" / "sessions.json").read_bytes())[
-    "spoke"
+TESTDATA = Path(__file__).parents[3] / "testdata"
+SCRIPTS: list[dict[str, Any]] = [
+    script for name in ("sessions", "clients") for script in json.loads((TESTDATA / f"{name}.json").read_bytes())["spoke"]
 ]
-BESIDES = {"silent", "topics", "as", "or_closed"}  # what belongs to a verb
+BESIDES = {"silent", "topics", "as", "or_closed", "sub"}  # what belongs to a verb
 
 
 class Link:
@@ -68,13 +70,16 @@ class Sessions(Case):
         self.ids: dict[str, list[str]] = {}
         self.may: list[Any] = []
         self.told: asyncio.Queue[object] = asyncio.Queue()  # errors of lost connections; "back"
-        self.came: asyncio.Queue[irohub.Event | irohub.SpokeError] = asyncio.Queue()
+        self.subs: dict[str, irohub.Subscription] = {}
+        self.came: dict[str, asyncio.Queue[irohub.Event | irohub.SpokeError | None]] = defaultdict(asyncio.Queue)
+        self.states: list[irohub.State] = []
         options = irohub.Options(
             handshake_timeout=30,
             min_backoff=0.01,
             max_backoff=0.2,
             on_disconnect=self.told.put_nowait,
             on_reconnect=lambda: self.told.put_nowait("back"),
+            on_state=self.states.append,
             **script.get("options", {}),
         )
         self.played = PlayedHub()
@@ -177,14 +182,19 @@ class Sessions(Case):
 
     async def do_connected(self, _: bool, step: dict[str, Any]) -> None:
         self.app = await self.tasks["connected"]
-        self.tasks["collect"] = asyncio.create_task(self.collect(self.app))
 
-    async def collect(self, spoke: irohub.Spoke) -> None:
+    async def subscribe(self, sub: str, names: list[str], reads: bool) -> None:
+        self.subs[sub] = await self.spoken().subscribe(*names)
+        if reads:
+            self.start(f"reading {id(names)}", self.collect(sub))
+
+    async def collect(self, sub: str) -> None:
         try:
-            async for event in spoke:
-                self.came.put_nowait(event)
+            async for event in self.subs[sub]:
+                self.came[sub].put_nowait(event)
+            self.came[sub].put_nowait(None)
         except irohub.SpokeError as error:
-            self.came.put_nowait(error)
+            self.came[sub].put_nowait(error)
 
     def start(self, name: str, work: Coroutine[Any, Any, Any]) -> None:
         self.tasks[name] = asyncio.create_task(work)
@@ -194,10 +204,25 @@ class Sessions(Case):
         return self.app
 
     async def do_subscribe(self, names: list[str], step: dict[str, Any]) -> None:
-        self.start("subscribed", self.spoken().subscribe(*names))
+        sub = step.get("sub", "")
+        self.start("subscribed", self.subscribe(sub, names, not sub.startswith("unread")))
 
     async def do_subscribed(self, _: bool, step: dict[str, Any]) -> None:
         await self.tasks["subscribed"]
+
+    async def do_unsubscribe(self, sub: str, step: dict[str, Any]) -> None:
+        self.subs[sub].close()
+
+    async def do_read(self, sub: str, step: dict[str, Any]) -> None:
+        self.start(f"reading {sub}", self.collect(sub))
+
+    async def do_sub_ends(self, why: Any, step: dict[str, Any]) -> None:
+        got = await self.came[step["sub"]].get()
+        if why is True:
+            self.assertIsNone(got)
+        else:
+            assert isinstance(got, (irohub.CloseError, irohub.RefusedError)), got
+            self.assertEqual(got.code, why)
 
     async def do_refused(self, code: str, step: dict[str, Any]) -> None:
         await self.refusal("subscribed", code)
@@ -228,7 +253,7 @@ class Sessions(Case):
 
     async def do_delivers(self, event: Any, step: dict[str, Any]) -> None:
         while True:
-            got = await self.came.get()
+            got = await self.came[step.get("sub", "")].get()
             if isinstance(got, irohub.CloseError) and got.code == step.get("or_closed"):
                 return await self.do_closed(got.code, step)
             assert isinstance(got, irohub.Event), got
@@ -243,6 +268,7 @@ class Sessions(Case):
         error = await self.told.get()
         assert isinstance(error, irohub.CloseError), error
         self.assertEqual(error.code, code)
+        self.assertIn(irohub.State("reconnecting", 1, error), self.states)
 
     async def do_back(self, _: bool, step: dict[str, Any]) -> None:
         self.assertEqual(await self.told.get(), "back")
@@ -253,15 +279,27 @@ class Sessions(Case):
                 await self.tasks["connected"]
             error: object = raised.exception
         else:
-            error = await self.came.get()
+            error = None
+            while error is None:  # it may queue a few before the end has come to it
+                try:
+                    await self.app.publish("ended")
+                    await asyncio.sleep(0)
+                except irohub.SpokeError as ended:
+                    error = ended
+            self.assertEqual(self.app.state, irohub.State("closed", error=error))
         assert isinstance(error, irohub.CloseError), error
         self.assertEqual(error.code, code)
 
     async def do_leave(self, _: bool, step: dict[str, Any]) -> None:
         self.start("left", self.spoken().close())
 
-    async def do_left(self, _: bool, step: dict[str, Any]) -> None:
-        await self.tasks["left"]
+    async def do_left(self, well: Any, step: dict[str, Any]) -> None:
+        if well is True:
+            await self.tasks["left"]
+        else:
+            with self.assertRaises((irohub.CloseError, irohub.LostError)):
+                await self.tasks["left"]
+        self.assertEqual(self.states[-1].name, "closed")
 
 
 def _add(script: dict[str, Any]) -> None:

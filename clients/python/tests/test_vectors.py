@@ -8,7 +8,8 @@ import unittest
 from pathlib import Path
 from typing import Any
 
-import irohub_spoke as irohub
+import irohub
+from irohub import _events
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[3] / "testdata" / "vectors.json").read_bytes())
 
@@ -44,7 +45,7 @@ def named_topics(event: irohub.Event) -> tuple[list[str] | None, str | None]:
     if event.type not in ("__subscribe", "__unsubscribe"):
         return None, None
     try:
-        members = [(name, value) for name, value, _ in irohub._members(event.json or "")]
+        members = [(name, value) for name, value, _ in _events.members_of(event.json or "")]
     except ValueError:  # not an object
         members = []
     known = [value for name, value in members if name in ("topic", "topics")]
@@ -52,7 +53,7 @@ def named_topics(event: irohub.Event) -> tuple[list[str] | None, str | None]:
     topics = known if names == ["topic"] else known[0] if names == ["topics"] else None
     if not isinstance(topics, list) or not all(isinstance(topic, str) for topic in topics):
         return None, "invalid_payload"
-    if any(irohub._SURROGATE.search(topic) for topic in topics):
+    if any(_events.SURROGATE.search(topic) for topic in topics):
         raise irohub.ProtocolError(2, "a topic has half a surrogate pair")
     try:
         for topic in topics:
@@ -64,7 +65,7 @@ def named_topics(event: irohub.Event) -> tuple[list[str] | None, str | None]:
 
 class Vectors(unittest.TestCase):
     def test_limits(self) -> None:
-        limits = {"max_frame": irohub.MAX_FRAME, "max_topic": irohub.MAX_TOPIC, "max_depth": irohub.MAX_DEPTH}
+        limits = {"max_frame": _events.MAX_FRAME, "max_topic": _events.MAX_TOPIC, "max_depth": _events.MAX_DEPTH}
         self.assertEqual(VECTORS["limits"], limits)
 
     def test_there_are_some(self) -> None:

@@ -1,0 +1,672 @@
+"""The spoke: a connection to a hub that comes back by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter, deque
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import Any, Final, Generic, TypeVar
+
+import iroh
+
+from ._errors import (
+    ClosedError,
+    EndedError,
+    ForbiddenError,
+    InvalidPayloadError,
+    InvalidTopicError,
+    LostError,
+    ProtocolError,
+    RefusedError,
+    SpokeError,
+    TooManyError,
+    refusal,
+)
+from ._events import FROM_SIZE, Event, FrameReader, check_topic, encode, kind, parse_envelope, topic_of
+from ._forks import check_fork, forked, spokes
+from ._link import REQUEST_TOPICS, WRITE_SIZE, Call, Link, Requests, connect_error, event_within, within
+from ._options import Options, State, parse_peer
+from ._subscription import Subscription
+
+# Bytes that publish may be ahead of the network.
+_OUTBOX_SIZE: Final = 256 << 10
+
+_T = TypeVar("_T")
+_C = TypeVar("_C", bound=AbstractAsyncContextManager[Any])
+
+
+class _Opening(Coroutine[Any, Any, _C], Generic[_C]):
+    """What makes something that is to be closed: `x = await opening`, or `async with opening as x`."""
+
+    def __init__(self, work: Coroutine[Any, Any, _C]) -> None:
+        self._work = work
+
+    def send(self, value: Any) -> Any:
+        return self._work.send(value)
+
+    def throw(self, *what: Any) -> Any:
+        return self._work.throw(*what)
+
+    def close(self) -> None:
+        self._work.close()
+
+    def __await__(self) -> Any:
+        return self._work.__await__()
+
+    async def __aenter__(self) -> _C:
+        self._made = await self._work
+        return self._made
+
+    async def __aexit__(self, *how: Any) -> None:
+        await self._made.__aexit__(*how)
+
+
+def connect(
+    peer: str, options: Options = Options(), *, endpoint: iroh.Endpoint | None = None
+) -> _Opening[Spoke]:
+    """Connects to a hub: `spoke = await connect(peer)` returns once the hub has taken the spoke
+    in, and `async with connect(peer) as spoke` closes it at the end too.
+
+    peer is the ticket that the hub prints, or NODEID@HOST:PORT[,HOST:PORT]... by numbers. A NodeID
+    alone needs Options.relays, or an endpoint that finds it. With endpoint, the spoke uses
+    one that is there, which stays yours to close, after the spoke. Else it binds one of its own.
+
+    Raises ValueError for a peer of another form, CloseError (ForbiddenError, TooManyError) if
+    the hub turns the spoke away, LostError if it does not answer, and ForkedError in a fork of
+    a process in which iroh has worked.
+
+    Cancelled, or out of time, it returns at once; an endpoint of its own is closed in the
+    background then, which iroh takes 3 s for.
+    """
+    return _Opening(_connect(peer, options, endpoint))
+
+
+async def _connect(peer: str, options: Options, endpoint: iroh.Endpoint | None) -> Spoke:
+    address = parse_peer(peer)
+    if not isinstance(options, Options):
+        raise TypeError(f"options are Options, not {kind(options)}")
+    if endpoint is not None and not isinstance(endpoint, iroh.Endpoint):
+        raise TypeError(f"endpoint is an iroh.Endpoint, not {kind(endpoint)}")
+    if len(peer) == 64 and not options.relays and endpoint is None:
+        raise ValueError("a NodeID alone is found with Options.relays, or an endpoint that finds it")
+    check_fork()
+    own = endpoint is None
+    if endpoint is None:
+        endpoint = await _bind(options)
+    try:
+        spoke = Spoke(endpoint, own, address, options)
+        await spoke._start()
+    except BaseException:
+        if own:
+            _in_background(endpoint.close())
+        raise
+    return spoke
+
+
+async def _bind(options: Options) -> iroh.Endpoint:
+    preset = iroh.preset_n0() if options.relays else iroh.preset_minimal()
+    work = iroh.Endpoint.bind(iroh.EndpointOptions(preset=preset, secret_key=options.secret_key))
+    binding = _Steady(work, loop=asyncio.get_running_loop())
+    try:
+        return await asyncio.shield(binding)
+    except iroh.IrohError as error:
+        raise LostError(f"no endpoint: {error.message()}") from error
+    except asyncio.CancelledError:
+        binding.add_done_callback(lambda done: done.exception() or _in_background(done.result().close()))
+        raise
+
+
+class _Steady(asyncio.Task[_T]):
+    """A task that goes on when it is cancelled: iroh's bind, which takes some ms, leaks what
+    it has opened by then."""
+
+    def cancel(self, msg: object = None) -> bool:
+        return False
+
+
+_background: Final[set[asyncio.Future[Any]]] = set()
+
+
+def _in_background(work: Coroutine[Any, Any, None]) -> asyncio.Future[Any]:
+    """Does what nobody has to wait for. If the event loop ends first, no harm is done, and
+    nothing is said: a task of gather's is not missed."""
+    _background.difference_update([done for done in _background if done.get_loop().is_closed()])
+    done = asyncio.gather(work, return_exceptions=True)
+    _background.add(done)
+    done.add_done_callback(_background.discard)
+    return done
+
+
+class Spoke:
+    """A connection to a hub that comes back by itself. Use connect to make one."""
+
+    def __init__(
+        self, endpoint: iroh.Endpoint, owns_endpoint: bool, address: iroh.EndpointAddr, options: Options
+    ) -> None:
+        self._endpoint = endpoint
+        self._owns_endpoint = owns_endpoint
+        self._address = address
+        self._options = options
+        self._state = State("connecting")
+        spokes.add(self)
+
+        # To the hub. A request is for one link, an event for whichever there is (None).
+        self._outbox: deque[tuple[Link | None, bytes]] = deque()
+        self._unsent = 0  # bytes
+        self._work = asyncio.Event()  # something in the outbox, or closing
+        self._unfull = asyncio.Event()  # publish may go on, or the end
+
+        # The connection.
+        self._keeper: asyncio.Task[None] | None = None
+        self._link: Link | None = None  # up, and not at its end
+        self._changed = asyncio.Event()  # there is a link, or the end
+        self._closing: asyncio.Future[None] | None = None
+        self._ended: SpokeError | None = None
+
+        # Topics. A call lives until subscribe goes on.
+        self._subs: dict[str, dict[Subscription, None]] = {}  # who gets what; the hub has acknowledged it
+        self._calls: dict[Call, None] = {}  # in order
+        self._wanted: Counter[str] = Counter()  # how many living calls want it
+        self._asking = False  # _ask is about to be called
+        self._per_request = REQUEST_TOPICS  # fewer, once a hub had no answer in time
+        self._requests = 0  # each has its number for an id
+
+        # How many events were published, handed to a link, and surely taken by the hub, or
+        # told to be lost; the first thing that went wrong with one, and the first loss, since a
+        # flush has told.
+        self._published = self._written = self._taken = 0
+        self._trouble: SpokeError | None = None
+        self._loss: SpokeError | None = None
+
+    # ---- what an application does
+
+    @property
+    def node(self) -> str:
+        """The spoke's own NodeID; its mailbox is the topic direct:NODEID."""
+        check_fork()
+        return str(self._endpoint.id())
+
+    @property
+    def state(self) -> State:
+        """How the spoke stands. Options.on_state is called with each change."""
+        return self._state
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection now."""
+        return self._link is not None and not forked()
+
+    @property
+    def topics(self) -> frozenset[str]:
+        """The topics of all subscriptions, which the hub has acknowledged."""
+        return frozenset(self._subs)
+
+    def subscribe(self, *topics: str) -> _Opening[Subscription]:
+        """Subscribes to topics, or patterns T:*. `events = await spoke.subscribe("a", "b:*")` returns
+        once the hub has acknowledged all of them: what it routes to them from then on
+        comes. `async with spoke.subscribe("a") as events` closes the subscription at the end too.
+
+        It waits while the spoke is disconnected. Calls at once share requests, and each gets its
+        own answer. Raises RefusedError (TopicForbiddenError, InvalidTopicError,
+        TooManySubscriptionsError), or what ended the spoke. When it fails or is cancelled,
+        nothing new stays subscribed.
+        """
+        return _Opening(self._subscribe(topics))
+
+    async def publish(self, type: str, payload: object = None, *, id: str = "") -> None:
+        """Hands an event to the hub, which gives it to its own listeners and, if its policy
+        is to forward it, to other spokes. It never comes back to this one.
+
+        payload is what json.dumps takes, with Decimal, or Json text, which stays as it is;
+        None: none. It returns once the event is queued for writing, and waits while over 256
+        KiB are, and so while the spoke is disconnected. See flush, and Options.on_refused,
+        for what the hub makes of it.
+
+        Raises TypeError, InvalidTopicError or InvalidPayloadError for what is not allowed, or
+        what ended the spoke.
+        """
+        topic = topic_of(type, id)
+        if not type:
+            raise InvalidTopicError("invalid_topic", topic, "no type")
+        check_topic(topic)
+        frame = encode(type, id, payload)
+        if (size := len(frame) - 4) > (limit := self._options.max_frame - FROM_SIZE):
+            raise InvalidPayloadError("invalid_payload", topic, f"an event of {size} bytes, over {limit}")
+        self._check_open()
+        while self._unsent >= _OUTBOX_SIZE:
+            self._unfull.clear()
+            await self._unfull.wait()
+            self._check_open()
+        self._send(None, frame)
+        self._published += 1
+
+    async def flush(self) -> None:
+        """Returns once the hub has taken all that was published before. It waits while the
+        spoke is disconnected.
+
+        Raises the first thing that went wrong with an event since the last flush:
+        RefusedError if the hub refused one, CloseError or LostError if a connection was
+        lost, so that it is not known what the hub got; or what ended the spoke.
+        """
+        await self._acknowledgement(await self._connected())
+        trouble, self._trouble, self._loss = self._trouble, None, None
+        if trouble is not None:
+            raise trouble.with_traceback(None)
+
+    async def close(self) -> None:
+        """Ends the spoke: writes what publish has queued, and waits until the hub has taken
+        all of it and said so. The events that come until then are left to the iterations.
+
+        Raises CloseError or LostError if that failed; if there is no connection, and events are
+        waiting to be written; if a connection was lost before with what may have been on its
+        way, and no flush has told; or if something else had ended the spoke. An endpoint of its
+        own is closed even so, in the background. Later calls do as the first.
+        """
+        check_fork()
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._close())
+            self._closing.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.shield(self._closing)
+
+    async def __aenter__(self) -> Spoke:
+        return self
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            await self.close()
+        except SpokeError:
+            if error is None:
+                raise
+
+    # ---- subscriptions: calls, of which requests are made; see Requests
+
+    async def _subscribe(self, topics: tuple[str, ...]) -> Subscription:
+        if not topics:
+            raise ValueError("a subscription has at least one topic")
+        for topic in topics:
+            check_topic(topic)
+        self._check_open()
+        sub = Subscription(tuple(dict.fromkeys(topics)), self._options.max_queue, self._leave)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        call = Call(sub.topics, partial(self._settle, sub, done))
+        self._calls[call] = None
+        self._wanted.update(call.topics)
+        if self._link is not None:
+            self._request(self._link, call)
+        try:
+            await done
+        except BaseException:
+            self._forget(call)
+            sub.close()
+            if call.sent:
+                self._release(call.topics)
+            raise
+        self._forget(call)
+        return sub
+
+    def _forget(self, call: Call) -> None:
+        call.over = True
+        del self._calls[call]
+        self._wanted.subtract(call.topics)
+        for topic in call.topics:
+            if not self._wanted[topic]:
+                del self._wanted[topic]
+
+    def _settle(self, sub: Subscription, done: asyncio.Future[None], call: Call, error: SpokeError | None) -> None:
+        """The end of a call. From here on the subscription gets what comes, so that there is no
+        gap behind the acknowledgement."""
+        if error is None:
+            for topic in sub.topics:
+                self._subs.setdefault(topic, {})[sub] = None
+            if not done.done():
+                done.set_result(None)
+        elif not done.done():
+            done.set_exception(error.with_traceback(None))
+
+    def _leave(self, sub: Subscription) -> None:
+        """The end of a subscription."""
+        left = [topic for topic in sub.topics if sub in self._subs.get(topic, ())]
+        for topic in left:
+            del self._subs[topic][sub]
+            if not self._subs[topic]:
+                del self._subs[topic]
+        self._release(left)
+
+    def _release(self, topics: Iterable[str]) -> None:
+        """Tells the hub of topics that nobody wants any more."""
+        if self._link is not None and self._closing is None:
+            unwanted = [topic for topic in topics if topic not in self._subs and topic not in self._wanted]
+            for frame in self._link.requests.undo(unwanted):
+                self._send(self._link, frame)
+
+    def _request(self, link: Link, call: Call) -> None:
+        """Asks for what a call wants that is not there already."""
+        if missing := [topic for topic in call.topics if topic not in self._subs]:
+            link.requests.add(call, missing)
+            if not self._asking:  # not before all that is about to subscribe has done so
+                self._asking = True
+                asyncio.get_running_loop().call_soon(self._ask)
+        else:
+            call.end(None)
+
+    def _ask(self) -> None:
+        self._asking = False
+        link = self._link
+        while link is not None and self._closing is None and (request := link.requests.next()):
+            self._send(link, request[0])
+
+    def _next_id(self) -> str:
+        self._requests += 1
+        return str(self._requests)
+
+    # ---- acknowledgements for flush: one at a time, for all that wait
+
+    def _acknowledgement(self, link: Link) -> asyncio.Future[None]:
+        """Asks behind all that is to be written. Raises RefusedError, or why the link was lost."""
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        link.unasked.append((answer, self._published))
+        if not link.asked:
+            self._ask_for_acknowledgement(link)
+        return answer
+
+    def _ask_for_acknowledgement(self, link: Link) -> None:
+        if link.unasked:
+            id = self._next_id()
+            link.asked[id] = link.unasked, self._published
+            link.unasked = []
+            self._send(link, encode("__subscribe", id, {"topics": []}))
+
+    # ---- what is to be written
+
+    def _check_open(self) -> None:
+        check_fork()
+        if self._ended is not None:
+            raise self._ended.with_traceback(None)
+        if self._closing is not None:
+            raise ClosedError("the spoke is closed")
+
+    async def _connected(self) -> Link:
+        while True:
+            self._check_open()
+            if self._link is not None:
+                return self._link
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _send(self, link: Link | None, frame: bytes) -> None:
+        self._outbox.append((link, frame))
+        self._unsent += len(frame)
+        self._work.set()
+
+    async def _write(self, link: Link) -> None:
+        """The writer's task, one a link: ended by the link's end, or by closing."""
+        while True:
+            batch = bytearray()
+            while self._outbox and len(batch) < WRITE_SIZE:
+                owner, frame = self._outbox.popleft()
+                self._unsent -= len(frame)
+                if owner is None:
+                    self._written += 1
+                if owner is None or owner is link:
+                    batch += frame
+            if self._unsent < _OUTBOX_SIZE:
+                self._unfull.set()
+            if batch:
+                if not await link.write(bytes(batch)):
+                    return
+            elif self._closing is not None:
+                return await link.finish()
+            else:
+                self._work.clear()
+                await self._work.wait()
+
+    # ---- what comes
+
+    async def _read(self, link: Link) -> SpokeError:
+        """The reader's task, one a link: returns why that has ended. It waits for nobody but the
+        hub, so that what comes is bounded by each subscription's own limit."""
+        frames = FrameReader(self._options.max_frame)
+        try:
+            while data := await link.read():
+                for body in frames.feed(data):
+                    event = parse_envelope(body)
+                    if event.type.startswith("__"):
+                        self._answer(link, event)
+                    elif link.up:  # else the application has not heard of this link, and may never
+                        self._pass_on(event, body)
+            frames.end()
+            link.whole = True
+            error = await link.why_closed()
+        except ProtocolError as wrong:
+            link.fail(wrong)
+            error = wrong
+        except SpokeError as lost:
+            error = lost
+        error = link.failure or error
+        if self._link is link:
+            self._link = None
+        link.end_answers(error)
+        return error
+
+    def _pass_on(self, event: Event, body: bytes) -> None:
+        """Gives an event to each subscription that has its topic, once."""
+        subs = [*self._subs.get(event.topic, ())]
+        pattern = event.topic.partition(":")[0] + ":*"
+        subs += [sub for sub in self._subs.get(pattern, ()) if sub not in subs]
+        for sub in subs:
+            sub._push(body)
+
+    def _answer(self, link: Link, event: Event) -> None:
+        """Deals with a control event. Of what is not an answer to this link, nothing is kept."""
+        if event.type not in ("__ack", "__error"):
+            return
+        refused = refusal(event.payload) if event.type == "__error" else None
+        if event.id in link.asked:
+            answers, published = link.asked.pop(event.id)
+            for answer, _ in answers:
+                if answer.done():
+                    pass
+                elif refused is not None:
+                    answer.set_exception(refused)
+                else:
+                    answer.set_result(None)
+            if refused is None:
+                self._taken = max(self._taken, published)
+            self._ask_for_acknowledgement(link)
+        elif link.requests.answer(event.id, refused):
+            link.progress()
+            link.news.set()
+            if link.up:
+                self._ask()
+            elif not link.requests and link.failure is None and self._closing is None:
+                self._bring_up(link)
+        elif refused is not None and not event.id:
+            self._trouble = self._trouble or refused
+            self._call(self._options.on_refused, refused)
+
+    # ---- the keeper, which sees to it that there is a link
+
+    async def _start(self) -> None:
+        self._call(self._options.on_state, self._state)
+        try:
+            link = await self._dial()
+        except SpokeError as error:
+            self._change(State("closed", error=error))
+            raise
+        self._keeper = asyncio.create_task(self._keep(link))
+
+    async def _keep(self, link: Link) -> None:
+        """The keeper's task, ended by the spoke's end."""
+        options, loop = self._options, asyncio.get_running_loop()
+        pause = options.min_backoff
+        try:
+            while True:
+                since = loop.time()
+                error = await self._serve(link)
+                if self._closing is not None:
+                    return self._end(error)
+                final = not options.reconnect or isinstance(error, (ProtocolError, ForbiddenError, TooManyError))
+                if final:
+                    self._end(error)
+                else:
+                    self._change(State("reconnecting", 1, error))
+                self._call(options.on_disconnect, error)
+                if final:
+                    return
+                if loop.time() - since >= options.max_backoff:
+                    pause = options.min_backoff  # it held; one that never does is not to hammer
+                link, pause = await self._redial(pause)
+        except SpokeError as error:
+            self._end(error)
+        except BaseException as error:  # cancelled by _close or with the event loop, or a mistake of ours
+            unsent = self._published - self._written
+            if self._closing is None:
+                self._end(LostError("the event loop has ended"))
+            elif unsent:
+                self._end(LostError(f"closed without a connection, and {unsent} events were waiting to be written"))
+            else:
+                self._end(ClosedError("the spoke is closed"))
+            if not isinstance(error, asyncio.CancelledError):
+                raise
+
+    async def _redial(self, pause: float) -> tuple[Link, float]:
+        """Dials until there is a link, and returns it with the pause that the next loss
+        begins with. Raises what makes it useless to go on."""
+        while True:
+            await asyncio.sleep(pause * random.uniform(0.5, 1))
+            pause = min(2 * pause, max(self._options.min_backoff, self._options.max_backoff))
+            try:
+                return await self._dial(), pause
+            except (ProtocolError, ForbiddenError):
+                raise
+            except SpokeError as error:
+                if isinstance(error, TooManyError):
+                    pause = max(pause, self._options.max_backoff)
+                self._change(State("reconnecting", self._state.attempt + 1, error))
+
+    async def _dial(self) -> Link:
+        """Returns a link whose hub has acknowledged all topics."""
+        loop, timeout, words = asyncio.get_running_loop(), self._options.handshake_timeout, "the hub does not answer"
+        started = loop.time()
+        try:
+            conn = await within(timeout, self._endpoint.connect(self._address, self._options.alpn), words)
+        except iroh.IrohError as error:
+            raise connect_error(error.message()) from error
+        requests = Requests(self._next_id, self._options.max_frame, self._per_request)
+        link = Link(conn, self._options.write_timeout, requests)
+        link.progressed = started
+        try:
+            await within(started + timeout - loop.time(), link.open(), words)
+            await self._greet(link)
+        except BaseException:
+            await link.leave()
+            raise
+        return link
+
+    async def _greet(self, link: Link) -> None:
+        """Subscribes to all topics anew. A first request, which may be empty, is what the hub waits
+        for in any case. The reader brings the link up, with the last answer."""
+        loop, timeout = asyncio.get_running_loop(), self._options.handshake_timeout
+        link.greeted = dict.fromkeys(sorted(self._subs))
+        for topic in link.greeted:
+            link.requests.add(Call((topic,), partial(self._greeted, link)), [topic])
+        if not link.greeted:
+            link.requests.add(Call((), partial(self._taken_in, link)), [])
+        link.reader = asyncio.create_task(self._read(link))
+        while True:
+            link.news.clear()
+            while not link.up and (request := link.requests.next()):
+                await link.write(request[0])
+            if link.up:  # if it has ended since, that is to be told of
+                return
+            if link.over is not None:
+                raise link.over.with_traceback(None)
+            rest = link.progressed + timeout - loop.time()
+            if rest <= 0:
+                if link.greeted:
+                    self._per_request = max(1, self._per_request // 4)
+                raise LostError(f"the hub does not answer within {timeout:g} s")
+            await event_within(link.news, rest)
+
+    def _greeted(self, link: Link, call: Call, error: SpokeError | None) -> None:
+        if isinstance(error, RefusedError):
+            del link.greeted[call.topics[0]]
+            for sub in [*self._subs.get(call.topics[0], ())]:
+                sub._end(error)
+
+    def _taken_in(self, link: Link, call: Call, error: SpokeError | None) -> None:
+        if isinstance(error, RefusedError):
+            link.fail(LostError(f"the hub refuses an empty request: {error}"))
+
+    def _bring_up(self, link: Link) -> None:
+        back = self._state.name == "reconnecting"
+        link.up = True
+        self._link = link
+        self._release(link.greeted)  # what was left meanwhile
+        for call in [*self._calls]:
+            self._request(link, call)
+        self._changed.set()
+        self._change(State("connected"))
+        if back:
+            self._call(self._options.on_reconnect)
+
+    async def _serve(self, link: Link) -> SpokeError:
+        """Lets a link work until its end, and returns why it ended."""
+        writer = asyncio.create_task(self._write(link))
+        try:
+            error = await asyncio.shield(link.reader)
+        finally:
+            self._link = None
+            writer.cancel()
+            await link.leave(writer)
+        if self._closing is not None and link.whole and isinstance(error, EndedError):
+            error = ClosedError("the spoke is closed")  # the hub has taken all
+        elif self._written > max(self._taken, link.told):  # who knows what it got
+            self._trouble, self._loss = self._trouble or error, self._loss or error
+        self._taken = self._written
+        return error
+
+    async def _close(self) -> None:
+        assert self._keeper is not None
+        if self._link is None:
+            self._keeper.cancel()
+        else:
+            self._ask_for_acknowledgement(self._link)
+        for waiting in (self._work, self._unfull, self._changed):
+            waiting.set()
+        await asyncio.wait([self._keeper])
+        clean = isinstance(self._ended, ClosedError)
+        if self._owns_endpoint:
+            ending = _in_background(self._endpoint.close())
+            if clean:  # which is quick
+                await asyncio.shield(ending)
+        error = self._loss if clean else self._ended
+        if error is not None:
+            raise error.with_traceback(None)
+
+    def _end(self, error: SpokeError) -> None:
+        if self._ended is not None:
+            return
+        self._ended = error
+        for call in [*self._calls]:
+            call.end(error)
+        for sub in [*{sub: None for subs in self._subs.values() for sub in subs}]:
+            sub._end(error)
+        for waiting in (self._changed, self._unfull):
+            waiting.set()
+        self._change(State("closed", error=None if isinstance(error, ClosedError) else error))
+
+    def _change(self, state: State) -> None:
+        self._state = state
+        self._call(self._options.on_state, state)
+
+    def _call(self, callback: Callable[..., None] | None, *args: object) -> None:
+        try:
+            if callback is not None:
+                callback(*args)
+        except Exception as error:
+            context = {"message": "a callback of a spoke raised an exception", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(context)
