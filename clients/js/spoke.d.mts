@@ -35,6 +35,8 @@ export function decode(body: Uint8Array): Envelope;
  * @param {number} [maxFrame]
  */
 export function encode(event: Publication, maxFrame?: number): Uint8Array<ArrayBuffer>;
+/** Of this package. @type {string} */
+export const version: string;
 /** The codes with which a connection is closed. */
 export const CloseCode: Readonly<{
     normal: 0;
@@ -67,11 +69,11 @@ export class RefusedError extends Error {
 /** Bytes that are no frame of the protocol. */
 export class FrameError extends Error {
     /**
-     * @param {'length'|'truncated'|'utf8'|'json'|'depth'|'not_object'|'type'|'id'|'repeated'|'surrogate'} flaw
+     * @param {'length'|'truncated'|'utf8'|'json'|'depth'|'not_object'|'type'|'id'|'from'|'repeated'|'surrogate'} flaw
      * @param {string} message
      */
-    constructor(flaw: "length" | "truncated" | "utf8" | "json" | "depth" | "not_object" | "type" | "id" | "repeated" | "surrogate", message: string);
-    flaw: "length" | "type" | "depth" | "id" | "json" | "truncated" | "utf8" | "not_object" | "repeated" | "surrogate";
+    constructor(flaw: "length" | "truncated" | "utf8" | "json" | "depth" | "not_object" | "type" | "id" | "from" | "repeated" | "surrogate", message: string);
+    flaw: "length" | "type" | "depth" | "id" | "from" | "json" | "truncated" | "utf8" | "not_object" | "repeated" | "surrogate";
 }
 /** Cuts a stream of bytes into frames. */
 export class FrameReader {
@@ -82,6 +84,7 @@ export class FrameReader {
     end(): void;
     #private;
 }
+/** A publish() that waits for room. @typedef {{bytes: Uint8Array, resolve: () => void, reject: (error: unknown) => void}} Waiting */
 /**
  * A connection to a hub that comes back by itself. As an event target:
  *
@@ -92,8 +95,9 @@ export class FrameReader {
  *   has listeners under its topic and under the pattern comes once from the hub and once to each.
  * - `dispatchEvent(event)` publishes to the hub, which never sends an event back to where it came
  *   from: listeners of this spoke are not called.
- * - `__disconnect`, `__reconnect` and `__error` are no topics but about the connection: it was lost; it is
- *   back, and the hub has answered for every topic; the hub refused a topic or what was published.
+ * - `__state`, `__disconnect`, `__reconnect` and `__error` are no topics but about the connection: how the
+ *   spoke stands has changed; it was lost; it is back, and the hub has answered for every topic; the
+ *   hub refused a topic or what was published.
  *
  * Delivery is at most once, in the order published, with no gap between `__reconnect` and
  * `__disconnect`. A spoke that is not closed keeps the process alive.
@@ -121,9 +125,11 @@ export class Spoke extends EventTarget {
     hub: string;
     /** Resolves at the spoke's end: with null after close(), else with what ended it, or close() rejects with. */
     closed: Promise<Error | null>;
+    /** How the spoke stands. `__state` tells of each change. */
+    get state(): State;
     /**
      * @template {string} T
-     * @param {T} type a topic, a pattern, `__disconnect`, `__reconnect` or `__error`
+     * @param {T} type a topic, a pattern, `__state`, `__disconnect`, `__reconnect` or `__error`
      * @param {Listener<T> | null} listener
      * @param {ListenerOptions | boolean} [options]
      */
@@ -138,52 +144,62 @@ export class Spoke extends EventTarget {
         capture?: boolean;
     } | boolean): void;
     /**
-     * Publishes the event's detail, an envelope whose topic is the event's type. It returns at once; a
-     * connection that is lost before the envelope is written loses it. Throws a TypeError for one that
-     * is not allowed, and an error where there is no connection or over maxQueue waits for it:
-     * publish() waits instead.
+     * Publishes the event's detail, an envelope whose topic is the event's type. It returns at once, as
+     * publish() does while there is room. Throws a TypeError for one that is not allowed, what ended
+     * the spoke, and an error where over maxOutbox waits to be written: publish() waits instead.
      * @param {Detailed<Publication>} event
      */
     dispatchEvent({ type, detail }: Detailed<Publication>): boolean;
     /**
-     * Publishes an event, and resolves when the network has taken it; flush() tells whether the hub has.
-     * Rejects with a TypeError for one that is not allowed, and with an error where there is no
-     * connection or it is lost before.
+     * Publishes an event, and resolves when it is queued for writing; flush() tells whether the hub has
+     * it. It waits while over 256 KiB are queued, and so while the connection is lost. Rejects with a
+     * TypeError for an event that is not allowed, what ended the spoke, or what the signal was aborted
+     * with: then nothing is published.
      * @param {Publication} event
-     */
-    publish(event: Publication): Promise<void>;
-    /**
-     * Waits until the hub has worked through all that was published before. Rejects with the first
-     * refusal since the last flush(), if there was one, and with a CloseError if the connection is lost:
-     * then it is not known what the hub got.
+     * @param {Cancellable} [options]
      * @returns {Promise<void>}
      */
-    flush(): Promise<void>;
+    publish(event: Publication, options?: Cancellable): Promise<void>;
+    /**
+     * Waits until the hub has worked through all that was published before, and while the connection is
+     * lost. Rejects with the first thing that went wrong with an event since the last flush(): the hub's
+     * refusal, or a CloseError for a lost connection, as it is not known then what the hub got; with
+     * what ended the spoke; or with what the signal was aborted with.
+     * @param {Cancellable} [options]
+     * @returns {Promise<void>}
+     */
+    flush(options?: Cancellable): Promise<void>;
     /**
      * Resolves when the hub has acknowledged a topic that is listened to: what it passes on from then on
      * comes. While the connection is lost, it waits. Rejects with the hub's refusal.
      * @param {string} topic
+     * @param {Cancellable} [options]
      * @returns {Promise<void>}
      */
-    subscribed(topic: string): Promise<void>;
-    /** As subscribed(), for every topic that is listened to now. */
-    ready(): Promise<void>;
+    subscribed(topic: string, options?: Cancellable): Promise<void>;
+    /** As subscribed(), for every topic that is listened to now. @param {Cancellable} [options] */
+    ready(options?: Cancellable): Promise<void>;
     /**
-     * Subscribes to topics, at once, and returns the events as an async iterator. It goes on over lost
-     * connections. It returns after close(), and throws what else ends the spoke, or the hub's refusal
-     * of a topic. `break` unsubscribes.
-     *
-     * A loop that is behind by more than readAhead keeps the spoke from reading further, and all of
-     * its listeners from getting more: the hub then disconnects it, as too slow, rather than skip
-     * events. So read every loop that you open, or break it off.
-     * @param {...string} topics
-     * @returns {AsyncIterableIterator<Envelope>}
+     * Subscribes to topics, and resolves when the hub has acknowledged all of them: what it passes on from
+     * then on comes. While the connection is lost, it waits. Rejects with the hub's refusal, what ended the
+     * spoke, or what the signal was aborted with: then nothing stays subscribed. Later, the signal has no
+     * effect.
+     * @param {[...topics: string[], options: Cancellable] | string[]} topics
+     * @returns {Promise<Subscription>}
      */
-    events(...topics: string[]): AsyncIterableIterator<Envelope>;
+    subscribe(...topics: [...topics: string[], options: Cancellable] | string[]): Promise<Subscription>;
+    /**
+     * As subscribe(), at once: for a loop that need not know when the hub has acknowledged. The hub's
+     * refusal comes in the loop. A signal ends the loop, which throws what it was aborted with.
+     * @param {[...topics: string[], options: Cancellable] | string[]} topics
+     * @returns {Subscription}
+     */
+    events(...topics: [...topics: string[], options: Cancellable] | string[]): Subscription;
     /**
      * Ends the spoke: writes what was published, and waits until the hub has worked through it and
-     * sent what it had. Rejects if the hub has not said so: then it is not known what it got. Where the
-     * connection is lost there is nothing to wait for. Later calls return what the first did, and `closed`
+     * sent what it had. Rejects if that failed; if there is no connection, and events are waiting to
+     * be written; if a connection was lost before with what may have been on its way, and no flush()
+     * has told; or with what had ended the spoke. Later calls return what the first did, and `closed`
      * resolves with what it rejects with.
      */
     close(): Promise<void>;
@@ -233,6 +249,36 @@ export type Reconnect = {
     attempts: number;
 };
 /**
+ * How a spoke stands. `reconnecting` is from the loss of a connection until the hub has answered for
+ * all topics over another; `closed` is the end for good.
+ */
+export type State = {
+    name: "connected" | "reconnecting" | "closed";
+    /**
+     * of reconnecting: 1 for the first; else 0
+     */
+    attempt: number;
+    /**
+     * reconnecting: why the connection was lost, or the attempt before this
+     * one failed; closed: what ended the spoke, null after close()
+     */
+    error: Error | null;
+};
+/**
+ * The events of some topics, for one `for await`. It has a queue of its own, and goes on over lost
+ * connections. The loop returns after Spoke.close(), behind what had come. It throws what else ended
+ * it, behind what had come: what ended the spoke, the hub's refusal of a topic, what a signal was
+ * aborted with, or a CloseError named TooSlow where over maxQueue was waiting: the spoke and its
+ * other subscriptions go on then. `break` closes it.
+ */
+export type Subscription = AsyncIterableIterator<Envelope> & {
+    readonly topics: readonly string[];
+    close(): void;
+};
+export type Cancellable = {
+    signal?: AbortSignal | undefined;
+};
+/**
  * A CustomEvent, which not every project has a declaration of.
  */
 export type Detailed<T> = Event & {
@@ -243,10 +289,10 @@ export type Detailed<T> = Event & {
     };
 } ? Omit<E, "detail"> : {});
 /**
- * What a listener gets: for the three names that are no topics an event about the connection, for
+ * What a listener gets: for the four names that are no topics an event about the connection, for
  * a topic an envelope.
  */
-export type SpokeEvent<T extends string> = T extends "__disconnect" ? Detailed<Disconnect> : T extends "__reconnect" ? Detailed<Reconnect> : T extends "__error" ? Detailed<RefusedError> : Detailed<Envelope>;
+export type SpokeEvent<T extends string> = T extends "__disconnect" ? Detailed<Disconnect> : T extends "__reconnect" ? Detailed<Reconnect> : T extends "__error" ? Detailed<RefusedError> : T extends "__state" ? Detailed<State> : Detailed<Envelope>;
 export type Listener<T extends string> = ((event: SpokeEvent<T>) => void) | {
     handleEvent(event: SpokeEvent<T>): void;
 };
@@ -295,32 +341,36 @@ export type SpokeOptions = {
      * ms before the first attempt to reconnect, doubled for each
      * further one, and shortened by chance by up to a half; 250 unless given
      */
-    minPause?: number | undefined;
+    minBackoff?: number | undefined;
     /**
      * ms, over which it does not grow; 30,000 unless given
      */
-    maxPause?: number | undefined;
+    maxBackoff?: number | undefined;
     /**
-     * ms for a connection to be there, then without anything moving while an
-     * answer, a write or the hub's part in close() is awaited; 10,000 unless given
+     * ms for each attempt to connect, then without an answer while the
+     * hub is asked for all topics; 10,000 unless given
      */
-    timeout?: number | undefined;
+    handshakeTimeout?: number | undefined;
+    /**
+     * ms without progress in writing, and for the hub's part in close();
+     * 10,000 unless given
+     */
+    writeTimeout?: number | undefined;
     /**
      * bytes of one event; larger than the hub's is of no use; 1 MiB unless
-     * given
+     * given, and at least 4,096
      */
     maxFrame?: number | undefined;
+    /**
+     * bytes of memory waiting for one subscription; over it, that ends as too slow;
+     * 1 MiB unless given. An event counts for its text, 64 bytes for each value in it, and 256.
+     */
+    maxQueue?: number | undefined;
     /**
      * bytes that dispatchEvent() may be ahead of the network before it
      * throws; 16 MiB unless given
      */
-    maxQueue?: number | undefined;
-    /**
-     * bytes that the events that loops over events() have not taken may hold
-     * before the spoke reads no further; 1 MiB unless given. It is memory: an event counts for its text,
-     * 64 bytes for each value in it, and 256.
-     */
-    readAhead?: number | undefined;
+    maxOutbox?: number | undefined;
 };
 /**
  * A request for topics. The answer is called where the hub's stands in the order of what it sends:
@@ -336,11 +386,16 @@ export type Request = {
  */
 export type LinkOwner = {
     maxFrame: number;
-    timeout: number;
+    handshakeTimeout: number;
+    writeTimeout: number;
     /**
-     * whether to read on, with room for so many bytes more
+     * what is to be written next, once the link is up
      */
-    hasRoom: (further: number) => boolean;
+    take: (link: Link, most: number) => Uint8Array[];
+    /**
+     * writes behind what was published
+     */
+    send: (link: Link, bytes: Uint8Array) => void;
     event: (envelope: Envelope, size: number) => void;
     /**
      * an event that was published
@@ -351,4 +406,98 @@ export type LinkOwner = {
      */
     nextRequest: () => Request | null;
 };
+/**
+ * A publish() that waits for room.
+ */
+export type Waiting = {
+    bytes: Uint8Array;
+    resolve: () => void;
+    reject: (error: unknown) => void;
+};
 import { Endpoint } from '@number0/iroh';
+/**
+ * A request for topics. The answer is called where the hub's stands in the order of what it sends:
+ * with null, a RefusedError, or what ended the link.
+ * @typedef {object} Request
+ * @property {'__subscribe' | '__unsubscribe'} type
+ * @property {string[]} topics
+ * @property {(error: Error | null) => void} answer
+ */
+/**
+ * What a Link does with what comes.
+ * @typedef {object} LinkOwner
+ * @property {number} maxFrame
+ * @property {number} handshakeTimeout
+ * @property {number} writeTimeout
+ * @property {(link: Link, most: number) => Uint8Array[]} take what is to be written next, once the link is up
+ * @property {(link: Link, bytes: Uint8Array) => void} send writes behind what was published
+ * @property {(envelope: Envelope, size: number) => void} event
+ * @property {(error: RefusedError) => void} refused an event that was published
+ * @property {() => Request | null} nextRequest what to ask for now
+ */
+/** One connection to a hub, with one stream, and all that is true of it alone. */
+declare class Link {
+    /**
+     * @param {import('@number0/iroh').Connection} connection
+     * @param {import('@number0/iroh').BiStream} stream
+     * @param {LinkOwner} owner
+     */
+    constructor(connection: import("@number0/iroh").Connection, stream: import("@number0/iroh").BiStream, owner: LinkOwner);
+    /** Resolves, and never rejects, once all that came has been worked through. @type {Promise<CloseError>} */
+    ended: Promise<CloseError>;
+    /** Whether the hub has answered for all topics: events go both ways from then on. */
+    up: boolean;
+    /** What the hub was asked for, and has not refused, by name. @type {Map<string, Topic>} */
+    asked: Map<string, Topic>;
+    /** Names of topics that the hub is to be asked for, or no more. @type {Set<string>} */
+    changed: Set<string>;
+    /** Requests for topics that are not answered. */
+    asking: number;
+    /** Who waits for the hub to have worked through all. @type {((error: Error | null) => void)[]} */
+    flushes: ((error: Error | null) => void)[];
+    /** Of how many events somebody was told that they may be lost. */
+    told: number;
+    /** Whether the hub has ended its half of the stream, behind a whole frame. */
+    whole: boolean;
+    /** Resolves when the library has nothing more to settle, or at least soon. */
+    settled(): Promise<void>;
+    /** Says that there is something to be written. */
+    write(): void;
+    /** Lets events through. */
+    begin(): void;
+    /** Says that there may be something to ask for. */
+    ask(): void;
+    /**
+     * Has somebody called when the hub has worked through all that was written before: with null, a
+     * RefusedError, or what ended the link.
+     * @param {(error: Error | null) => void} flushed
+     */
+    flush(flushed: (error: Error | null) => void): void;
+    /** Ends the stream when all is written, and waits until the hub has worked through it. */
+    finish(): Promise<void>;
+    /** Closes the connection at once. @param {CloseError} error */
+    abort(error: CloseError): void;
+    #private;
+}
+/** What a spoke keeps of a topic that is listened to. */
+declare class Topic {
+    /** @type {{listener: unknown, capture: boolean, handler: any, forget: () => void}[]} */
+    entries: {
+        listener: unknown;
+        capture: boolean;
+        handler: any;
+        forget: () => void;
+    }[];
+    /** Whether the hub has acknowledged it on this connection. Before, an event may have a gap behind it. */
+    acknowledged: boolean;
+    answered: boolean;
+    /** Whether to ask for it alone: a hub refused it and others, without a name. */
+    isAlone: boolean;
+    /** @type {(error: Error | null) => void} */
+    answer: (error: Error | null) => void;
+    /** Resolves with the hub's answer. @type {Promise<void>} */
+    promise: Promise<void>;
+    /** Awaits another answer. */
+    renew(): Promise<any>;
+}
+export {};

@@ -1,14 +1,16 @@
 /**
  * A spoke of an irohub hub: publish and subscribe over iroh, as an event target. It speaks
- * alkpubsub/1. Copy this file into your application, with spoke.d.mts if that is TypeScript; it
- * needs Node 20.3 or later and the package @number0/iroh.
+ * alkpubsub/1, and needs Node 20.3 or later.
  *
- * From top to bottom: topics, errors, frames, calls of the library, Link (one connection), Loop
- * (events as an async iterator), Spoke (what an application uses), options.
+ * From top to bottom: topics, errors, frames, calls of the library, Link (one connection), Loop (a
+ * subscription), Spoke (what an application uses), options.
  */
 // @ts-ignore: an application may have no declarations of Node's; Bun and Deno have the module too.
 import { isMainThread } from 'node:worker_threads'
 import { Endpoint, EndpointAddr, EndpointId, EndpointTicket, RelayMode } from '@number0/iroh'
+
+/** Of this package. @type {string} */
+export const version = '0.1.0'
 
 /**
  * An event as it came from the hub.
@@ -39,6 +41,29 @@ import { Endpoint, EndpointAddr, EndpointId, EndpointTicket, RelayMode } from '@
  */
 
 /**
+ * How a spoke stands. `reconnecting` is from the loss of a connection until the hub has answered for
+ * all topics over another; `closed` is the end for good.
+ * @typedef {object} State
+ * @property {'connected' | 'reconnecting' | 'closed'} name
+ * @property {number} attempt of reconnecting: 1 for the first; else 0
+ * @property {Error | null} error reconnecting: why the connection was lost, or the attempt before this
+ *   one failed; closed: what ended the spoke, null after close()
+ */
+
+/**
+ * The events of some topics, for one `for await`. It has a queue of its own, and goes on over lost
+ * connections. The loop returns after Spoke.close(), behind what had come. It throws what else ended
+ * it, behind what had come: what ended the spoke, the hub's refusal of a topic, what a signal was
+ * aborted with, or a CloseError named TooSlow where over maxQueue was waiting: the spoke and its
+ * other subscriptions go on then. `break` closes it.
+ * @typedef {AsyncIterableIterator<Envelope> & {readonly topics: readonly string[], close(): void}} Subscription
+ */
+
+/**
+ * @typedef {{signal?: AbortSignal | undefined}} Cancellable
+ */
+
+/**
  * A CustomEvent, which not every project has a declaration of.
  * @template T
  * @typedef {Event & {readonly detail: T} & (typeof globalThis extends {CustomEvent: {prototype: infer E}}
@@ -46,12 +71,13 @@ import { Endpoint, EndpointAddr, EndpointId, EndpointTicket, RelayMode } from '@
  */
 
 /**
- * What a listener gets: for the three names that are no topics an event about the connection, for
+ * What a listener gets: for the four names that are no topics an event about the connection, for
  * a topic an envelope.
  * @template {string} T
  * @typedef {T extends '__disconnect' ? Detailed<Disconnect>
  *   : T extends '__reconnect' ? Detailed<Reconnect>
  *   : T extends '__error' ? Detailed<RefusedError>
+ *   : T extends '__state' ? Detailed<State>
  *   : Detailed<Envelope>} SpokeEvent
  */
 
@@ -77,18 +103,19 @@ import { Endpoint, EndpointAddr, EndpointId, EndpointTicket, RelayMode } from '@
  *   'none' unless given
  * @property {string} [alpn] 'alkpubsub/1' unless given
  * @property {boolean} [reconnect] whether a lost connection is made anew; true unless given
- * @property {number} [minPause] ms before the first attempt to reconnect, doubled for each
+ * @property {number} [minBackoff] ms before the first attempt to reconnect, doubled for each
  *   further one, and shortened by chance by up to a half; 250 unless given
- * @property {number} [maxPause] ms, over which it does not grow; 30,000 unless given
- * @property {number} [timeout] ms for a connection to be there, then without anything moving while an
- *   answer, a write or the hub's part in close() is awaited; 10,000 unless given
+ * @property {number} [maxBackoff] ms, over which it does not grow; 30,000 unless given
+ * @property {number} [handshakeTimeout] ms for each attempt to connect, then without an answer while the
+ *   hub is asked for all topics; 10,000 unless given
+ * @property {number} [writeTimeout] ms without progress in writing, and for the hub's part in close();
+ *   10,000 unless given
  * @property {number} [maxFrame] bytes of one event; larger than the hub's is of no use; 1 MiB unless
- *   given
- * @property {number} [maxQueue] bytes that dispatchEvent() may be ahead of the network before it
+ *   given, and at least 4,096
+ * @property {number} [maxQueue] bytes of memory waiting for one subscription; over it, that ends as too slow;
+ *   1 MiB unless given. An event counts for its text, 64 bytes for each value in it, and 256.
+ * @property {number} [maxOutbox] bytes that dispatchEvent() may be ahead of the network before it
  *   throws; 16 MiB unless given
- * @property {number} [readAhead] bytes that the events that loops over events() have not taken may hold
- *   before the spoke reads no further; 1 MiB unless given. It is memory: an event counts for its text,
- *   64 bytes for each value in it, and 256.
  */
 
 // --- Topics ---
@@ -179,7 +206,7 @@ export class RefusedError extends Error {
 /** Bytes that are no frame of the protocol. */
 export class FrameError extends Error {
   /**
-   * @param {'length'|'truncated'|'utf8'|'json'|'depth'|'not_object'|'type'|'id'|'repeated'|'surrogate'} flaw
+   * @param {'length'|'truncated'|'utf8'|'json'|'depth'|'not_object'|'type'|'id'|'from'|'repeated'|'surrogate'} flaw
    * @param {string} message
    */
   constructor(flaw, message) {
@@ -220,6 +247,38 @@ async function within(promise, ms, what) {
   } finally {
     clearTimeout(timer)
   }
+}
+
+/**
+ * Awaits a promise, or rejects with what a signal is aborted with.
+ * @template T
+ * @param {Promise<T>} promise
+ * @param {AbortSignal} [signal]
+ */
+async function unlessAborted(promise, signal) {
+  if (!signal) return promise
+  /** @type {() => void} */
+  let abort = () => {}
+  /** @type {Promise<never>} */
+  const aborted = new Promise((_, reject) => (abort = () => reject(signal.reason)))
+  signal.addEventListener('abort', abort)
+  if (signal.aborted) abort()
+  try {
+    return await Promise.race([promise, aborted])
+  } finally {
+    signal.removeEventListener('abort', abort)
+  }
+}
+
+/** Throws what a signal was aborted with. @param {Cancellable} [options] */
+function checkSignal(options = {}) {
+  if (options === null || typeof options !== 'object') throw new TypeError(`options are an object, not ${kindOf(options)}`)
+  for (const name of Object.keys(options)) if (name !== 'signal') throw new TypeError(`there is no option ${JSON.stringify(name)}`)
+  const { signal } = options
+  if (signal === undefined) return undefined
+  if (!(signal instanceof AbortSignal)) throw new TypeError(`the option signal is an AbortSignal; this is none: ${kindOf(signal)}`)
+  signal.throwIfAborted()
+  return signal
 }
 
 /** @param {number} ms @returns {Promise<void>} */
@@ -324,7 +383,11 @@ function parse(body) {
   if (strings.some((s) => typeof s === 'string' && !s.isWellFormed())) {
     throw new FrameError('surrogate', 'half a surrogate pair')
   }
-  const envelope = { type, id, payload, ...(typeof from === 'string' && { from }) }
+  const isEvent = !type.startsWith('__')
+  if (isEvent && Object.hasOwn(value, 'from') && !(typeof from === 'string' && /^[0-9a-f]{64}$/.test(from))) {
+    throw new FrameError('from', 'from is not a NodeID')
+  }
+  const envelope = { type, id, payload, ...(isEvent && from && { from }) }
   return { envelope, size: body.length + 64 * values + 256 }
 }
 
@@ -485,9 +548,7 @@ async function release(endpoint) {
 // --- Link ---
 
 const MAX_REQUESTS = 4 // that are not answered yet: what a hub has to queue for a spoke is bounded
-const ANSWER_AHEAD = 16 << 20 // bytes that loops may be behind further, where an answer is awaited
 const WINDOW = 4 << 20 // bytes that may have come in and not been read: iroh's window of a stream, and room
-const PATIENCE = 1000 // ms for a loop to take an event of a connection that is closed
 const POLL = 20 // ms between looks whether a connection is closed: the library tells in no other way
 
 /**
@@ -503,8 +564,10 @@ const POLL = 20 // ms between looks whether a connection is closed: the library 
  * What a Link does with what comes.
  * @typedef {object} LinkOwner
  * @property {number} maxFrame
- * @property {number} timeout
- * @property {(further: number) => boolean} hasRoom whether to read on, with room for so many bytes more
+ * @property {number} handshakeTimeout
+ * @property {number} writeTimeout
+ * @property {(link: Link, most: number) => Uint8Array[]} take what is to be written next, once the link is up
+ * @property {(link: Link, bytes: Uint8Array) => void} send writes behind what was published
  * @property {(envelope: Envelope, size: number) => void} event
  * @property {(error: RefusedError) => void} refused an event that was published
  * @property {() => Request | null} nextRequest what to ask for now
@@ -514,8 +577,8 @@ const POLL = 20 // ms between looks whether a connection is closed: the library 
 class Link {
   /** Resolves, and never rejects, once all that came has been worked through. @type {Promise<CloseError>} */
   ended
-  /** Bytes that wait to be written. */
-  queued = 0
+  /** Whether the hub has answered for all topics: events go both ways from then on. */
+  up = false
   /** What the hub was asked for, and has not refused, by name. @type {Map<string, Topic>} */
   asked = new Map()
   /** Names of topics that the hub is to be asked for, or no more. @type {Set<string>} */
@@ -524,13 +587,17 @@ class Link {
   asking = 0
   /** Who waits for the hub to have worked through all. @type {((error: Error | null) => void)[]} */
   flushes = []
+  /** Of how many events somebody was told that they may be lost. */
+  told = 0
+  /** Whether the hub has ended its half of the stream, behind a whole frame. */
+  whole = false
 
   #connection
   #stream
   #owner
   /** Calls of the library that are not settled. @type {Set<Promise<unknown>>} */
   #calls = new Set()
-  /** @type {{bytes: Uint8Array, resolve: () => void, reject: (error: Error) => void}[]} */
+  /** Requests that go before the link is up. @type {Uint8Array[]} */
   #queue = []
   /** @type {Promise<void> | null} */
   #writing = null
@@ -538,7 +605,6 @@ class Link {
   #answers = new Map()
   #lastId = 0
   #isAsking = false // shortly
-  #isWaiting = false // for room
   #moved = performance.now() // when something last came or went
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #watch
@@ -549,7 +615,6 @@ class Link {
   #aborted = null
   /** @type {CloseError | null} */
   #end = null
-  #wake = () => {}
 
   /**
    * @param {import('@number0/iroh').Connection} connection
@@ -611,19 +676,16 @@ class Link {
     if (this.#calls.size > 0) await Promise.race([Promise.allSettled(this.#calls), sleep(1000)])
   }
 
-  /**
-   * Queues a frame, and resolves when the network has taken it.
-   * @param {Uint8Array} bytes
-   * @returns {Promise<void>}
-   */
-  write(bytes) {
-    if (this.#end) return Promise.reject(this.#end)
-    if (this.#finishing) return Promise.reject(new CloseError(CloseCode.normal, 'closing'))
-    return new Promise((resolve, reject) => {
-      this.#queue.push({ bytes, resolve, reject })
-      this.queued += bytes.length
-      this.#writing ??= this.#writeLoop()
-    })
+  /** Says that there is something to be written. */
+  write() {
+    if (!this.#end && !this.#finishing) this.#writing ??= this.#writeLoop()
+  }
+
+  /** Lets events through. */
+  begin() {
+    this.up = true
+    clearTimeout(this.#watch)
+    this.write()
   }
 
   /** Says that there may be something to ask for. */
@@ -642,53 +704,48 @@ class Link {
     }
   }
 
-  /** Resolves when the hub has worked through all that was written before. @returns {Promise<void>} */
-  flush() {
-    if (this.#end) return Promise.reject(this.#end)
-    return new Promise((resolve, reject) => {
-      this.flushes.push((error) => (error ? reject(error) : resolve(undefined)))
-      this.ask()
-    })
+  /**
+   * Has somebody called when the hub has worked through all that was written before: with null, a
+   * RefusedError, or what ended the link.
+   * @param {(error: Error | null) => void} flushed
+   */
+  flush(flushed) {
+    if (this.#end) return flushed(this.#end)
+    this.flushes.push(flushed)
+    this.ask()
   }
 
   /** @param {Request} request */
   #request({ type, topics, answer }) {
     const id = String(++this.#lastId)
     this.#answers.set(id, answer)
-    this.write(frame({ type, id, payload: { topics } }, MAX_FRAME)).catch((error) => {
-      if (this.#answers.delete(id)) answer(error)
-    })
-    this.#wake()
+    const bytes = frame({ type, id, payload: { topics } }, MAX_FRAME)
+    if (this.up) return this.#owner.send(this, bytes)
+    this.#queue.push(bytes)
+    this.write()
     this.#moved = performance.now()
-    this.#watch ??= setTimeout(() => this.#watchAnswers(), this.#owner.timeout)
+    this.#watch ??= setTimeout(() => this.#watchAnswers(), this.#owner.handshakeTimeout)
   }
 
-  /** The limit runs while an answer is awaited and nothing moves, but for want of room. */
+  /** Until the link is up, the limit runs while nothing moves. */
   #watchAnswers() {
-    const { timeout } = this.#owner
+    const { handshakeTimeout: limit } = this.#owner
     this.#watch = undefined
-    if (this.#answers.size === 0 || this.#end) return
-    if (this.#isWaiting) this.#moved = performance.now()
-    const left = this.#moved + timeout - performance.now()
-    if (left <= 0) return this.abort(new CloseError(CloseCode.timeout, `nothing came for ${timeout} ms, nor the answer`))
+    if (this.up || this.#end) return
+    const left = this.#moved + limit - performance.now()
+    if (left <= 0) return this.abort(new CloseError(CloseCode.timeout, `nothing came for ${limit} ms, nor the answer`))
     this.#watch = setTimeout(() => this.#watchAnswers(), left)
-  }
-
-  /** Says that the owner may have room again. */
-  resume() {
-    this.#wake()
   }
 
   /** Ends the stream when all is written, and waits until the hub has worked through it. */
   async finish() {
     this.#askNow()
-    this.#finishing = true
-    this.#wake()
     try {
-      await this.#writing
+      while (this.#writing) await this.#writing
+      this.#finishing = true
       await this.#call(this.#stream.send.finish()).catch(() => {}) // of a failure, the end tells more
       const end = await this.#withinSilence(this.ended, "the hub's part in closing")
-      if (end.code !== CloseCode.normal) throw end
+      if (end.code !== CloseCode.normal || !this.whole) throw end
     } finally {
       this.abort(new CloseError(CloseCode.normal, 'closed'))
     }
@@ -701,7 +758,7 @@ class Link {
    * @param {string} what
    */
   async #withinSilence(promise, what) {
-    const { timeout } = this.#owner
+    const { writeTimeout: timeout } = this.#owner
     const since = performance.now()
     const done = promise.then((value) => ({ value }))
     for (;;) {
@@ -722,19 +779,19 @@ class Link {
     if (this.#end || this.#aborted) return
     this.#aborted = error
     this.#connection.close(BigInt(error.code ?? 0), Array.from(encoder.encode(error.reason)))
-    this.#wake()
   }
 
   async #readLoop() {
-    const look = setInterval(() => this.#look(), isMainThread ? 1000 : 100)
+    // A Worker cannot wait for streams that a hub opens.
+    const look = isMainThread ? undefined : setInterval(() => this.#countUnread(), 100)
     const end = await this.#readAll()
     clearInterval(look)
     clearTimeout(this.#watch)
     this.#end = end // from here on, nothing is queued
-    for (const { reject } of this.#queue) reject(end)
     for (const answer of this.#answers.values()) answer(end)
     // A hub that ends normally after the spoke has worked through all, and was to say no more.
-    for (const flushed of this.flushes) flushed(this.#finishing && end.code === CloseCode.normal ? null : end)
+    const isWell = this.#finishing && this.whole && end.code === CloseCode.normal
+    for (const flushed of this.flushes) flushed(isWell ? null : end)
     this.#queue = []
     this.#answers.clear()
     this.flushes = []
@@ -742,30 +799,22 @@ class Link {
     return end
   }
 
-  /** What has to be looked at, since the library does not tell. */
-  #look() {
-    if (!isMainThread) this.#countUnread()
-    if (this.#isWaiting && this.#connection.closeReason() !== null) this.#wake()
-  }
-
   async #readAll() {
-    const { maxFrame, timeout } = this.#owner
+    const { maxFrame, writeTimeout: timeout } = this.#owner
     const frames = new FrameReader(Math.max(maxFrame, ANSWER))
     try {
       for (;;) {
-        if (this.#isFull()) await this.#room()
         const chunk = await this.#call(this.#stream.recv.read(CHUNK))
+        if (this.#aborted) return this.#aborted
         if (chunk.length === 0) break
         this.#moved = performance.now()
         this.#read += chunk.length
         const bytes = new Uint8Array(chunk.length)
         bytes.set(chunk)
-        for (const body of frames.push(bytes)) {
-          if (this.#isFull()) await this.#room()
-          this.#take(body)
-        }
+        for (const body of frames.push(bytes)) this.#take(body)
       }
       frames.end()
+      this.whole = true
       for (const since = performance.now(); performance.now() - since < timeout; await sleep(POLL)) {
         const words = this.#connection.closeReason()
         if (words !== null) return this.#aborted ?? closeError(words)
@@ -780,37 +829,6 @@ class Link {
       if (cause instanceof CloseError) return cause
       const words = /** @type {Error} */ (cause).message
       return closeError(this.#connection.closeReason() ?? words, cause)
-    }
-  }
-
-  /**
-   * Whether to read on. With an answer to wait for, it reads on for a while: a loop over events may be
-   * what waits for it.
-   */
-  #isFull() {
-    if (this.#aborted) throw this.#aborted
-    const awaits = this.#answers.size > 0 || this.#finishing
-    return !this.#owner.hasRoom(awaits ? ANSWER_AHEAD : 0)
-  }
-
-  /**
-   * Waits for room. Where the connection is closed, and no loop takes anything, the rest is given up:
-   * there is a gap anyway, and the rests of many connections would add up.
-   */
-  async #room() {
-    while (this.#isFull()) {
-      const words = this.#connection.closeReason()
-      this.#isWaiting = words === null
-      /** @type {ReturnType<typeof setTimeout> | undefined} */
-      let timer
-      const late = await new Promise((resolve) => {
-        this.#wake = () => resolve(false)
-        if (words !== null) timer = setTimeout(resolve, PATIENCE, true)
-      })
-      clearTimeout(timer)
-      this.#isWaiting = false
-      this.#moved = performance.now()
-      if (late && words !== null) throw closeError(words)
     }
   }
 
@@ -839,33 +857,34 @@ class Link {
   async #writeLoop() {
     await null // what is published in one go is written in one
     try {
-      while (this.#queue.length > 0) {
-        let count = 0
-        let size = 0
-        while (count < this.#queue.length && size < CHUNK) size += this.#queue[count++].bytes.length
-        const bytes = new Uint8Array(size)
-        size = 0
-        for (const part of this.#queue.slice(0, count)) {
-          bytes.set(part.bytes, size)
-          size += part.bytes.length
-        }
-        for (let at = 0; at < size; at += CHUNK) {
+      for (let bytes = this.#next(); bytes.length > 0; bytes = this.#next()) {
+        for (let at = 0; at < bytes.length; at += CHUNK) {
           const write = this.#call(this.#stream.send.writeAll(toArray(bytes.subarray(at, at + CHUNK))))
-          await within(write, this.#owner.timeout, 'a write')
+          await within(write, this.#owner.writeTimeout, 'a write')
           this.#moved = performance.now()
         }
-        this.queued -= size
-        for (const { resolve } of this.#queue.splice(0, count)) resolve()
       }
     } catch (error) {
-      // What is left in the queue is rejected at the link's end, which the reader sees
-      // if the connection is gone.
+      // If the connection is gone, the reader sees that.
       const isLate = error instanceof CloseError
-      if (!isLate) await within(this.ended, this.#owner.timeout, 'the end').catch(() => {})
+      if (!isLate) await within(this.ended, this.#owner.writeTimeout, 'the end').catch(() => {})
       this.abort(isLate ? error : new CloseError(null, 'cannot write', error))
     } finally {
       this.#writing = null
     }
+  }
+
+  /** What is to be written next. */
+  #next() {
+    const parts = [...this.#queue.splice(0), ...(this.up && !this.#end ? this.#owner.take(this, CHUNK) : [])]
+    if (parts.length === 1) return parts[0]
+    const bytes = new Uint8Array(parts.reduce((size, part) => size + part.length, 0))
+    let at = 0
+    for (const part of parts) {
+      bytes.set(part, at)
+      at += part.length
+    }
+    return bytes
   }
 }
 
@@ -880,14 +899,16 @@ function toArray(bytes) {
 
 const nothing = { envelope: /** @type {any} */ (null), size: 0 }
 
-/** Events for one `for await`. @implements {AsyncIterableIterator<Envelope>} */
+/** A Subscription. */
 class Loop {
   topics
-  #stop
-  #ahead
+  #limit
+  #left
+  #stop = new AbortController()
   /** @type {{envelope: Envelope, size: number}[]} */
   #queue = []
   #next = 0 // the first in the queue that is not taken
+  #bytes = 0 // that wait
   /** @type {{resolve: (result: IteratorResult<Envelope>) => void, reject: (error: Error) => void}[]} */
   #takers = []
   /** @type {Envelope | null} */
@@ -898,14 +919,13 @@ class Loop {
 
   /**
    * @param {string[]} topics
-   * @param {{bytes: number}} ahead what the events hold that no loop has taken yet
-   * @param {() => void} taken called when events have been taken, or the loop has ended
+   * @param {number} limit bytes that may wait
+   * @param {() => void} left called at the end
    */
-  constructor(topics, ahead, taken) {
-    this.topics = topics
-    this.#stop = new AbortController()
-    this.#ahead = ahead
-    this.taken = taken
+  constructor(topics, limit, left) {
+    this.topics = Object.freeze([...new Set(topics)])
+    this.#limit = limit
+    this.#left = left
   }
 
   /** Aborted when the loop ends. */
@@ -922,8 +942,11 @@ class Loop {
     this.#last = envelope
     const taker = this.#takers.shift()
     if (taker) return taker.resolve({ value: envelope, done: false })
+    if (this.#queue.length > 0 && this.#bytes + size > this.#limit) {
+      return this.end(new CloseError(CloseCode.tooSlow, `${this.#bytes} bytes are waiting, and ${this.#limit} may`))
+    }
     this.#queue.push({ envelope, size })
-    this.#ahead.bytes += size
+    this.#bytes += size
   }
 
   /** Ends the loop behind what is in the queue. @param {Error | null} error */
@@ -931,13 +954,22 @@ class Loop {
     if (this.#done) return
     this.#done = true
     this.#error = error
+    this.#last = null
     this.#stop.abort()
     for (const { resolve, reject } of this.#takers.splice(0)) {
       if (this.#error) reject(this.#error)
       else resolve({ value: undefined, done: true })
       this.#error = null // the first one gets it, as from a generator
     }
-    this.taken()
+    this.#left()
+  }
+
+  /** Ends the loop, and drops what is in the queue. */
+  close() {
+    this.#queue = []
+    this.#next = this.#bytes = 0
+    this.end(null)
+    this.#error = null
   }
 
   /** @returns {Promise<IteratorResult<Envelope>>} */
@@ -949,8 +981,7 @@ class Loop {
         this.#queue.splice(0, this.#next)
         this.#next = 0
       }
-      this.#ahead.bytes -= size
-      this.taken()
+      this.#bytes -= size
       return Promise.resolve({ value: envelope, done: false })
     }
     if (!this.#done) return new Promise((resolve, reject) => this.#takers.push({ resolve, reject }))
@@ -961,13 +992,7 @@ class Loop {
 
   /** @returns {Promise<IteratorResult<Envelope>>} */
   return() {
-    for (const { size } of this.#queue) this.#ahead.bytes -= size
-    this.#queue = []
-    this.#next = 0
-    this.#last = null
-    this.#error = null
-    if (this.#done) this.taken()
-    else this.end(null)
+    this.close()
     return Promise.resolve({ value: undefined, done: true })
   }
 
@@ -982,7 +1007,9 @@ const MAX_DIALS = 4 // attempts to connect that may wait for the network at once
 const MAX_BATCH = 64 // topics of a request
 const MAX_BATCH_LENGTH = 4 << 10 // characters in all its topics, of up to 4 bytes each
 
-const lifecycle = ['__disconnect', '__reconnect', '__error']
+const lifecycle = ['__state', '__disconnect', '__reconnect', '__error']
+
+const OUTBOX = 256 << 10 // bytes that publish() may be ahead of the network
 
 /** What a spoke keeps of a topic that is listened to. */
 class Topic {
@@ -1013,6 +1040,8 @@ class Topic {
   }
 }
 
+/** A publish() that waits for room. @typedef {{bytes: Uint8Array, resolve: () => void, reject: (error: unknown) => void}} Waiting */
+
 /**
  * A connection to a hub that comes back by itself. As an event target:
  *
@@ -1023,8 +1052,9 @@ class Topic {
  *   has listeners under its topic and under the pattern comes once from the hub and once to each.
  * - `dispatchEvent(event)` publishes to the hub, which never sends an event back to where it came
  *   from: listeners of this spoke are not called.
- * - `__disconnect`, `__reconnect` and `__error` are no topics but about the connection: it was lost; it is
- *   back, and the hub has answered for every topic; the hub refused a topic or what was published.
+ * - `__state`, `__disconnect`, `__reconnect` and `__error` are no topics but about the connection: how the
+ *   spoke stands has changed; it was lost; it is back, and the hub has answered for every topic; the
+ *   hub refused a topic or what was published.
  *
  * Delivery is at most once, in the order published, with no gap between `__reconnect` and
  * `__disconnect`. A spoke that is not closed keeps the process alive.
@@ -1044,16 +1074,34 @@ export class Spoke extends EventTarget {
   #topics = new Map()
   /** @type {Set<Loop>} */
   #loops = new Set()
-  #ahead = { bytes: 0 } // what the events hold that no loop has taken yet
   #size = 0 // of the event that is being given out
   /** Attempts to connect that the library has not settled. @type {Set<Promise<unknown>>} */
   #dials = new Set()
-  /** @type {Link | null} */
+  /** The one that is up. @type {Link | null} */
   #link = null
+  /** The one that is to be. @type {Link | null} */
+  #dialled = null
   /** Why there is no link. @type {Error | null} */
   #lost = null
-  /** The first refusal since the last flush(). @type {RefusedError | null} */
-  #refused = null
+  /** Who waits for a link, or the end. @type {Set<() => void>} */
+  #hoping = new Set()
+  /** @type {State} */
+  #state = Object.freeze({ name: 'connected', attempt: 0, error: null })
+
+  /** What is to be written: a link's requests, and events, which are for any. @type {{link: Link | null, bytes: Uint8Array}[]} */
+  #outbox = []
+  #unsent = 0 // bytes in it
+  /** In order. @type {Waiting[]} */
+  #waiting = []
+  // How many events were published, given to a link, and surely taken by the hub or told to be lost.
+  #published = 0
+  #written = 0
+  #taken = 0
+  /** The first thing that went wrong with an event, since a flush() has told. @type {Error | null} */
+  #trouble = null
+  /** The first lost connection, likewise. @type {Error | null} */
+  #loss = null
+
   #isClosing = false
   /** @type {Promise<void> | null} */
   #closing = null
@@ -1072,7 +1120,7 @@ export class Spoke extends EventTarget {
    */
   static async connect(peer, options = {}) {
     checkOptions(options)
-    const { signal, timeout = DEFAULTS.timeout } = options
+    const { signal, handshakeTimeout: timeout = DEFAULTS.handshakeTimeout } = options
     const address = parsePeer(peer, options)
     signal?.throwIfAborted()
     const endpoint = options.endpoint ?? (await bind(options, timeout))
@@ -1089,7 +1137,7 @@ export class Spoke extends EventTarget {
     } catch (error) {
       connected.catch(() => {})
       spoke.#isClosing = true
-      spoke.#link?.abort(new CloseError(CloseCode.normal, 'given up'))
+      spoke.#dialled?.abort(new CloseError(CloseCode.normal, 'given up'))
       if (!options.endpoint) release(endpoint).catch(() => {}) // not awaited: it may take 3 s
       throw error
     } finally {
@@ -1118,9 +1166,14 @@ export class Spoke extends EventTarget {
     this.closed = closed
   }
 
+  /** How the spoke stands. `__state` tells of each change. */
+  get state() {
+    return this.#state
+  }
+
   /**
    * @template {string} T
-   * @param {T} type a topic, a pattern, `__disconnect`, `__reconnect` or `__error`
+   * @param {T} type a topic, a pattern, `__state`, `__disconnect`, `__reconnect` or `__error`
    * @param {Listener<T> | null} listener
    * @param {ListenerOptions | boolean} [options]
    */
@@ -1175,10 +1228,9 @@ export class Spoke extends EventTarget {
   }
 
   /**
-   * Publishes the event's detail, an envelope whose topic is the event's type. It returns at once; a
-   * connection that is lost before the envelope is written loses it. Throws a TypeError for one that
-   * is not allowed, and an error where there is no connection or over maxQueue waits for it:
-   * publish() waits instead.
+   * Publishes the event's detail, an envelope whose topic is the event's type. It returns at once, as
+   * publish() does while there is room. Throws a TypeError for one that is not allowed, what ended
+   * the spoke, and an error where over maxOutbox waits to be written: publish() waits instead.
    * @param {Detailed<Publication>} event
    */
   dispatchEvent({ type, detail }) {
@@ -1186,86 +1238,151 @@ export class Spoke extends EventTarget {
       throw new TypeError(`the detail is no envelope with the topic ${JSON.stringify(type)}`)
     }
     const bytes = encode(detail, this.#options.maxFrame)
-    const link = this.#connected()
-    if (link.queued > 0 && link.queued + bytes.length > this.#options.maxQueue) {
-      throw new Error(`${link.queued} bytes are waiting to be written`)
-    }
-    link.write(bytes).catch(() => {})
+    this.#checkOpen()
+    const isFull = this.#unsent > 0 && this.#unsent + bytes.length > this.#options.maxOutbox
+    if (isFull || this.#waiting.length > 0) throw new Error(`${this.#unsent} bytes are waiting to be written`)
+    this.#publish(bytes)
     return true
   }
 
   /**
-   * Publishes an event, and resolves when the network has taken it; flush() tells whether the hub has.
-   * Rejects with a TypeError for one that is not allowed, and with an error where there is no
-   * connection or it is lost before.
+   * Publishes an event, and resolves when it is queued for writing; flush() tells whether the hub has
+   * it. It waits while over 256 KiB are queued, and so while the connection is lost. Rejects with a
+   * TypeError for an event that is not allowed, what ended the spoke, or what the signal was aborted
+   * with: then nothing is published.
    * @param {Publication} event
+   * @param {Cancellable} [options]
+   * @returns {Promise<void>}
    */
-  async publish(event) {
+  async publish(event, options) {
     const bytes = encode(event, this.#options.maxFrame)
-    await this.#connected().write(bytes)
+    const signal = checkSignal(options)
+    this.#checkOpen()
+    if (this.#waiting.length === 0 && this.#unsent < OUTBOX) return this.#publish(bytes)
+    /** @type {Waiting} */
+    let one
+    /** @type {Promise<void>} */
+    const queued = new Promise((resolve, reject) => {
+      one = { bytes, resolve, reject }
+      this.#waiting.push(one)
+    })
+    try {
+      await unlessAborted(queued, signal)
+    } catch (error) {
+      this.#waiting = this.#waiting.filter((other) => other !== one)
+      throw error
+    }
   }
 
   /**
-   * Waits until the hub has worked through all that was published before. Rejects with the first
-   * refusal since the last flush(), if there was one, and with a CloseError if the connection is lost:
-   * then it is not known what the hub got.
+   * Waits until the hub has worked through all that was published before, and while the connection is
+   * lost. Rejects with the first thing that went wrong with an event since the last flush(): the hub's
+   * refusal, or a CloseError for a lost connection, as it is not known then what the hub got; with
+   * what ended the spoke; or with what the signal was aborted with.
+   * @param {Cancellable} [options]
    * @returns {Promise<void>}
    */
-  async flush() {
-    await this.#connected().flush()
-    const refused = this.#refused
-    this.#refused = null
-    if (refused) throw refused
+  async flush(options) {
+    const signal = checkSignal(options)
+    while (!this.#link) {
+      this.#checkOpen()
+      let hope = () => {}
+      try {
+        await unlessAborted(new Promise((resolve) => this.#hoping.add((hope = () => resolve(undefined)))), signal)
+      } finally {
+        this.#hoping.delete(hope)
+      }
+    }
+    this.#checkOpen()
+    const link = this.#link
+    const published = this.#published
+    /** @type {Promise<void>} */
+    const flushed = new Promise((resolve, reject) => {
+      link.flush((error) => {
+        if (!error) return resolve()
+        if (!signal?.aborted) link.told = Math.max(link.told, published)
+        reject(error)
+      })
+    })
+    await unlessAborted(flushed, signal)
+    const trouble = this.#trouble
+    this.#trouble = this.#loss = null
+    if (trouble) throw trouble
   }
 
   /**
    * Resolves when the hub has acknowledged a topic that is listened to: what it passes on from then on
    * comes. While the connection is lost, it waits. Rejects with the hub's refusal.
    * @param {string} topic
+   * @param {Cancellable} [options]
    * @returns {Promise<void>}
    */
-  async subscribed(topic) {
+  async subscribed(topic, options) {
+    const signal = checkSignal(options)
     const state = this.#topics.get(topic)
     if (!state) throw new Error(`nobody listens to ${JSON.stringify(topic)}`)
-    await state.promise
+    await unlessAborted(state.promise, signal)
   }
 
-  /** As subscribed(), for every topic that is listened to now. */
-  async ready() {
-    await Promise.all([...this.#topics.values()].map(({ promise }) => promise))
+  /** As subscribed(), for every topic that is listened to now. @param {Cancellable} [options] */
+  async ready(options) {
+    const signal = checkSignal(options)
+    await unlessAborted(Promise.all([...this.#topics.values()].map(({ promise }) => promise)), signal)
   }
 
   /**
-   * Subscribes to topics, at once, and returns the events as an async iterator. It goes on over lost
-   * connections. It returns after close(), and throws what else ends the spoke, or the hub's refusal
-   * of a topic. `break` unsubscribes.
-   *
-   * A loop that is behind by more than readAhead keeps the spoke from reading further, and all of
-   * its listeners from getting more: the hub then disconnects it, as too slow, rather than skip
-   * events. So read every loop that you open, or break it off.
-   * @param {...string} topics
-   * @returns {AsyncIterableIterator<Envelope>}
+   * Subscribes to topics, and resolves when the hub has acknowledged all of them: what it passes on from
+   * then on comes. While the connection is lost, it waits. Rejects with the hub's refusal, what ended the
+   * spoke, or what the signal was aborted with: then nothing stays subscribed. Later, the signal has no
+   * effect.
+   * @param {[...topics: string[], options: Cancellable] | string[]} topics
+   * @returns {Promise<Subscription>}
+   */
+  async subscribe(...topics) {
+    const { names, signal } = split(topics)
+    this.#checkOpen()
+    const loop = this.#subscribe(names)
+    try {
+      await unlessAborted(Promise.all(loop.topics.map((name) => this.#topics.get(name)?.promise)), signal)
+    } catch (error) {
+      loop.close()
+      throw error
+    }
+    return loop
+  }
+
+  /**
+   * As subscribe(), at once: for a loop that need not know when the hub has acknowledged. The hub's
+   * refusal comes in the loop. A signal ends the loop, which throws what it was aborted with.
+   * @param {[...topics: string[], options: Cancellable] | string[]} topics
+   * @returns {Subscription}
    */
   events(...topics) {
-    const wrong = topics.find((topic) => !isTopic(topic))
-    if (topics.length === 0 || !topics.every(isTopic)) throw new TypeError(`not a topic: ${shown(wrong)}`)
-    const loop = new Loop(topics, this.#ahead, () => {
-      if (loop.signal.aborted) this.#loops.delete(loop)
-      this.#link?.resume()
-    })
+    const { names, signal } = split(topics)
+    const loop = this.#subscribe(names)
+    const abort = () => loop.end(signal?.reason)
+    signal?.addEventListener('abort', abort)
+    loop.signal.addEventListener('abort', () => signal?.removeEventListener('abort', abort))
+    return loop
+  }
+
+  /** @param {string[]} names */
+  #subscribe(names) {
+    const loop = new Loop(names, this.#options.maxQueue, () => this.#loops.delete(loop))
     if (this.#over) loop.end(this.#over.error)
     else this.#loops.add(loop)
-    for (const topic of topics) {
+    for (const name of loop.topics) {
       const listener = (/** @type {Detailed<Envelope>} */ event) => loop.push(event.detail, this.#size)
-      this.addEventListener(topic, /** @type {Listener<string>} */ (listener), { signal: loop.signal })
+      this.addEventListener(name, /** @type {Listener<string>} */ (listener), { signal: loop.signal })
     }
     return loop
   }
 
   /**
    * Ends the spoke: writes what was published, and waits until the hub has worked through it and
-   * sent what it had. Rejects if the hub has not said so: then it is not known what it got. Where the
-   * connection is lost there is nothing to wait for. Later calls return what the first did, and `closed`
+   * sent what it had. Rejects if that failed; if there is no connection, and events are waiting to
+   * be written; if a connection was lost before with what may have been on its way, and no flush()
+   * has told; or with what had ended the spoke. Later calls return what the first did, and `closed`
    * resolves with what it rejects with.
    */
   close() {
@@ -1273,61 +1390,126 @@ export class Spoke extends EventTarget {
   }
 
   async #close() {
-    if (this.#over) return void (await this.closed)
-    this.#isClosing = true
-    this.#endPause()
     /** @type {Error | null} */
-    let failed = null
-    try {
-      await this.#link?.finish()
-    } catch (error) {
-      failed = /** @type {Error} */ (error)
+    let error = null
+    if (!this.#over) {
+      this.#isClosing = true
+      this.#endPause()
+      this.#dialled?.abort(new CloseError(CloseCode.normal, 'closed'))
+      const unsent = this.#published - this.#written
+      try {
+        if (this.#link) await this.#link.finish()
+        else if (unsent > 0) throw new CloseError(null, `closed without a connection, and ${unsent} events were waiting to be written`)
+        this.#taken = this.#written
+      } catch (cause) {
+        error = /** @type {Error} */ (cause)
+      }
+      await this.#end(error)
     }
-    await this.#end(failed)
-    if (failed) throw failed
+    error = await this.closed
+    if (error) throw error
   }
 
-  /** @param {Error | null} error */
+  /** @param {Error | null} error what ended the spoke; null: close() did, and all is well */
   async #end(error) {
     if (this.#over) return
     const link = this.#link
-    const loopError = this.#isClosing ? null : error
-    this.#over = { error: loopError }
-    this.#lose(loopError ?? new CloseError(CloseCode.normal, 'the spoke is closed'))
-    for (const topic of this.#topics.values()) topic.answer(this.#lost)
-    for (const loop of this.#loops) loop.end(loopError)
+    const why = error ?? new CloseError(CloseCode.normal, 'the spoke is closed')
+    this.#over = { error }
+    this.#lose(why)
+    for (const topic of this.#topics.values()) topic.answer(why)
+    for (const loop of this.#loops) loop.end(error)
+    for (const { reject } of this.#waiting.splice(0)) reject(why)
+    for (const hope of this.#hoping) hope()
+    this.#outbox = []
+    this.#setState('closed', 0, error)
     await link?.settled()
     if (!this.#options.endpoint) await release(this.#endpoint)
-    this.#resolveClosed(error)
+    this.#resolveClosed(error ?? this.#loss)
   }
 
-  #connected() {
-    if (!this.#link) throw this.#lost
-    return this.#link
+  #checkOpen() {
+    if (this.#over) throw this.#lost
+    if (this.#isClosing) throw new CloseError(CloseCode.normal, 'the spoke is closed')
+  }
+
+  /**
+   * @param {State['name']} name
+   * @param {number} attempt
+   * @param {Error | null} error
+   */
+  #setState(name, attempt, error) {
+    this.#state = Object.freeze({ name, attempt, error })
+    this.#tell('__state', this.#state)
+  }
+
+  // --- what is to be written
+
+  /** @param {Uint8Array} bytes */
+  #publish(bytes) {
+    this.#published++
+    this.#send(null, bytes)
+  }
+
+  /**
+   * @param {Link | null} link
+   * @param {Uint8Array} bytes
+   */
+  #send(link, bytes) {
+    this.#outbox.push({ link, bytes })
+    this.#unsent += bytes.length
+    this.#link?.write()
+  }
+
+  /**
+   * Takes what a link is to write next.
+   * @param {Link} link
+   * @param {number} most
+   */
+  #take(link, most) {
+    /** @type {Uint8Array[]} */
+    const parts = []
+    let count = 0
+    for (let size = 0; count < this.#outbox.length && size < most; count++) {
+      const { link: owner, bytes } = this.#outbox[count]
+      this.#unsent -= bytes.length
+      if (!owner) this.#written++
+      if (owner && owner !== link) continue // of one that is gone
+      parts.push(bytes)
+      size += bytes.length
+    }
+    this.#outbox.splice(0, count)
+    while (this.#unsent < OUTBOX && this.#waiting.length > 0) {
+      const { bytes, resolve } = /** @type {Waiting} */ (this.#waiting.shift())
+      this.#publish(bytes)
+      resolve()
+    }
+    return parts
   }
 
   /** Sees to it that there is a link. @param {Link} link */
   async #keep(link) {
-    const { reconnect, minPause, maxPause } = this.#options
-    let pause = minPause
+    const { reconnect, minBackoff, maxBackoff } = this.#options
+    let pause = minBackoff
     for (;;) {
       const since = performance.now()
       const error = await link.ended
+      if (!this.#isClosing || error.code !== CloseCode.normal || !link.whole) this.#account(link, error)
       if (this.#isClosing) return
       // A hub that took this spoke in and then had too many has a newer one with this NodeID.
       const reconnecting = reconnect && !isFinal(error) && error.code !== CloseCode.tooMany
       this.#lose(error)
+      if (reconnecting) this.#setState('reconnecting', 1, error)
       this.#tell('__disconnect', { error, reconnecting })
       if (!reconnecting) return this.#end(error)
-      if (performance.now() - since >= maxPause) pause = minPause // else: one that never holds is not to hammer
+      if (performance.now() - since >= maxBackoff) pause = minBackoff // else: one that never holds is not to hammer
 
-      for (let attempts = 1; ; attempts++) {
+      for (;;) {
         await this.#pause(pause * (1 - Math.random() / 2))
-        pause = Math.min(2 * pause, maxPause)
+        pause = Math.min(2 * pause, Math.max(minBackoff, maxBackoff))
         if (this.#isClosing) return
         try {
           link = await this.#dial()
-          this.#tell('__reconnect', { attempts })
           break
         } catch (cause) {
           const failed = /** @type {Error} */ (cause)
@@ -1337,10 +1519,24 @@ export class Spoke extends EventTarget {
             this.#tell('__disconnect', { error: failed, reconnecting: false })
             return this.#end(failed)
           }
-          if (failed instanceof CloseError && failed.code === CloseCode.tooMany) pause = maxPause // it is full
+          if (failed instanceof CloseError && failed.code === CloseCode.tooMany) pause = Math.max(pause, maxBackoff) // it is full
+          this.#setState('reconnecting', this.#state.attempt + 1, failed)
         }
       }
     }
+  }
+
+  /**
+   * Notes what may be lost with a link.
+   * @param {Link} link
+   * @param {Error} error
+   */
+  #account(link, error) {
+    if (this.#written > Math.max(this.#taken, link.told)) {
+      this.#trouble ??= error
+      this.#loss ??= error
+    }
+    this.#taken = this.#written
   }
 
   /** @param {number} ms */
@@ -1368,37 +1564,61 @@ export class Spoke extends EventTarget {
 
   /** Makes a link. It resolves when the hub has answered for all topics. */
   async #dial() {
-    const { timeout, maxFrame, readAhead } = this.#options
+    const { handshakeTimeout, writeTimeout, maxFrame } = this.#options
     const { connection, stream } = await this.#reach()
     /** @type {Link} */
     const link = new Link(connection, stream, {
       maxFrame,
-      timeout,
-      hasRoom: (further) => this.#ahead.bytes <= readAhead + further,
+      handshakeTimeout,
+      writeTimeout,
       event: (envelope, size) => this.#receive(envelope, size),
       refused: (error) => {
-        this.#refused ??= error
+        this.#trouble ??= error
         this.#tell('__error', error)
       },
       nextRequest: () => this.#nextRequest(link),
+      take: (link, most) => this.#take(link, most),
+      send: (link, bytes) => this.#send(link, bytes),
     })
-    this.#link = link
+    this.#dialled = link
     for (const name of this.#topics.keys()) link.changed.add(name)
     try {
-      // The answer to a request without topics is also how a spoke that has none learns that it was
-      // taken in. Topics may be asked for once more, where one beside them was refused.
-      do await link.flush()
-      while (link.changed.size > 0 || link.asking > 0)
+      await new Promise((resolve, reject) => {
+        // The answer to a request without topics is also how a spoke that has none learns that it was
+        // taken in. Topics may be asked for once more, where one beside them was refused. The link is
+        // up at once with the last answer: what comes behind it is to be given out.
+        const answered = (/** @type {Error | null} */ error) => {
+          if (error) return reject(error)
+          if (link.changed.size > 0 || link.asking > 0) return link.flush(answered)
+          if (this.#isClosing) return reject(new CloseError(CloseCode.normal, 'given up'))
+          this.#bringUp(link)
+          resolve(undefined)
+        }
+        link.flush(answered)
+      })
       return link
     } catch (error) {
-      if (!this.#isClosing) link.abort(new CloseError(CloseCode.normal, 'given up'))
+      link.abort(new CloseError(CloseCode.normal, 'given up'))
       throw error
+    } finally {
+      this.#dialled = null
     }
+  }
+
+  /** @param {Link} link */
+  #bringUp(link) {
+    const { name, attempt } = this.#state
+    this.#link = link
+    link.begin()
+    for (const hope of this.#hoping) hope()
+    if (name !== 'reconnecting') return
+    this.#setState('connected', 0, null)
+    this.#tell('__reconnect', { attempts: attempt })
   }
 
   /** Makes a connection with a stream. */
   async #reach() {
-    const { alpn, timeout } = this.#options
+    const { alpn, handshakeTimeout: timeout } = this.#options
     // One that the hub answers late is closed then. Until then it is one of few.
     if (this.#dials.size >= MAX_DIALS) await within(Promise.race(this.#dials), timeout, 'connecting')
     let isGivenUp = false
@@ -1440,8 +1660,9 @@ export class Spoke extends EventTarget {
 
   /** Asks the hub for a topic, or no more. @param {string} name */
   #ask(name) {
-    this.#link?.changed.add(name)
-    this.#link?.ask()
+    const link = this.#link ?? this.#dialled
+    link?.changed.add(name)
+    link?.ask()
   }
 
   /**
@@ -1472,7 +1693,15 @@ export class Spoke extends EventTarget {
     if (type) return { type, topics: [...batch.keys()], answer: this.#asked(link, batch) }
     if (link.flushes.length === 0) return null
     const flushes = link.flushes.splice(0)
-    return { type: '__subscribe', topics: [], answer: (error) => flushes.forEach((flushed) => flushed(error)) }
+    const published = this.#published
+    return {
+      type: '__subscribe',
+      topics: [],
+      answer: (error) => {
+        if (!error && link.up) this.#taken = Math.max(this.#taken, published)
+        for (const flushed of flushes) flushed(error)
+      },
+    }
   }
 
   /**
@@ -1489,7 +1718,7 @@ export class Spoke extends EventTarget {
     link.asking++
     return (error) => {
       link.asking--
-      if (this.#link !== link || (error && !(error instanceof RefusedError))) return // its end, of which #keep hears
+      if ((this.#link ?? this.#dialled) !== link || (error && !(error instanceof RefusedError))) return // its end, of which #keep hears
       // Nothing of a request is carried out where one topic is refused: the others are asked for again.
       const isOne = batch.size === 1
       const isNamed = error && batch.has(error.topic)
@@ -1541,6 +1770,7 @@ export class Spoke extends EventTarget {
    * @param {number} size
    */
   #receive(envelope, size) {
+    if (!this.#link?.up) return // what comes before may have a gap behind it
     this.#size = size
     const topic = topicOf(envelope)
     const pattern = patternOf(topic)
@@ -1564,17 +1794,32 @@ function isFinal(error) {
   return error instanceof CloseError && (error.code === protocol || error.code === notAdmitted)
 }
 
+/**
+ * Takes the options from behind topics, and checks both.
+ * @param {unknown[]} topics
+ * @returns {{names: string[], signal: AbortSignal | undefined}}
+ */
+function split(topics) {
+  const last = topics.at(-1)
+  const hasOptions = typeof last === 'object' && last !== null && !Array.isArray(last)
+  const names = hasOptions ? topics.slice(0, -1) : topics
+  const wrong = names.findIndex((name) => !isTopic(/** @type {string} */ (name)))
+  if (wrong >= 0 || names.length === 0) throw new TypeError(`not a topic: ${shown(names[wrong])}`)
+  return { names: /** @type {string[]} */ (names), signal: hasOptions ? checkSignal(last) : undefined }
+}
+
 // --- Options ---
 
 const DEFAULTS = {
   alpn: 'alkpubsub/1',
   reconnect: true,
-  minPause: 250,
-  maxPause: 30_000,
-  timeout: 10_000,
+  minBackoff: 250,
+  maxBackoff: 30_000,
+  handshakeTimeout: 10_000,
+  writeTimeout: 10_000,
   maxFrame: MAX_FRAME,
-  maxQueue: 16 << 20,
-  readAhead: 1 << 20,
+  maxQueue: 1 << 20,
+  maxOutbox: 16 << 20,
 }
 
 const LONGEST = 2 ** 31 - 1 // ms that a timer takes
@@ -1594,12 +1839,13 @@ const optionKinds = {
   signal: [(value) => value instanceof AbortSignal, 'an AbortSignal'],
   alpn: [(value) => typeof value === 'string' && value !== '', 'a string that is not empty'],
   reconnect: [(value) => typeof value === 'boolean', 'true or false'],
-  minPause: number(0, LONGEST),
-  maxPause: number(0, LONGEST),
-  timeout: number(1, LONGEST),
-  maxFrame: number(FROM + 1, 2 ** 30),
-  maxQueue: number(0, Number.MAX_SAFE_INTEGER),
-  readAhead: number(0, Number.MAX_SAFE_INTEGER),
+  minBackoff: number(0, LONGEST),
+  maxBackoff: number(0, LONGEST),
+  handshakeTimeout: number(1, LONGEST),
+  writeTimeout: number(1, LONGEST),
+  maxFrame: number(ANSWER, 2 ** 30),
+  maxQueue: number(1, Number.MAX_SAFE_INTEGER),
+  maxOutbox: number(0, Number.MAX_SAFE_INTEGER),
 }
 
 /** @param {unknown} options */
@@ -1627,9 +1873,9 @@ function parsePeer(peer, { endpoint, relays }) {
   }
   if (/\s/.test(peer)) throw no('it has white space in it', undefined)
   const at = peer.indexOf('@')
-  const node = at < 0 ? peer : peer.slice(0, at)
+  const node = (at < 0 ? peer : peer.slice(0, at)).toLowerCase()
   const isNode = /^[0-9a-f]{64}$/.test(node)
-  if (at >= 0 && !isNode) throw no('a NodeID has 64 hex digits, in lower case', undefined)
+  if (at >= 0 && !isNode) throw no('a NodeID has 64 hex digits', undefined)
   try {
     if (!isNode) return EndpointTicket.fromString(peer).endpointAddr()
   } catch (cause) {

@@ -1,5 +1,5 @@
-// Package sessions plays the scripts of testdata/sessions.json, which says how they are
-// written: over any transport, against this module's Hub and Spoke.
+// Package sessions plays the scripts of testdata/sessions.json and testdata/clients.json, which
+// say how they are written: over any transport, against this module's Hub and Spoke.
 package sessions
 
 import (
@@ -22,7 +22,7 @@ import (
 	"irohub"
 )
 
-// A File is what testdata/sessions.json holds.
+// A File is what testdata/sessions.json holds; clients.json has scripts for spokes alone.
 type File struct {
 	Description []string
 	Hub         []HubScript
@@ -77,6 +77,7 @@ type SpokeScript struct {
 	Name    string
 	Options struct {
 		MaxFrame int `json:"max_frame"`
+		MaxQueue int `json:"max_queue"`
 	}
 	Steps []step
 }
@@ -95,6 +96,7 @@ type step struct {
 	Topics   []string
 	As       string
 	OrClosed *uint64 `json:"or_closed"`
+	Sub      string
 }
 
 func (s *step) UnmarshalJSON(text []byte) error {
@@ -123,15 +125,26 @@ func (s *step) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// Load reads the scripts.
-func Load(t *testing.T) (file File) {
+// Load reads the scripts of both files.
+func Load(t *testing.T) File {
+	t.Helper()
+	file, clients := read(t, "sessions.json"), read(t, "clients.json")
+	if len(file.Hub) < 25 || len(file.Spoke) < 15 || len(clients.Spoke) < 15 {
+		t.Fatalf("%d scripts for a hub, %d for a spoke, %d for the clients", len(file.Hub), len(file.Spoke), len(clients.Spoke))
+	}
+	file.Spoke = append(file.Spoke, clients.Spoke...)
+	return file
+}
+
+// read reads a file of testdata, which is in this folder or one above.
+func read(t *testing.T, name string) (file File) {
 	t.Helper()
 	folder, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for {
-		text, err := os.ReadFile(filepath.Join(folder, "testdata", "sessions.json"))
+		text, err := os.ReadFile(filepath.Join(folder, "testdata", name))
 		if err == nil {
 			dec := json.NewDecoder(bytes.NewReader(text))
 			dec.DisallowUnknownFields()
@@ -141,14 +154,11 @@ func Load(t *testing.T) (file File) {
 			if _, err := dec.Token(); err != io.EOF {
 				t.Fatalf("behind the scripts stands more: %v", err)
 			}
-			if len(file.Description) == 0 || len(file.Hub) < 25 || len(file.Spoke) < 15 {
-				t.Fatalf("%d scripts for a hub, %d for a spoke", len(file.Hub), len(file.Spoke))
-			}
 			return file
 		}
 		parent := filepath.Dir(folder)
 		if parent == folder {
-			t.Fatal("no testdata/sessions.json in this folder or above")
+			t.Fatalf("no testdata/%s in this folder or above", name)
 		}
 		folder = parent
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -25,7 +26,7 @@ type spokePlayer struct {
 	subscribed chan error
 	flushed    chan error
 	left       chan error
-	events     chan irohub.Event
+	subs       map[string]*subscription
 	may        []json.RawMessage // events that may come
 	tasks      sync.WaitGroup
 }
@@ -33,6 +34,13 @@ type spokePlayer struct {
 type dialling struct {
 	spoke *irohub.Spoke
 	err   error
+}
+
+// A subscription is one of the application's, or several without a name, which are one then.
+type subscription struct {
+	events chan irohub.Event
+	ended  chan struct{} // closed at the end of one with a name
+	*irohub.Subscription
 }
 
 // A link is the hub's end of a connection.
@@ -56,7 +64,7 @@ func PlaySpoke(t *testing.T, ctx context.Context, script *SpokeScript, hub, spok
 		subscribed: make(chan error, 100),
 		flushed:    make(chan error, 100),
 		left:       make(chan error, 1),
-		events:     make(chan irohub.Event, 100),
+		subs:       make(map[string]*subscription),
 	}
 	p.player = player{T: t, ctx: ctx, id: make(map[string][]string), node: func(name string) irohub.NodeID {
 		if name == "hub" {
@@ -67,6 +75,7 @@ func PlaySpoke(t *testing.T, ctx context.Context, script *SpokeScript, hub, spok
 	go func() {
 		s, err := irohub.Dial(ctx, spoke, hub.Addr(), irohub.SpokeOptions{
 			MaxFrame:     script.Options.MaxFrame,
+			MaxQueue:     script.Options.MaxQueue,
 			MinBackoff:   time.Millisecond,
 			MaxBackoff:   100 * time.Millisecond,
 			OnDisconnect: func(err error) { p.told <- err },
@@ -169,9 +178,17 @@ func (p *spokePlayer) application(s *step) {
 	case "subscribe":
 		var topics []string
 		p.must(json.Unmarshal(s.arg, &topics))
-		p.tasks.Go(func() { p.subscribe(topics) })
+		sub := p.sub(s.Sub)
+		p.tasks.Go(func() { p.subscribe(s.Sub, sub, topics) })
 	case "subscribed":
 		p.must(await(p, "the subscription", p.subscribed))
+	case "unsubscribe":
+		p.sub(p.name(s)).Close()
+	case "read":
+		sub := p.sub(p.name(s))
+		p.tasks.Go(func() { p.read(sub) })
+	case "sub_ends":
+		p.subEnds(s)
 	case "refused":
 		p.wantRefusal(s, await(p, "the refusal", p.subscribed))
 	case "publish":
@@ -209,7 +226,12 @@ func (p *spokePlayer) application(s *step) {
 	case "leave":
 		go func() { p.left <- p.spoke.Close() }()
 	case "left":
-		p.must(await(p, "the end of Close", p.left))
+		err := await(p, "the end of Close", p.left)
+		if string(s.arg) == "true" {
+			p.must(err)
+		} else if err == nil {
+			p.fail("it has gone well")
+		}
 	default:
 		p.fail("there is no verb %q", s.verb)
 	}
@@ -337,17 +359,61 @@ func (p *spokePlayer) request(s *step) {
 	}
 }
 
-func (p *spokePlayer) subscribe(topics []string) {
-	sub, err := p.spoke.Subscribe(p.ctx, topics...)
-	p.subscribed <- err
-	if err != nil {
-		return
+// name is a step's argument where that is a name.
+func (p *spokePlayer) name(s *step) (name string) {
+	p.Helper()
+	p.must(json.Unmarshal(s.arg, &name))
+	return name
+}
+
+// sub is the subscription of a name; it may be made by a later step.
+func (p *spokePlayer) sub(name string) *subscription {
+	sub := p.subs[name]
+	if sub == nil {
+		sub = &subscription{events: make(chan irohub.Event, 100), ended: make(chan struct{})}
+		p.subs[name] = sub
 	}
+	return sub
+}
+
+// subscribe sets a subscription's own before it says that it is there.
+func (p *spokePlayer) subscribe(name string, sub *subscription, topics []string) {
+	got, err := p.spoke.Subscribe(p.ctx, topics...)
+	if name == "" {
+		sub = &subscription{events: sub.events, ended: make(chan struct{})}
+	}
+	sub.Subscription = got
+	p.subscribed <- err
+	if err == nil && !strings.HasPrefix(name, "unread") {
+		p.read(sub)
+	}
+}
+
+func (p *spokePlayer) read(sub *subscription) {
+	defer close(sub.ended)
 	for ev := range sub.Events() {
 		select {
-		case p.events <- ev:
+		case sub.events <- ev:
 		case <-p.ctx.Done():
 		}
+	}
+}
+
+// subEnds checks that a subscription has ended, and with what.
+func (p *spokePlayer) subEnds(s *step) {
+	p.Helper()
+	sub := p.sub(s.Sub)
+	await(p, "the end of the subscription", sub.ended)
+	if len(sub.events) > 0 {
+		p.fail("%s has come before", (<-sub.events).Topic())
+	}
+	switch err := sub.Err(); s.arg[0] {
+	case 't':
+		p.must(err)
+	case '"':
+		p.wantRefusal(s, err)
+	default:
+		p.wantCode(err, p.code(s))
 	}
 }
 
@@ -376,7 +442,7 @@ func (p *spokePlayer) delivers(s *step) {
 	}
 	for {
 		select {
-		case ev := <-p.events:
+		case ev := <-p.sub(s.Sub).events:
 			got, err := json.Marshal(ev)
 			p.must(err)
 			if p.like(got, s.arg) {

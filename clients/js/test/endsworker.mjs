@@ -7,7 +7,7 @@ async function inWorker([state, how, peer]) {
   if (state === 'connecting') {
     Spoke.connect(peer).catch(() => {})
   } else {
-    const spoke = await Spoke.connect(peer, { readAhead: state === 'paused' ? 0 : 1 << 20 })
+    const spoke = await Spoke.connect(peer)
     if (state === 'subscribed') spoke.addEventListener('a', () => {})
     if (state === 'paused') spoke.events('a')
     if (state === 'looping') (async () => { for await (const _ of spoke.events('a')); })()

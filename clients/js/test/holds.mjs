@@ -6,7 +6,7 @@ import { Spoke } from '../spoke.mjs'
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
 
 async function run(what, peer) {
-  const options = { timeout: 3000, reconnect: what !== 'streams', minPause: 20, maxPause: 20 }
+  const options = { handshakeTimeout: 3000, writeTimeout: 3000, reconnect: what !== 'streams', minBackoff: 20, maxBackoff: 20 }
   if (what === 'silent' || what === 'half') {
     return Spoke.connect(peer, { ...options, signal: AbortSignal.timeout(4000) }).catch(() => {})
   }

@@ -93,7 +93,7 @@ export async function startHub(t, ...flags) {
 
 /** Connects a spoke that ends with the test: with short pauses, and patience. */
 export async function connect(t, peer, options) {
-  const spoke = await Spoke.connect(peer, { minPause: 20, maxPause: 1000, timeout: 30_000, ...options })
+  const spoke = await Spoke.connect(peer, { minBackoff: 20, maxBackoff: 1000, handshakeTimeout: 30_000, writeTimeout: 30_000, ...options })
   cleanup(t, () => spoke.close().catch(() => {}))
   return spoke
 }

@@ -1,5 +1,5 @@
-// The spoke plays every script of testdata/sessions.json, which says how they are written. The test is
-// the hub, and the application at the spoke.
+// The spoke plays every script of testdata/sessions.json and testdata/clients.json, which say how they are
+// written. The test is the hub, and the application at the spoke.
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { describe, test } from 'node:test'
@@ -7,8 +7,8 @@ import { Spoke } from '../spoke.mjs'
 import { fakeHub } from './fakehub.mjs'
 import { cleanup, root } from './hub.mjs'
 
-const scripts = JSON.parse(readFileSync(`${root}/testdata/sessions.json`, 'utf8')).spoke
-const besides = ['silent', 'topics', 'as', 'or_closed'] // what belongs to a verb
+const scripts = ['sessions', 'clients'].flatMap((name) => JSON.parse(readFileSync(`${root}/testdata/${name}.json`, 'utf8')).spoke)
+const besides = ['silent', 'topics', 'as', 'or_closed', 'sub'] // what belongs to a verb
 const limit = 60_000
 
 /** What comes in its own time, in order. */
@@ -74,16 +74,17 @@ class Player {
   #ids = {}
   #may = []
   #told = new Inbox()
-  #came = new Inbox()
-  #last = null
+  #came = {} // by subscription
+  #subs = {}
+  #states = []
   #spoke = null
   #calls = {}
 
   static async play(t, { options = {}, steps }) {
     const player = new Player()
     player.hub = await fakeHub(t)
-    const { max_frame: maxFrame } = options
-    player.#call('connected', Spoke.connect(player.hub.peer, { minPause: 10, maxPause: 500, timeout: 30_000, ...(maxFrame && { maxFrame }) }))
+    const { max_frame: maxFrame, max_queue: maxQueue } = options
+    player.#call('connected', Spoke.connect(player.hub.peer, { minBackoff: 10, maxBackoff: 500, handshakeTimeout: 30_000, ...(maxFrame && { maxFrame }), ...(maxQueue && { maxQueue }) }))
     cleanup(t, async () => {
       for (const link of player.links) link.peer.close(0)
       const spoke = await player.#calls.connected.catch(() => null)
@@ -204,18 +205,38 @@ class Player {
 
   async connected() {
     this.#spoke = await this.#calls.connected
+    this.#spoke.addEventListener('__state', ({ detail }) => this.#states.push(detail))
     this.#spoke.addEventListener('__disconnect', ({ detail }) => this.#told.put(detail.error))
     this.#spoke.addEventListener('__reconnect', () => this.#told.put('back'))
   }
 
-  async subscribe(topics) {
-    for (const topic of topics) {
-      this.#spoke.addEventListener(topic, ({ detail }) => {
-        if (detail !== this.#last) this.#came.put(detail) // else it has come by another name
-        this.#last = detail
-      })
+  async subscribe(topics, { sub = '' }) {
+    this.#call('subscribed', (async () => {
+      this.#subs[sub] = await this.#spoke.subscribe(...topics)
+      if (!sub.startsWith('unread')) this.read(sub)
+    })())
+  }
+
+  #inbox(sub) {
+    return (this.#came[sub] ??= new Inbox())
+  }
+
+  async read(sub) {
+    const inbox = this.#inbox(sub)
+    const collect = async () => {
+      for await (const event of this.#subs[sub]) inbox.put(event)
+      return true
     }
-    this.#call('subscribed', Promise.all(topics.map((topic) => this.#spoke.subscribed(topic))))
+    collect().then((end) => inbox.put(end), (error) => inbox.put(error))
+  }
+
+  async unsubscribe(sub) {
+    this.#subs[sub].close()
+  }
+
+  async sub_ends(why, { sub }) {
+    const got = await this.#inbox(sub).take()
+    assert.equal(got === true ? true : got.code, why || true) // 0 and true: it returns
   }
 
   async subscribed() {
@@ -244,11 +265,11 @@ class Player {
     this.#may.push(event)
   }
 
-  async delivers(event, { or_closed: code }) {
+  async delivers(event, { or_closed: code, sub = '' }) {
     for (;;) {
       const ended = code === undefined ? new Promise(() => {}) : this.link.closed.then(() => null)
-      const got = await Promise.race([this.#came.take(), ended])
-      if (got === null) {
+      const got = await Promise.race([this.#inbox(sub).take(), ended])
+      if (got === null || (code !== undefined && got?.code === code)) {
         await this.closed(code)
         return this.ends(code)
       }
@@ -260,7 +281,9 @@ class Player {
   }
 
   async lost(code) {
-    assert.equal((await this.#told.take()).code, code)
+    const error = await this.#told.take()
+    assert.equal(error.code, code)
+    assert.ok(this.#states.some((state) => state.name === 'reconnecting' && state.attempt === 1 && state.error === error))
   }
 
   async back() {
@@ -269,15 +292,19 @@ class Player {
 
   async ends(code) {
     if (this.#spoke === null) return assert.rejects(this.#calls.connected, { code })
-    assert.equal((await this.#spoke.closed)?.code, code)
+    const error = await this.#spoke.closed
+    assert.equal(error?.code, code)
+    assert.deepEqual(this.#spoke.state, { name: 'closed', attempt: 0, error })
   }
 
   async leave() {
     this.#call('left', this.#spoke.close())
   }
 
-  async left() {
-    await this.#calls.left
+  async left(well) {
+    if (well === true) await this.#calls.left
+    else await assert.rejects(this.#calls.left, (error) => 'reason' in error)
+    assert.equal(this.#spoke.state.name, 'closed')
   }
 }
 

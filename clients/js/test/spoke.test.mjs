@@ -202,23 +202,124 @@ describe('loops', { timeout: 60_000 }, () => {
     for await (const event of spoke.events('a')) assert.fail(event)
   })
 
-  test('one that is behind keeps the spoke from reading, but for answers', async (t) => {
-    const { peer, spoke } = await pair(t, { readAhead: 1000 })
+  test('one that is behind ends, alone', async (t) => {
+    const { peer, spoke } = await pair(t, { maxQueue: 100_000 })
+    const loop = spoke.events('a')
+    const other = spoke.events('b')
+    await peer.ack('__subscribe', 'a', 'b')
+    await spoke.ready()
+    for (let n = 0; n < 100; n++) await peer.send({ type: 'a', payload: [n, 'x'.repeat(20_000)] })
+    await peer.ack('__unsubscribe', 'a')
+    await peer.send({ type: 'b' })
+    assert.equal((await other.next()).value.type, 'b')
+    for (let n = 0; n < 4; n++) assert.equal((await loop.next()).value.payload[0], n)
+    const error = await rejection(loop.next())
+    assert.deepEqual([error.name, error.code], ['TooSlow', 4])
+    assert.match(error.message, /bytes are waiting, and 100000 may/)
+    assert.deepEqual(await loop.next(), { value: undefined, done: true })
+  })
+
+  test('one event may be larger than what may wait', async (t) => {
+    const { peer, spoke } = await pair(t, { maxQueue: 1 })
     const loop = spoke.events('a')
     await peer.ack('__subscribe', 'a')
-    await spoke.ready()
-    const count = 100
-    const sent = (async () => {
-      for (let n = 0; n < count; n++) await peer.send({ type: 'a', payload: [n, 'x'.repeat(50_000)] })
-    })()
-    assert.equal((await loop.next()).value.payload[0], 0)
-    // The spoke's window is full of what it does not read, and yet it hears of this:
+    for (let n = 0; n < 3; n++) {
+      await peer.send({ type: 'a', payload: [n, 'x'.repeat(100_000)] })
+      assert.equal((await loop.next()).value.payload[0], n)
+    }
+  })
+
+  test('subscribe resolves with the acknowledgement', async (t) => {
+    const { peer, spoke } = await pair(t)
+    const subscribing = spoke.subscribe('a', 'b:*')
+    const id = await peer.request('__subscribe', 'a', 'b:*')
+    assert.equal(await Promise.race([subscribing, Promise.resolve('not yet')]), 'not yet')
+    await peer.send({ type: '__ack', id }, { type: 'b', id: '1', payload: 1 })
+    const events = await subscribing
+    assert.deepEqual(events.topics, ['a', 'b:*'])
+    assert.equal((await events.next()).value.payload, 1)
+    events.close()
+    await peer.ack('__unsubscribe', 'a', 'b:*')
+    assert.deepEqual(await events.next(), { value: undefined, done: true })
+  })
+
+  test('subscribe rejects with the refusal, and leaves nothing', async (t) => {
+    const { peer, spoke } = await pair(t)
+    const refused = rejection(spoke.subscribe('a', 'b'))
+    const id = await peer.request('__subscribe', 'a', 'b')
+    await peer.send({ type: '__error', id, payload: { code: 'forbidden', topic: 'b', message: 'words' } })
+    assert.equal((await refused).topic, 'b')
     const flushed = spoke.flush()
-    const id = await peer.request('__subscribe')
-    await sent
-    await peer.send({ type: '__ack', id })
+    await peer.ack('__subscribe')
     await flushed
-    for (let n = 1; n < count; n++) assert.equal((await loop.next()).value.payload[0], n)
+    await assert.rejects(spoke.subscribed('a'), /nobody listens/)
+  })
+})
+
+describe('signals', { timeout: 60_000 }, () => {
+  const reason = new Error('enough')
+
+  test('end every call that waits', async (t) => {
+    const { hub, peer, spoke } = await pair(t, { minBackoff: 1, maxBackoff: 10 })
+    const loop = spoke.events('kept')
+    await peer.ack('__subscribe', 'kept')
+    await spoke.ready()
+    const lost = once(spoke, '__disconnect')
+    peer.close(1)
+    await lost
+    await spoke.publish({ type: 'a', payload: 'x'.repeat(300_000) }) // the queue is full
+    const stop = new AbortController()
+    const { signal } = stop
+    const calls = [
+      spoke.publish({ type: 'never' }, { signal }),
+      spoke.flush({ signal }),
+      spoke.ready({ signal }),
+      spoke.subscribed('kept', { signal }),
+      spoke.subscribe('never', { signal }),
+      spoke.events('never', { signal }).next(),
+    ].map(rejection)
+    const after = spoke.publish({ type: 'after' })
+    stop.abort(reason)
+    for (const call of calls) assert.equal(await call, reason)
+    for (const call of [() => spoke.publish({ type: 'never' }, { signal }), () => spoke.flush({ signal }), () => spoke.subscribe('never', { signal })]) {
+      assert.equal(await rejection(call()), reason)
+    }
+    const again = await hub.admit('kept')
+    cleanup(t, () => again.close(0))
+    assert.equal((await again.next()).type, 'a')
+    await after
+    assert.equal((await again.next()).type, 'after')
+    loop.close()
+    await again.ack('__unsubscribe', 'kept')
+  })
+
+  test('a flush that was given up leaves what it would have told to the next', async (t) => {
+    const { peer, spoke } = await pair(t)
+    const stop = new AbortController()
+    const given = rejection(spoke.flush({ signal: stop.signal }))
+    const id = await peer.request('__subscribe')
+    stop.abort(reason)
+    assert.equal(await given, reason)
+    await peer.send({ type: '__error', payload: { code: 'forbidden', topic: 'a', message: 'words' } }, { type: '__ack', id })
+    const next = rejection(spoke.flush())
+    await peer.ack('__subscribe')
+    assert.equal((await next).topic, 'a')
+  })
+
+  test('of subscribe are for the call alone, of events for the loop', async (t) => {
+    const { peer, spoke } = await pair(t)
+    const stop = new AbortController()
+    const subscribing = spoke.subscribe('a', { signal: stop.signal })
+    const loop = spoke.events('b', { signal: stop.signal })
+    await peer.ack('__subscribe', 'a', 'b')
+    const events = await subscribing
+    await peer.send({ type: 'b', payload: 1 })
+    assert.equal((await loop.next()).value.payload, 1)
+    stop.abort(reason)
+    assert.equal(await rejection(loop.next()), reason)
+    await peer.ack('__unsubscribe', 'b')
+    await peer.send({ type: 'a', payload: 2 })
+    assert.equal((await events.next()).value.payload, 2)
   })
 })
 
@@ -250,7 +351,7 @@ describe('publishing', { timeout: 60_000 }, () => {
   })
 
   test('dispatchEvent is bounded', async (t) => {
-    const { spoke } = await pair(t, { maxQueue: 1000 })
+    const { spoke } = await pair(t, { maxOutbox: 1000 })
     const event = new CustomEvent('a', { detail: { type: 'a', payload: 'x'.repeat(600) } })
     spoke.dispatchEvent(event)
     assert.throws(() => spoke.dispatchEvent(event), /waiting/)
@@ -300,7 +401,7 @@ describe('the end', { timeout: 60_000 }, () => {
   })
 
   test('close says when the hub has not', async (t) => {
-    const { spoke } = await pair(t, { timeout: 2000 })
+    const { spoke } = await pair(t, { writeTimeout: 2000 })
     const error = await rejection(spoke.close())
     assert.deepEqual([error.name, error.code], ['Timeout', 6])
     assert.equal(await spoke.closed, error)
@@ -331,7 +432,8 @@ describe('the end', { timeout: 60_000 }, () => {
       assert.equal(await spoke.closed, error)
       assert.equal(await rejection(loop.next()), error)
       assert.equal(await rejection(spoke.publish({ type: 'a' })), error)
-      await spoke.close()
+      assert.equal(await rejection(spoke.close()), error)
+      assert.deepEqual(spoke.state, { name: 'closed', attempt: 0, error })
     })
   }
 
@@ -375,11 +477,29 @@ describe('the end', { timeout: 60_000 }, () => {
   })
 
   test('an attempt that is turned away with too many is not the last; not admitted is', async (t) => {
-    const { hub, peer, spoke } = await pair(t, { maxPause: 50 })
+    const { hub, peer, spoke } = await pair(t, { maxBackoff: 50 })
     peer.close(1)
     for (const code of [5, 5, 3]) (await hub.accept()).close(code)
+    const states = []
+    spoke.addEventListener('__state', ({ detail }) => states.push(detail))
     const error = await spoke.closed
     assert.equal(error.code, 3)
+    // Those before may have been told while the test accepted.
+    assert.deepEqual(states.at(-1), { name: 'closed', attempt: 0, error })
+  })
+
+  test('the state tells of each attempt', async (t) => {
+    const { hub, peer, spoke } = await pair(t, { maxBackoff: 50 })
+    const states = []
+    spoke.addEventListener('__state', ({ detail: { name, attempt, error } }) => states.push([name, attempt, error?.code]))
+    assert.deepEqual(spoke.state, { name: 'connected', attempt: 0, error: null })
+    const back = detail(spoke, '__reconnect')
+    peer.close(1)
+    for (const code of [5, 6]) (await hub.accept()).close(code)
+    const again = await hub.admit()
+    cleanup(t, () => again.close(0))
+    assert.equal((await back).attempts, 3)
+    assert.deepEqual(states, [['reconnecting', 1, 1], ['reconnecting', 2, 5], ['reconnecting', 3, 6], ['connected', 0, undefined]])
   })
 
   test('a stream that is aborted', async (t) => {
@@ -389,13 +509,27 @@ describe('the end', { timeout: 60_000 }, () => {
   })
 
   test('close ends a pause', async (t) => {
-    const { peer, spoke } = await pair(t, { minPause: 1e6, maxPause: 1e6 })
+    const { peer, spoke } = await pair(t, { minBackoff: 1e6, maxBackoff: 1e6 })
     const lost = once(spoke, '__disconnect')
     peer.close(1)
     await lost
-    await assert.rejects(spoke.publish({ type: 'a' }), { name: 'HubShutdown' })
+    const flushed = rejection(spoke.flush())
+    assert.equal(spoke.state.name, 'reconnecting')
     await spoke.close()
     assert.equal(await spoke.closed, null)
+    assert.equal((await flushed).name, 'Closed')
+    assert.deepEqual(spoke.state, { name: 'closed', attempt: 0, error: null })
+  })
+
+  test('close without a connection says what is lost', async (t) => {
+    const { peer, spoke } = await pair(t, { minBackoff: 1e6, maxBackoff: 1e6 })
+    const lost = once(spoke, '__disconnect')
+    peer.close(1)
+    await lost
+    await spoke.publish({ type: 'a' })
+    const error = await rejection(spoke.close())
+    assert.match(error.message, /without a connection, and 1 events were waiting/)
+    assert.equal(await spoke.closed, error)
   })
 
   test('close ends an attempt', async (t) => {
@@ -403,10 +537,8 @@ describe('the end', { timeout: 60_000 }, () => {
     peer.close(1)
     const again = await hub.accept() // and no acknowledgement
     const closed = spoke.close()
-    assert.equal((await again.next())?.type, '__subscribe')
-    assert.equal(await again.next(), null)
-    await again.finish()
     await closed
+    assert.match(await again.connection.closed(), /closed/)
   })
 
   test('close from within a listener', async (t) => {
@@ -420,7 +552,7 @@ describe('the end', { timeout: 60_000 }, () => {
 
   test('a hub that does not answer', async (t) => {
     const hub = await fakeHub(t)
-    const failed = rejection(Spoke.connect(hub.peer, { timeout: 300 }))
+    const failed = rejection(Spoke.connect(hub.peer, { handshakeTimeout: 300 }))
     hub.accept().catch(ignore) // where it is slow, the spoke is gone by then
     const error = await failed
     assert.deepEqual([error.name, error.code], ['Timeout', 6])
@@ -428,7 +560,7 @@ describe('the end', { timeout: 60_000 }, () => {
 
   test('nobody there', async (t) => {
     const peer = (await fakeHub(t)).peer.replace(/\d+$/, '9')
-    assert.match(String(await rejection(Spoke.connect(peer, { timeout: 300 }))), /Timeout|lost/)
+    assert.match(String(await rejection(Spoke.connect(peer, { handshakeTimeout: 300 }))), /Timeout|lost/)
     assert.equal((await rejection(Spoke.connect('nowhere'))).name, 'TypeError')
   })
 

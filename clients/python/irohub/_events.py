@@ -185,7 +185,9 @@ def parse_envelope(body: bytes) -> Event:
     if SURROGATE.search(kind) or SURROGATE.search(identity):
         raise ProtocolError(2, "an envelope's type or id has half a surrogate pair")
     sender, _ = known.get("from", (None, ""))
-    if "from" in known and not (isinstance(sender, str) and NODE_ID.fullmatch(sender)):
+    if kind.startswith("__"):
+        sender = None  # it is of no meaning there
+    elif "from" in known and not (isinstance(sender, str) and NODE_ID.fullmatch(sender)):
         raise ProtocolError(2, "an envelope's from is not a NodeID")
     payload, raw = known.get("payload", (None, ""))
     return Event(kind, identity, payload, sender, Json(raw) if "payload" in known else None)
