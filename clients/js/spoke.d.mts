@@ -14,14 +14,12 @@ export function patternOf(topic: string): string;
  */
 export function matches(subscription: string, topic: string): boolean;
 /**
- * The names of an object's members as they come, how deep it is nested, and how many values it has
- * at most. JSON.parse tells none of it.
+ * The names of an object's members as they come, and how deep it is nested. JSON.parse tells neither.
  * @param {string} text valid JSON
  */
 export function scan(text: string): {
     names: string[];
     depth: number;
-    values: number;
 };
 /**
  * Reads what a frame holds. Throws a FrameError.
@@ -363,7 +361,7 @@ export type SpokeOptions = {
     maxFrame?: number | undefined;
     /**
      * bytes of memory waiting for one subscription; over it, that ends as too slow;
-     * 1 MiB unless given. An event counts for its text, 64 bytes for each value in it, and 256.
+     * 1 MiB unless given. An event counts for its text, and 96 bytes
      */
     maxQueue?: number | undefined;
     /**
@@ -396,7 +394,10 @@ export type LinkOwner = {
      * writes behind what was published
      */
     send: (link: Link, bytes: Uint8Array) => void;
-    event: (envelope: Envelope, size: number) => void;
+    /**
+     * with the text that it is made of
+     */
+    event: (envelope: Envelope, text: string) => void;
     /**
      * an event that was published
      */
@@ -431,7 +432,7 @@ import { Endpoint } from '@number0/iroh';
  * @property {number} writeTimeout
  * @property {(link: Link, most: number) => Uint8Array[]} take what is to be written next, once the link is up
  * @property {(link: Link, bytes: Uint8Array) => void} send writes behind what was published
- * @property {(envelope: Envelope, size: number) => void} event
+ * @property {(envelope: Envelope, text: string) => void} event with the text that it is made of
  * @property {(error: RefusedError) => void} refused an event that was published
  * @property {() => Request | null} nextRequest what to ask for now
  */

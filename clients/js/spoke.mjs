@@ -113,7 +113,7 @@ export const version = '0.1.0'
  * @property {number} [maxFrame] bytes of one event; larger than the hub's is of no use; 1 MiB unless
  *   given, and at least 4,096
  * @property {number} [maxQueue] bytes of memory waiting for one subscription; over it, that ends as too slow;
- *   1 MiB unless given. An event counts for its text, 64 bytes for each value in it, and 256.
+ *   1 MiB unless given. An event counts for its text, and 96 bytes
  * @property {number} [maxOutbox] bytes that dispatchEvent() may be ahead of the network before it
  *   throws; 16 MiB unless given
  */
@@ -293,8 +293,7 @@ const ANSWER = 4 << 10 // bytes that a hub's answer may have, whatever an event 
 const CHUNK = 64 << 10 // bytes that go through the library at once
 
 /**
- * The names of an object's members as they come, how deep it is nested, and how many values it has
- * at most. JSON.parse tells none of it.
+ * The names of an object's members as they come, and how deep it is nested. JSON.parse tells neither.
  * @param {string} text valid JSON
  */
 export function scan(text) {
@@ -302,7 +301,6 @@ export function scan(text) {
   const names = []
   let depth = 0
   let deepest = 0
-  let values = 1
   let before = '' // the last of {}[], at the first level
   for (let i = 0; i < text.length; i++) {
     const c = text[i]
@@ -315,19 +313,15 @@ export function scan(text) {
         before = ':' // the value comes next
       }
     } else if (c === '{' || c === '[') {
-      values++
       if (++depth === 1) before = c
       deepest = Math.max(deepest, depth)
     } else if (c === '}' || c === ']') {
       depth--
-    } else if (c === ':') {
-      values++ // a member's name
-    } else if (c === ',') {
-      values++
-      if (depth === 1 && before === ':') before = '{'
+    } else if (c === ',' && depth === 1 && before === ':') {
+      before = '{'
     }
   }
-  return { names, depth: deepest, values }
+  return { names, depth: deepest }
 }
 
 /**
@@ -351,9 +345,9 @@ export function decode(body) {
 }
 
 /**
- * Reads what a frame holds, and tells about how many bytes the envelope takes in memory.
+ * Reads what a frame holds.
  * @param {Uint8Array} body
- * @returns {{envelope: Envelope, size: number}}
+ * @returns {{envelope: Envelope, text: string}}
  */
 function parse(body) {
   let text, value
@@ -367,7 +361,7 @@ function parse(body) {
   } catch {
     throw new FrameError('json', 'not JSON')
   }
-  const { names, depth, values } = scan(text)
+  const { names, depth } = scan(text)
   if (depth > MAX_DEPTH) throw new FrameError('depth', `nested more than ${MAX_DEPTH} deep`)
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new FrameError('not_object', 'not an object')
@@ -387,8 +381,15 @@ function parse(body) {
   if (isEvent && Object.hasOwn(value, 'from') && !(typeof from === 'string' && /^[0-9a-f]{64}$/.test(from))) {
     throw new FrameError('from', 'from is not a NodeID')
   }
-  const envelope = { type, id, payload, ...(isEvent && from && { from }) }
-  return { envelope, size: body.length + 64 * values + 256 }
+  return { envelope: envelopeOf(value), text }
+}
+
+/**
+ * @param {any} value that JSON.parse made of the text of a sound envelope
+ * @returns {Envelope}
+ */
+function envelopeOf({ type, id = '', payload, from }) {
+  return { type, id, payload, ...(from && !type.startsWith('__') && { from }) }
 }
 
 /**
@@ -568,7 +569,7 @@ const POLL = 20 // ms between looks whether a connection is closed: the library 
  * @property {number} writeTimeout
  * @property {(link: Link, most: number) => Uint8Array[]} take what is to be written next, once the link is up
  * @property {(link: Link, bytes: Uint8Array) => void} send writes behind what was published
- * @property {(envelope: Envelope, size: number) => void} event
+ * @property {(envelope: Envelope, text: string) => void} event with the text that it is made of
  * @property {(error: RefusedError) => void} refused an event that was published
  * @property {() => Request | null} nextRequest what to ask for now
  */
@@ -834,12 +835,12 @@ class Link {
 
   /** @param {Uint8Array} body */
   #take(body) {
-    const { envelope, size } = parse(body)
+    const { envelope, text } = parse(body)
     const { type, id, payload } = envelope
     if (!type.startsWith('__')) {
       const { maxFrame } = this.#owner
       if (body.length > maxFrame) throw new FrameError('length', `an event of ${body.length} bytes; ${maxFrame} are allowed`)
-      return this.#owner.event(envelope, size)
+      return this.#owner.event(envelope, text)
     }
     if (type !== '__ack' && type !== '__error') return // of a later version
     if (id !== '' && !this.#answers.has(id)) return // to what was not asked on this link
@@ -897,7 +898,8 @@ function toArray(bytes) {
 
 // --- Loop ---
 
-const nothing = { envelope: /** @type {any} */ (null), size: 0 }
+const EVENT_COST = 96 // bytes of an event that waits, besides its text
+const nothing = { text: '', size: 0 }
 
 /** A Subscription. */
 class Loop {
@@ -905,7 +907,7 @@ class Loop {
   #limit
   #left
   #stop = new AbortController()
-  /** @type {{envelope: Envelope, size: number}[]} */
+  /** Events wait as text, which takes less memory than what it is decoded to. @type {{text: string, size: number}[]} */
   #queue = []
   #next = 0 // the first in the queue that is not taken
   #bytes = 0 // that wait
@@ -935,17 +937,18 @@ class Loop {
 
   /**
    * @param {Envelope} envelope
-   * @param {number} size
+   * @param {string} text what it was made of
    */
-  push(envelope, size) {
+  push(envelope, text) {
     if (this.#last === envelope) return // by its topic, and by a pattern
     this.#last = envelope
     const taker = this.#takers.shift()
     if (taker) return taker.resolve({ value: envelope, done: false })
+    const size = text.length * (/[^\0-\xff]/.test(text) ? 2 : 1) + EVENT_COST
     if (this.#queue.length > 0 && this.#bytes + size > this.#limit) {
       return this.end(new CloseError(CloseCode.tooSlow, `${this.#bytes} bytes are waiting, and ${this.#limit} may`))
     }
-    this.#queue.push({ envelope, size })
+    this.#queue.push({ text, size })
     this.#bytes += size
   }
 
@@ -975,14 +978,14 @@ class Loop {
   /** @returns {Promise<IteratorResult<Envelope>>} */
   next() {
     if (this.#next < this.#queue.length) {
-      const { envelope, size } = this.#queue[this.#next]
+      const { text, size } = this.#queue[this.#next]
       this.#queue[this.#next++] = nothing // else it would be held until the next splice
       if (this.#next === this.#queue.length || this.#next === 1024) {
         this.#queue.splice(0, this.#next)
         this.#next = 0
       }
       this.#bytes -= size
-      return Promise.resolve({ value: envelope, done: false })
+      return Promise.resolve({ value: envelopeOf(JSON.parse(text)), done: false })
     }
     if (!this.#done) return new Promise((resolve, reject) => this.#takers.push({ resolve, reject }))
     const error = this.#error
@@ -1074,7 +1077,7 @@ export class Spoke extends EventTarget {
   #topics = new Map()
   /** @type {Set<Loop>} */
   #loops = new Set()
-  #size = 0 // of the event that is being given out
+  #text = '' // of the event that is being given out
   /** Attempts to connect that the library has not settled. @type {Set<Promise<unknown>>} */
   #dials = new Set()
   /** The one that is up. @type {Link | null} */
@@ -1372,7 +1375,7 @@ export class Spoke extends EventTarget {
     if (this.#over) loop.end(this.#over.error)
     else this.#loops.add(loop)
     for (const name of loop.topics) {
-      const listener = (/** @type {Detailed<Envelope>} */ event) => loop.push(event.detail, this.#size)
+      const listener = (/** @type {Detailed<Envelope>} */ event) => loop.push(event.detail, this.#text)
       this.addEventListener(name, /** @type {Listener<string>} */ (listener), { signal: loop.signal })
     }
     return loop
@@ -1571,7 +1574,7 @@ export class Spoke extends EventTarget {
       maxFrame,
       handshakeTimeout,
       writeTimeout,
-      event: (envelope, size) => this.#receive(envelope, size),
+      event: (envelope, text) => this.#receive(envelope, text),
       refused: (error) => {
         this.#trouble ??= error
         this.#tell('__error', error)
@@ -1767,11 +1770,11 @@ export class Spoke extends EventTarget {
 
   /**
    * @param {Envelope} envelope
-   * @param {number} size
+   * @param {string} text
    */
-  #receive(envelope, size) {
+  #receive(envelope, text) {
     if (!this.#link?.up) return // what comes before may have a gap behind it
-    this.#size = size
+    this.#text = text
     const topic = topicOf(envelope)
     const pattern = patternOf(topic)
     for (const name of topic === pattern ? [topic] : [topic, pattern]) {
