@@ -19,7 +19,7 @@ describe('the package', { timeout: 120_000 }, () => {
     const [tarball] = readdirSync(app)
     execFileSync('tar', ['-xzf', tarball], { cwd: app })
     mkdirSync(join(app, 'node_modules'))
-    cpSync(join(app, 'package'), join(app, 'node_modules/irohub-spoke'), { recursive: true })
+    cpSync(join(app, 'package'), join(app, 'node_modules/irohub'), { recursive: true })
     for (const name of ['@number0', '@types', 'undici-types']) symlinkSync(join(modules, name), join(app, 'node_modules', name))
     writeFileSync(join(app, 'package.json'), '{"type":"module"}')
     writeFileSync(join(app, 'app.mts'), readFileSync(join(here, 'test/usage.mts')))
@@ -32,7 +32,7 @@ describe('the package', { timeout: 120_000 }, () => {
   })
 
   test('can be imported', () => {
-    const script = "import { Spoke } from 'irohub-spoke'; console.log(typeof Spoke.connect)"
+    const script = "import { Spoke } from 'irohub'; console.log(typeof Spoke.connect)"
     const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', script], { cwd: app, encoding: 'utf8' })
     assert.equal(stdout, 'function\n')
   })

@@ -1,5 +1,5 @@
 // What an application in TypeScript writes. package.test.mjs has tsc check it against the package; it is not run.
-import { CloseCode, CloseError, RefusedError, Spoke, topicOf, type Envelope, type SpokeOptions } from 'irohub-spoke'
+import { CloseCode, CloseError, RefusedError, Spoke, topicOf, type Envelope, type SpokeOptions } from 'irohub'
 
 const options: SpokeOptions = { secretKey: new Uint8Array(32), relays: 'n0', handshakeTimeout: 5000, signal: AbortSignal.timeout(5000) }
 const spoke: Spoke = await Spoke.connect('ticket', options)
