@@ -434,14 +434,21 @@ func (r *spokeRouter) detached(a *attachment) {
 }
 
 // lost is the end of a link that began. Of what its writer has taken, it is not known whether
-// the hub got it, beyond what Flush has answered for; what is in published yet goes over the
-// next link.
+// the hub got it, beyond what Flush has answered for, or answers for now; what is in published
+// yet goes over the next link.
 func (r *spokeRouter) lost(a *attachment, err error) {
 	lost := fmt.Errorf("irohub: events may be lost: %w", err)
-	r.endFlushes(lost)
-	if r.taken += a.link.taken.Load(); r.taken > r.flushed {
-		r.refusal, r.loss, r.flushed = cmp.Or(r.refusal, lost), cmp.Or(r.loss, lost), r.taken
+	told := r.flushed
+	for _, f := range r.flushes {
+		if !isClosed(f.gone) {
+			told = max(told, f.behind)
+		}
 	}
+	r.endFlushes(lost)
+	if r.taken += a.link.taken.Load(); r.taken > told {
+		r.refusal, r.loss = cmp.Or(r.refusal, lost), cmp.Or(r.loss, lost)
+	}
+	r.flushed = max(r.flushed, r.taken)
 	if !r.closed {
 		r.notifications.add(notification{kind: disconnected, err: err})
 	}
