@@ -41,8 +41,9 @@ describe('the package', { timeout: 300_000 }, () => {
 
   test('has what an application needs, and no more', () => {
     const [{ files }] = JSON.parse(execFileSync('npm', ['pack', '--dry-run', '--json'], { cwd: here, stdio: 'pipe' }))
-    const names = files.map(({ path }) => path).sort()
-    assert.deepEqual(names, ['LICENSE', 'README.md', 'example.mjs', 'package.json', 'spoke.d.mts', 'spoke.mjs'])
+    const modules = ['spoke', ...['frames', 'link', 'options', 'subscription'].map((name) => `lib/${name}`)]
+    const wanted = ['LICENSE', 'README.md', 'example.mjs', 'package.json', ...modules.flatMap((name) => [`${name}.mjs`, `${name}.d.mts`])]
+    assert.deepEqual(files.map(({ path }) => path).sort(), wanted.sort())
   })
 
   test('has one version, and pins no registry', () => {
@@ -109,7 +110,7 @@ describe('the package', { timeout: 300_000 }, () => {
   test('docs/clients.md names what there is', () => {
     const table = readFileSync(join(root, 'docs/clients.md'), 'utf8')
     const column = table.split('\n').map((line) => line.split('|')).filter((cells) => cells.length === 6).map((cells) => cells[4])
-    const declared = readFileSync(join(here, 'spoke.d.mts'), 'utf8')
+    const declared = readFileSync(join(here, 'spoke.d.mts'), 'utf8') + readFileSync(join(here, 'lib/options.d.mts'), 'utf8')
     const options = /export type SpokeOptions = \{(.*?)\n\};/s.exec(declared)[1].matchAll(/^    (\w+)\?:/gm)
     const named = column.flatMap((cell) => [...cell.matchAll(/`options\.(\w+)/g)].map(([, name]) => name))
     assert.deepEqual(new Set(named), new Set([...options].map(([, name]) => name)))
