@@ -15,6 +15,7 @@ call its methods at once; another thread may not, and neither may another proces
 after os.fork, since iroh's threads do not come along.
 """
 
+from ._connect import connect
 from ._errors import (
     CloseError,
     ClosedError,
@@ -36,7 +37,7 @@ from ._errors import (
 )
 from ._events import Event, FrameReader, Json, check_topic, encode, matches, parse_envelope
 from ._options import Options, State, parse_peer
-from ._spoke import Spoke, connect
+from ._spoke import Spoke
 from ._subscription import Subscription
 
 __version__ = "0.1.0"

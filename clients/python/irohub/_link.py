@@ -6,13 +6,14 @@ import asyncio
 import json
 import re
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
 
 import iroh
 
 from ._errors import CloseError, LostError, RefusedError, SpokeError, TimeoutClosedError, close_error
 from ._events import encode
+from ._tasks import within
 
 # One read takes as much. One write takes less, because the binding copies what is written
 # byte by byte in Python, and the event loop stands still meanwhile: about 4 ms for 16 KiB.
@@ -25,8 +26,6 @@ WRITE_SIZE: Final = 16 << 10
 REQUEST_TOPICS: Final = 64
 _REQUEST_SIZE: Final = 16 << 10
 _REQUESTS: Final = 4
-
-_T = TypeVar("_T")
 
 
 class Call:
@@ -288,31 +287,3 @@ def connect_error(words: str) -> SpokeError:
     _, _, cause = cause.partition("\n")
     error = closed_error(cause.strip())
     return error if isinstance(error, CloseError) else LostError(words)
-
-
-async def within(seconds: float, work: Coroutine[Any, Any, _T], words: str) -> _T:
-    """Awaits work; raises LostError if that takes longer. Unlike wait_for, before Python 3.12, it
-    never swallows that it is cancelled."""
-    task = asyncio.ensure_future(work)
-    try:
-        done, _ = await asyncio.wait([task], timeout=max(0.0, seconds))
-    except BaseException:
-        task.cancel()
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        raise
-    if not done:
-        task.cancel()
-        await asyncio.wait([task])
-        if task.cancelled():
-            raise LostError(f"{words} within {seconds:g} s")
-    return task.result()
-
-
-async def event_within(event: asyncio.Event, seconds: float | None) -> None:
-    """Waits for an event, and no longer than that."""
-    timer = asyncio.get_running_loop().call_later(seconds, event.set) if seconds is not None else None
-    try:
-        await event.wait()
-    finally:
-        if timer is not None:
-            timer.cancel()

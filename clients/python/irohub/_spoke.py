@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Iterable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Final, Generic, TypeVar
+from typing import Final
 
 import iroh
 
@@ -25,119 +24,15 @@ from ._errors import (
     TooManyError,
     refusal,
 )
-from ._events import FROM_SIZE, Event, FrameReader, check_topic, encode, kind, parse_envelope, topic_of
+from ._events import FROM_SIZE, Event, FrameReader, check_topic, encode, parse_envelope, topic_of
 from ._forks import check_fork, forked, spokes
-from ._link import REQUEST_TOPICS, WRITE_SIZE, Call, Link, Requests, connect_error, event_within, within
-from ._options import Options, State, parse_peer
+from ._link import REQUEST_TOPICS, WRITE_SIZE, Call, Link, Requests, connect_error
+from ._options import Options, State
 from ._subscription import Subscription
+from ._tasks import Opening, event_within, in_background, within
 
 # Bytes that publish may be ahead of the network.
 _OUTBOX_SIZE: Final = 256 << 10
-
-_T = TypeVar("_T")
-_C = TypeVar("_C", bound=AbstractAsyncContextManager[Any])
-
-
-class _Opening(Coroutine[Any, Any, _C], Generic[_C]):
-    """What makes something that is to be closed: `x = await opening`, or `async with opening as x`."""
-
-    def __init__(self, work: Coroutine[Any, Any, _C]) -> None:
-        self._work = work
-
-    def send(self, value: Any) -> Any:
-        return self._work.send(value)
-
-    def throw(self, *what: Any) -> Any:
-        return self._work.throw(*what)
-
-    def close(self) -> None:
-        self._work.close()
-
-    def __await__(self) -> Any:
-        return self._work.__await__()
-
-    async def __aenter__(self) -> _C:
-        self._made = await self._work
-        return self._made
-
-    async def __aexit__(self, *how: Any) -> None:
-        await self._made.__aexit__(*how)
-
-
-def connect(
-    peer: str, options: Options = Options(), *, endpoint: iroh.Endpoint | None = None
-) -> _Opening[Spoke]:
-    """Connects to a hub: `spoke = await connect(peer)` returns once the hub has taken the spoke
-    in, and `async with connect(peer) as spoke` closes it at the end too.
-
-    peer is the ticket that the hub prints, or NODEID@HOST:PORT[,HOST:PORT]... by numbers. A NodeID
-    alone needs Options.relays, or an endpoint that finds it. With endpoint, the spoke uses
-    one that is there, which stays yours to close, after the spoke. Else it binds one of its own.
-
-    Raises ValueError for a peer of another form, CloseError (ForbiddenError, TooManyError) if
-    the hub turns the spoke away, LostError if it does not answer, and ForkedError in a fork of
-    a process in which iroh has worked.
-
-    Cancelled, or out of time, it returns at once; an endpoint of its own is closed in the
-    background then, which iroh takes 3 s for.
-    """
-    return _Opening(_connect(peer, options, endpoint))
-
-
-async def _connect(peer: str, options: Options, endpoint: iroh.Endpoint | None) -> Spoke:
-    address = parse_peer(peer)
-    if not isinstance(options, Options):
-        raise TypeError(f"options are Options, not {kind(options)}")
-    if endpoint is not None and not isinstance(endpoint, iroh.Endpoint):
-        raise TypeError(f"endpoint is an iroh.Endpoint, not {kind(endpoint)}")
-    if len(peer) == 64 and not options.relays and endpoint is None:
-        raise ValueError("a NodeID alone is found with Options.relays, or an endpoint that finds it")
-    check_fork()
-    own = endpoint is None
-    if endpoint is None:
-        endpoint = await _bind(options)
-    try:
-        spoke = Spoke(endpoint, own, address, options)
-        await spoke._start()
-    except BaseException:
-        if own:
-            _in_background(endpoint.close())
-        raise
-    return spoke
-
-
-async def _bind(options: Options) -> iroh.Endpoint:
-    preset = iroh.preset_n0() if options.relays else iroh.preset_minimal()
-    work = iroh.Endpoint.bind(iroh.EndpointOptions(preset=preset, secret_key=options.secret_key))
-    binding = _Steady(work, loop=asyncio.get_running_loop())
-    try:
-        return await asyncio.shield(binding)
-    except iroh.IrohError as error:
-        raise LostError(f"no endpoint: {error.message()}") from error
-    except asyncio.CancelledError:
-        binding.add_done_callback(lambda done: done.exception() or _in_background(done.result().close()))
-        raise
-
-
-class _Steady(asyncio.Task[_T]):
-    """A task that goes on when it is cancelled: iroh's bind, which takes some ms, leaks what
-    it has opened by then."""
-
-    def cancel(self, msg: object = None) -> bool:
-        return False
-
-
-_background: Final[set[asyncio.Future[Any]]] = set()
-
-
-def _in_background(work: Coroutine[Any, Any, None]) -> asyncio.Future[Any]:
-    """Does what nobody has to wait for. If the event loop ends first, no harm is done, and
-    nothing is said: a task of gather's is not missed."""
-    _background.difference_update([done for done in _background if done.get_loop().is_closed()])
-    done = asyncio.gather(work, return_exceptions=True)
-    _background.add(done)
-    done.add_done_callback(_background.discard)
-    return done
 
 
 class Spoke:
@@ -204,7 +99,7 @@ class Spoke:
         """The topics of all subscriptions, which the hub has acknowledged."""
         return frozenset(self._subs)
 
-    def subscribe(self, *topics: str) -> _Opening[Subscription]:
+    def subscribe(self, *topics: str) -> Opening[Subscription]:
         """Subscribes to topics, or patterns T:*. `events = await spoke.subscribe("a", "b:*")` returns
         once the hub has acknowledged all of them: what it routes to them from then on
         comes. `async with spoke.subscribe("a") as events` closes the subscription at the end too.
@@ -214,7 +109,7 @@ class Spoke:
         TooManySubscriptionsError), or what ended the spoke. When it fails or is cancelled,
         nothing new stays subscribed.
         """
-        return _Opening(self._subscribe(topics))
+        return Opening(self._subscribe(topics))
 
     async def publish(self, type: str, payload: object = None, *, id: str = "") -> None:
         """Hands an event to the hub, which gives it to its own listeners and, if its policy
@@ -640,7 +535,7 @@ class Spoke:
         await asyncio.wait([self._keeper])
         clean = isinstance(self._ended, ClosedError)
         if self._owns_endpoint:
-            ending = _in_background(self._endpoint.close())
+            ending = in_background(self._endpoint.close())
             if clean:  # which is quick
                 await asyncio.shield(ending)
         error = self._loss if clean else self._ended

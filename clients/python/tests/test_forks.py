@@ -14,7 +14,7 @@ from unittest import mock
 import iroh
 
 import irohub
-from irohub import _spoke
+from irohub import _tasks
 from tests.hubs import HERE, Case, PlayedCase, soon
 
 # What a child of os.fork finds. The parent has a spoke, or has used iroh in another way.
@@ -116,7 +116,7 @@ class Cancelling(PlayedCase):
     async def settled(self, most: int) -> int:
         """How many descriptors there are once what goes on in the background has ended."""
         loop = asyncio.get_running_loop()
-        while closing := [done for done in _spoke._background if done.get_loop() is loop]:
+        while closing := [done for done in _tasks._background if done.get_loop() is loop]:
             await soon(asyncio.wait(closing))
         ends = loop.time() + 60
         while (count := descriptors()) > most and loop.time() < ends:

@@ -1,0 +1,88 @@
+"""Tasks: what makes something that is to be closed, what goes on in the background, limits of time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final, Generic, TypeVar
+
+from ._errors import LostError
+
+_T = TypeVar("_T")
+_C = TypeVar("_C", bound=AbstractAsyncContextManager[Any])
+
+
+class Opening(Coroutine[Any, Any, _C], Generic[_C]):
+    """What makes something that is to be closed: `x = await opening`, or `async with opening as x`."""
+
+    def __init__(self, work: Coroutine[Any, Any, _C]) -> None:
+        self._work = work
+
+    def send(self, value: Any) -> Any:
+        return self._work.send(value)
+
+    def throw(self, *what: Any) -> Any:
+        return self._work.throw(*what)
+
+    def close(self) -> None:
+        self._work.close()
+
+    def __await__(self) -> Any:
+        return self._work.__await__()
+
+    async def __aenter__(self) -> _C:
+        self._made = await self._work
+        return self._made
+
+    async def __aexit__(self, *how: Any) -> None:
+        await self._made.__aexit__(*how)
+
+
+class Steady(asyncio.Task[_T]):
+    """A task that goes on when it is cancelled: iroh's bind, which takes some ms, leaks what
+    it has opened by then."""
+
+    def cancel(self, msg: object = None) -> bool:
+        return False
+
+
+_background: Final[set[asyncio.Future[Any]]] = set()
+
+
+def in_background(work: Coroutine[Any, Any, None]) -> asyncio.Future[Any]:
+    """Does what nobody has to wait for. If the event loop ends first, no harm is done, and
+    nothing is said: a task of gather's is not missed."""
+    _background.difference_update([done for done in _background if done.get_loop().is_closed()])
+    done = asyncio.gather(work, return_exceptions=True)
+    _background.add(done)
+    done.add_done_callback(_background.discard)
+    return done
+
+
+async def within(seconds: float, work: Coroutine[Any, Any, _T], words: str) -> _T:
+    """Awaits work; raises LostError if that takes longer. Unlike wait_for, before Python 3.12, it
+    never swallows that it is cancelled."""
+    task = asyncio.ensure_future(work)
+    try:
+        done, _ = await asyncio.wait([task], timeout=max(0.0, seconds))
+    except BaseException:
+        task.cancel()
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        raise
+    if not done:
+        task.cancel()
+        await asyncio.wait([task])
+        if task.cancelled():
+            raise LostError(f"{words} within {seconds:g} s")
+    return task.result()
+
+
+async def event_within(event: asyncio.Event, seconds: float | None) -> None:
+    """Waits for an event, and no longer than that."""
+    timer = asyncio.get_running_loop().call_later(seconds, event.set) if seconds is not None else None
+    try:
+        await event.wait()
+    finally:
+        if timer is not None:
+            timer.cancel()
