@@ -470,6 +470,20 @@ describe('the end', { timeout: 60_000 }, () => {
     })
   }
 
+  test('what comes before it is back is dropped', async (t) => {
+    const { hub, peer, spoke } = await pair(t)
+    const loop = spoke.events('a')
+    await peer.ack('__subscribe', 'a')
+    peer.close(1)
+    const again = await hub.accept()
+    cleanup(t, () => again.close(0))
+    await again.ack('__subscribe', 'a')
+    await again.send({ type: 'a', payload: 'before' })
+    const id = await again.request('__subscribe')
+    await again.send({ type: '__ack', id }, { type: 'a', payload: 'after' })
+    assert.equal((await loop.next()).value.payload, 'after')
+  })
+
   test('without reconnect, any code is for good', async (t) => {
     const { peer, spoke } = await pair(t, { reconnect: false })
     peer.close(1)
