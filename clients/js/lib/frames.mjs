@@ -123,7 +123,7 @@ export class FrameError extends Error {
 export const MAX_FRAME = 1 << 20
 const MAX_DEPTH = 128
 export const FROM = 74 // bytes of the member that a hub adds
-export const ANSWER = 4 << 10 // bytes that a hub's answer may have, whatever an event may have
+export const ANSWER = (4 << 10) + 64 // bytes that a hub's answer may have, whatever an event may have; 64 are for the id
 
 /**
  * The names of an object's members as they come, and how deep it is nested. JSON.parse tells neither.

@@ -21,7 +21,7 @@
  * @property {number} [writeTimeout] ms without progress in writing, and for the hub's part in close();
  *   10,000 unless given
  * @property {number} [maxFrame] bytes of one event; larger than the hub's is of no use; 1 MiB unless
- *   given, and at least 4,096
+ *   given, and at least 4 KiB
  * @property {number} [maxQueue] bytes of memory waiting for one subscription; over it, that ends as too slow;
  *   1 MiB unless given. An event counts for its text, and 96 bytes
  * @property {number} [maxOutbox] bytes that dispatchEvent() may be ahead of the network before it
@@ -124,7 +124,7 @@ export type SpokeOptions = {
     writeTimeout?: number | undefined;
     /**
      * bytes of one event; larger than the hub's is of no use; 1 MiB unless
-     * given, and at least 4,096
+     * given, and at least 4 KiB
      */
     maxFrame?: number | undefined;
     /**

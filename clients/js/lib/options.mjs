@@ -1,6 +1,6 @@
 // What connect() and other calls are told, and what is wrong with it.
 import { Endpoint, EndpointAddr, EndpointId, EndpointTicket, RelayMode } from '@number0/iroh'
-import { ANSWER, isTopic, kindOf, MAX_FRAME, shown } from './frames.mjs'
+import { isTopic, kindOf, MAX_FRAME, shown } from './frames.mjs'
 import { call, release, within } from './link.mjs'
 
 /**
@@ -27,7 +27,7 @@ import { call, release, within } from './link.mjs'
  * @property {number} [writeTimeout] ms without progress in writing, and for the hub's part in close();
  *   10,000 unless given
  * @property {number} [maxFrame] bytes of one event; larger than the hub's is of no use; 1 MiB unless
- *   given, and at least 4,096
+ *   given, and at least 4 KiB
  * @property {number} [maxQueue] bytes of memory waiting for one subscription; over it, that ends as too slow;
  *   1 MiB unless given. An event counts for its text, and 96 bytes
  * @property {number} [maxOutbox] bytes that dispatchEvent() may be ahead of the network before it
@@ -113,7 +113,7 @@ const optionKinds = {
   maxBackoff: number(0, LONGEST),
   handshakeTimeout: number(1, LONGEST),
   writeTimeout: number(1, LONGEST),
-  maxFrame: number(ANSWER, 2 ** 30),
+  maxFrame: number(4096, 2 ** 30),
   maxQueue: number(1, Number.MAX_SAFE_INTEGER),
   maxOutbox: number(0, Number.MAX_SAFE_INTEGER),
 }

@@ -16,7 +16,7 @@ from ._errors import InvalidPayloadError, InvalidTopicError, ProtocolError
 MAX_FRAME: Final = 1 << 20  # bytes of an envelope, unless the hub is set to another limit
 MAX_DEPTH: Final = 128  # nested objects and arrays, the envelope being the first
 MAX_TOPIC: Final = 1024  # bytes
-MAX_ANSWER: Final = 4096  # bytes of an envelope in which a hub answers, at most
+MAX_ANSWER: Final = 4096 + 64  # bytes of an envelope in which a hub answers, at most; 64 are for the id
 FROM_SIZE: Final = 74  # what a hub adds to an event that it passes on
 
 

@@ -11,10 +11,11 @@ from typing import Final, Literal
 import iroh
 
 from ._errors import RefusedError, SpokeError
-from ._events import MAX_ANSWER, MAX_FRAME, NODE_ID, kind
+from ._events import MAX_FRAME, NODE_ID, kind
 
 ALPN: Final = b"alkpubsub/1"
-_LARGEST: Final = 1 << 30  # bytes that max_frame may be
+_SMALLEST: Final = 4 << 10  # bytes that max_frame may be
+_LARGEST: Final = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Options:
 
     alpn: bytes = ALPN
     # Bytes of an envelope, of which 74 of what is published are left for "from". At least
-    # 4,096, which the hub's answers may have, and at most 1 GiB.
+    # 4 KiB, and at most 1 GiB.
     max_frame: int = MAX_FRAME
     max_queue: int = 1 << 20  # bytes of memory waiting for one subscription; over it, that ends with a SlowError
 
@@ -79,7 +80,7 @@ class Options:
         need("secret_key", self.secret_key is None or isinstance(self.secret_key, bytes), "bytes or None")
         for name in ("relays", "reconnect"):
             need(name, isinstance(getattr(self, name), bool), "a bool")
-        for name, least, most in (("max_frame", MAX_ANSWER, _LARGEST), ("max_queue", 1, (1 << 32) - 1)):
+        for name, least, most in (("max_frame", _SMALLEST, _LARGEST), ("max_queue", 1, (1 << 32) - 1)):
             value = getattr(self, name)
             need(name, isinstance(value, int) and not isinstance(value, bool), "an int")
             if not least <= value <= most:

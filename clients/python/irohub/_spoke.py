@@ -24,7 +24,7 @@ from ._errors import (
     TooManyError,
     refusal,
 )
-from ._events import FROM_SIZE, Event, FrameReader, check_topic, encode, parse_envelope, topic_of
+from ._events import FROM_SIZE, MAX_ANSWER, Event, FrameReader, check_topic, encode, parse_envelope, topic_of
 from ._forks import check_fork, forked, spokes
 from ._link import REQUEST_TOPICS, WRITE_SIZE, Call, Link, Requests, connect_error
 from ._options import Options, State
@@ -323,7 +323,7 @@ class Spoke:
     async def _read(self, link: Link) -> SpokeError:
         """The reader's task, one a link: returns why that has ended. It waits for nobody but the
         hub, so that what comes is bounded by each subscription's own limit."""
-        frames = FrameReader(self._options.max_frame)
+        frames = FrameReader(max(self._options.max_frame, MAX_ANSWER))
         try:
             while data := await link.read():
                 for body in frames.feed(data):

@@ -103,7 +103,7 @@ class Bounds(PlayedCase):
         self.assertEqual((self.held(sub), sub._queued), (0, 0))
 
     async def test_answers_fit_into_the_smallest_frame(self) -> None:
-        spoke, link = await self.meet(irohub.Options(max_frame=_events.MAX_ANSWER))
+        spoke, link = await self.meet(irohub.Options(max_frame=4096))
         subscribing = asyncio.create_task(spoke.subscribe("a"))
         request = await link.next()
         refusal = {"code": "forbidden", "topic": "a", "message": ""}
