@@ -271,7 +271,9 @@ class Played(PlayedCase):
                 await link.next()
         await link.end(0)
         await soon(closing)
-        got = [[event.payload async for event in sub] for sub in subs]
+        got: list[list[int]] = []
+        for sub in subs:
+            got.append([event.payload async for event in sub])
         self.assertEqual(got, [[0], [0, 1, 4], [0, 1, 2, 4], [2]])
 
     async def test_keeping_on_after_the_end_of_a_with(self) -> None:
