@@ -1,15 +1,13 @@
 // Package irohubtest is a network in memory, for tests of irohub and of applications
 // that use it: what httptest is to net/http.
 //
-//	network := irohubtest.NewNetwork()
-//	hub, err := irohub.NewHub(irohub.HubOptions{}, network.Endpoint())
-//	spoke, err := irohub.Dial(ctx, network.Endpoint(), hubEndpoint.Addr(), irohub.SpokeOptions{})
+// It behaves as iroh does where irohub can tell. A stream is seen by its acceptor once a
+// byte has been sent. Before the first AcceptStream, one stream alone waits. A stream holds
+// a bounded number of bytes that are not read yet. A closed connection is seen by the other
+// side with code and reason, and what had arrived by then can still be read.
 //
-// It behaves as iroh does where irohub can tell: a stream is seen by its acceptor once
-// a byte has been sent, one stream alone waits before the first AcceptStream, a stream holds a bounded number of bytes that are not read yet,
-// a closed connection is seen by the other side with code and reason, and what had
-// arrived by then can still be read. It uses neither sockets nor timers, so that tests
-// can run it in a bubble of testing/synctest.
+// It uses neither sockets nor timers, so that tests can run it in a bubble of
+// testing/synctest.
 package irohubtest
 
 import (
