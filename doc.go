@@ -21,7 +21,7 @@
 //
 // # How it works
 //
-// There are three kinds of goroutine, channels between them, and no lock:
+// Events pass three kinds of goroutine, with channels between them and no lock:
 //
 //	stream ─► reader (one per spoke) ─┐                        ┌─► writer (one per spoke) ─► stream
 //	                                  ├─► router (one per hub) ┤

@@ -2,6 +2,7 @@
 package docs
 
 import (
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -58,6 +59,19 @@ func TestArchitecture_ListsAllChannels(t *testing.T) {
 	fields = slices.DeleteFunc(fields, func(name string) bool { return !strings.Contains(name, ".") || code.ends[name] })
 	compare(t, "channels", fields, slices.Collect(maps.Keys(code.channels)))
 	compare(t, "functions that make channels", makers, slices.Collect(maps.Keys(code.makers)))
+}
+
+// The README says how many names the root package exports.
+func TestReadme_CountsExportedNames(t *testing.T) {
+	exported := 0
+	for name := range parseModule(t).names {
+		if ast.IsExported(name) && !strings.Contains(name, ".") {
+			exported++
+		}
+	}
+	if says := fmt.Sprintf("exports %d names", exported); !strings.Contains(readFile(t, "README.md"), says) {
+		t.Errorf("README.md does not say that the root package %s", says)
+	}
 }
 
 // compare reports what stands in one list alone.
