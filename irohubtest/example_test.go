@@ -14,7 +14,11 @@ func Example() {
 	network := irohubtest.NewNetwork()
 
 	hubEnd := network.Endpoint()
-	hub := irohub.NewHub(hubEnd, irohub.HubOptions{})
+	hub, err := irohub.NewHub(irohub.HubOptions{}, hubEnd)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
 	defer hub.Close()
 	go hub.Serve(ctx)
 
