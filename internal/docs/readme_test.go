@@ -315,11 +315,27 @@ func (p *process) waitFor(t *testing.T, words string) {
 	t.Fatalf("it has ended, and did not say %q", words)
 }
 
+// buildCommand builds the command, once for all tests.
 func buildCommand(t *testing.T) (path string) {
 	t.Helper()
-	path = filepath.Join(t.TempDir(), "irohub")
-	sh(t, root, "go build -C cmd/irohub -o "+path+" .")
+	path = filepath.Join(built, "irohub")
+	if _, err := os.Stat(path); err != nil {
+		sh(t, root, "go build -C cmd/irohub -o "+path+" .")
+	}
 	return path
+}
+
+var built string // the folder for it
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "irohub")
+	if err != nil {
+		panic(err)
+	}
+	built = dir
+	status := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(status)
 }
 
 // sh runs commands as the README has them, and returns what they print. Nothing is to be
