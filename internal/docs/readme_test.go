@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"errors"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,6 +40,7 @@ const (
 	firstProgram         // go: hub and spoke in one
 	firstOutput          // text
 	startHub             // sh: make, then the hub
+	hubOutput            // text
 	subscribe            // sh
 	publish              // sh
 	subscribed           // text
@@ -53,7 +55,7 @@ const (
 	countOfBlocks        //
 )
 
-var kinds = []string{"sh", "go", "text", "sh", "sh", "sh", "text", "sh", "go", "text", "python", "text", "js", "text", "go"}
+var kinds = []string{"sh", "go", "text", "sh", "text", "sh", "sh", "text", "sh", "go", "text", "python", "text", "js", "text", "go"}
 
 // readme returns the README's blocks, checked for their kinds.
 func readme(t *testing.T) []block {
@@ -106,11 +108,12 @@ func TestReadme_Conversation(t *testing.T) {
 		t.Fatalf("the hub's block begins with %q, want what makes the command", made)
 	}
 	hub := c.start(root, start)
-	var ready struct{ Ticket string }
-	if err := json.Unmarshal([]byte(hub.line(t)), &ready); err != nil || ready.Ticket == "" {
-		t.Fatalf("the hub's first line has no ticket: %v", err)
+	ready := members(t, hub.line(t))
+	if shown := members(t, list[hubOutput].text); !slices.Equal(slices.Sorted(maps.Keys(ready)), slices.Sorted(maps.Keys(shown))) {
+		t.Errorf("the hub prints %v, want %v", ready, shown)
 	}
-	c.ticket, c.publish = ready.Ticket, list[publish].text
+	c.ticket, _ = ready["ticket"].(string)
+	c.publish = list[publish].text
 
 	t.Run("command", func(t *testing.T) {
 		p := c.start(root, list[subscribe].text)
@@ -225,6 +228,15 @@ func TestReadme_NamesTargetsAndSubcommands(t *testing.T) {
 	if checked < 8 {
 		t.Errorf("only %d commands were found", checked)
 	}
+}
+
+// members reads a line of JSON.
+func members(t *testing.T, line string) (object map[string]any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(line), &object); err != nil {
+		t.Fatalf("%q: %v", line, err)
+	}
+	return object
 }
 
 // A conversation is with one hub.
