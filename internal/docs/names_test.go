@@ -92,15 +92,19 @@ func compare(t *testing.T, what string, listed, there []string) {
 	}
 }
 
+// described are the packages whose goroutines and channels docs/architecture.md lists, by the
+// prefix of their names: the root, and what stands in a package of its own but runs in it.
+var described = map[string]bool{"": true, "logging.": true}
+
 // What the code has. Names are Name or Type.Member; those of other packages than the
 // root have the package's name before them.
 type code struct {
 	names    map[string]bool
 	embeds   map[string][]string // struct type to the types that it embeds
-	starters map[string]bool     // functions of the root package that start goroutines
+	starters map[string]bool     // functions described that start goroutines
 	started  int                 // in how many places
-	makers   map[string]bool     // functions of the root package that make channels
-	channels map[string]bool     // struct fields of the root package that are channels
+	makers   map[string]bool     // functions described that make channels
+	channels map[string]bool     // struct fields described that are channels
 	ends     map[string]bool     // and those that can only send, or only receive
 }
 
@@ -147,7 +151,7 @@ func (c *code) add(file *ast.File, prefix string) {
 				name = prefix + typeName(decl.Recv.List[0].Type) + "." + decl.Name.Name
 			}
 			c.names[name] = true
-			if prefix == "" && decl.Body != nil {
+			if described[prefix] && decl.Body != nil {
 				c.inspect(name, decl.Body)
 			}
 		case *ast.GenDecl:
@@ -185,7 +189,7 @@ func (c *code) addType(prefix string, spec *ast.TypeSpec) {
 		}
 		for _, name := range field.Names {
 			c.names[owner+"."+name.Name] = true
-			if channel, ok := field.Type.(*ast.ChanType); ok && prefix == "" {
+			if channel, ok := field.Type.(*ast.ChanType); ok && described[prefix] {
 				if channel.Dir == ast.SEND|ast.RECV {
 					c.channels[owner+"."+name.Name] = true
 				} else {
