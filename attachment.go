@@ -4,6 +4,8 @@ import (
 	"container/list"
 	"slices"
 	"time"
+
+	"irohub/internal/jsonscan"
 )
 
 // An attachment is all that a Spoke's router has of one link. It is made with the link and
@@ -99,7 +101,7 @@ func (a *attachment) waiting(yield func(string) bool) {
 func fitting(topics func(func(string) bool), most int) int {
 	n, size := 0, 0
 	for topic := range topics {
-		size += len(appendQuoted(nil, topic)) + 1
+		size += len(jsonscan.AppendQuoted(nil, topic)) + 1
 		if n == most || n > 0 && size > maxRequest {
 			break
 		}

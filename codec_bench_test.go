@@ -7,55 +7,17 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"irohub/internal/jsonscan/reference"
 )
-
-// payloadKinds makes payloads of about size bytes that try different parts of the
-// check: runs of plain bytes, short tokens, bytes beyond ASCII, brackets, digits.
-var payloadKinds = []struct {
-	name string
-	make func(size int) []byte
-}{
-	{"ascii", func(size int) []byte {
-		return repeated(size, `"`, "the quick brown fox jumps over the lazy dog. ", "", `"`)
-	}},
-	{"object", func(size int) []byte {
-		const member = `{"seq":18342,"user":"u-81f3","text":"see you at nine","ok":true,"price":12.75,"tags":["a","new"],"ref":null}`
-		return repeated(size, `[`, member, ",", `]`)
-	}},
-	{"spaced", func(size int) []byte {
-		const member = "\n  {\n    \"seq\": 18342,\n    \"user\": \"u-81f3\",\n    \"text\": \"see you at nine\",\n    \"ok\": true\n  }"
-		return repeated(size, `[`, member, ",", "\n]")
-	}},
-	{"cyrillic", func(size int) []byte {
-		return repeated(size, `"`, "съешь же ещё этих мягких булок ", "", `"`)
-	}},
-	{"cjk", func(size int) []byte { return repeated(size, `"`, "敏捷的棕色狐狸跳过了懒狗。", "", `"`) }},
-	{"escapes", func(size int) []byte { return repeated(size, `"`, `line\n\"said\" \u00e9t\u00e9 `, "", `"`) }},
-	{"nested", func(size int) []byte {
-		const deep = 60
-		return repeated(size, `[`, strings.Repeat(`{"a":[`, deep)+strings.Repeat(`]}`, deep), ",", `]`)
-	}},
-	{"numbers", func(size int) []byte { return repeated(size, `[`, `1048576,-3.25,0,6.02e23,17`, ",", `]`) }},
-}
-
-// repeated is at most size bytes, and at least one unit.
-func repeated(size int, left, unit, between, right string) []byte {
-	n := max(1, (size-len(left)-len(right)+len(between))/(len(unit)+len(between)))
-	return []byte(left + strings.Repeat(unit+between, n-1) + unit + right)
-}
-
-var payloadSizes = []struct {
-	name  string
-	bytes int
-}{{"64", 64}, {"256", 256}, {"1k", 1 << 10}, {"64k", 64 << 10}}
 
 // BenchmarkParse checks whole frames, beside json.Valid on the same bytes, which
 // finds no members and checks no UTF-8.
 func BenchmarkParse(b *testing.B) {
-	for _, kind := range payloadKinds {
-		for _, size := range payloadSizes {
-			body := frameBody("message.sent", "conv-123", kind.make(size.bytes))
-			name := fmt.Sprintf("kind=%s/size=%s", kind.name, size.name)
+	for _, kind := range reference.Kinds {
+		for _, size := range reference.Sizes {
+			body := frameBody("message.sent", "conv-123", kind.Make(size.Bytes))
+			name := fmt.Sprintf("kind=%s/size=%s", kind.Name, size.Name)
 			b.Run(name+"/impl=irohub", func(b *testing.B) {
 				b.SetBytes(int64(len(body)))
 				b.ReportAllocs()
@@ -87,10 +49,10 @@ func frameBody(typ, id string, payload []byte) []byte {
 // and a message that a hub forwards, whose payload its reader has checked.
 func BenchmarkEncode(b *testing.B) {
 	from := NodeID{1, 2, 3}
-	for _, size := range payloadSizes {
-		payload := payloadKinds[1].make(size.bytes)
+	for _, size := range reference.Sizes {
+		payload := reference.Kinds[1].Make(size.Bytes)
 		ev := Event{Type: "message.sent", ID: "conv-123", Payload: payload}
-		b.Run("size="+size.name+"/op=publish", func(b *testing.B) {
+		b.Run("size="+size.Name+"/op=publish", func(b *testing.B) {
 			b.SetBytes(int64(len(payload)))
 			b.ReportAllocs()
 			for b.Loop() {
@@ -99,7 +61,7 @@ func BenchmarkEncode(b *testing.B) {
 				}
 			}
 		})
-		b.Run("size="+size.name+"/op=forward", func(b *testing.B) {
+		b.Run("size="+size.Name+"/op=forward", func(b *testing.B) {
 			b.SetBytes(int64(len(payload)))
 			b.ReportAllocs()
 			typ, id := []byte(ev.Type), []byte(ev.ID)
@@ -134,14 +96,14 @@ func BenchmarkTopicCheck(b *testing.B) {
 // BenchmarkFrameReader cuts a stream of equal frames, which comes in reads as large
 // as the buffer, or of the size of a packet.
 func BenchmarkFrameReader(b *testing.B) {
-	for _, size := range payloadSizes {
-		frame := appendFrame(nil, "message.sent", "conv-123", payloadKinds[0].make(size.bytes), NodeID{})
+	for _, size := range reference.Sizes {
+		frame := appendFrame(nil, "message.sent", "conv-123", reference.Kinds[0].Make(size.Bytes), NodeID{})
 		stream := bytes.Repeat(frame, max(1, 256<<10/len(frame)))
 		for _, chunk := range []struct {
 			name  string
 			bytes int
 		}{{"full", len(stream)}, {"1200", 1200}} {
-			b.Run("size="+size.name+"/read="+chunk.name, func(b *testing.B) {
+			b.Run("size="+size.Name+"/read="+chunk.name, func(b *testing.B) {
 				b.SetBytes(int64(len(frame)))
 				b.ReportAllocs()
 				rest := stream

@@ -9,87 +9,17 @@ import (
 	"io"
 	"math"
 	"reflect"
-	"strconv"
 	"strings"
 	"testing"
 	"unicode"
 	"unicode/utf8"
+
+	"irohub/internal/jsonscan/reference"
 )
-
-// The references of these targets are written for being plainly right, with
-// encoding/json and no thought of speed.
-
-// refMembers are an object's members as they stand in text; ok is false where text
-// is not one JSON object in UTF-8, or nested deeper than depth.
-func refMembers(text []byte, depth int) (members [][2]string, ok bool) {
-	if !utf8.Valid(text) || !json.Valid(text) || refDepth(text) > depth {
-		return nil, false
-	}
-	dec := json.NewDecoder(bytes.NewReader(text))
-	if token, err := dec.Token(); err != nil || token != json.Delim('{') {
-		return nil, false
-	}
-	for dec.More() {
-		name, err := dec.Token()
-		if err != nil {
-			return nil, false
-		}
-		var value json.RawMessage
-		if err := dec.Decode(&value); err != nil {
-			return nil, false
-		}
-		members = append(members, [2]string{name.(string), string(value)})
-	}
-	return members, true
-}
-
-// refDepth is how deep a JSON text is nested.
-func refDepth(text []byte) (deepest int) {
-	depth, quoted := 0, false
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '{' || c == '[':
-			depth++
-			deepest = max(deepest, depth)
-		case c == '}' || c == ']':
-			depth--
-		}
-	}
-	return deepest
-}
-
-// refString decodes a JSON string; whole is false where it has half a surrogate pair.
-func refString(text string) (s string, isString, whole bool) {
-	if json.Unmarshal([]byte(text), &s) != nil || text[0] != '"' {
-		return "", false, false
-	}
-	var high bool // the escape before was the first half
-	for i := 1; i < len(text)-1; i++ {
-		var unit uint64
-		if text[i] == '\\' {
-			i++
-			if text[i] == 'u' {
-				unit, _ = strconv.ParseUint(text[i+1:i+5], 16, 16)
-				i += 4
-			}
-		}
-		low := unit >= 0xDC00 && unit < 0xE000
-		if low != high {
-			return s, true, false
-		}
-		high = unit >= 0xD800 && unit < 0xDC00
-	}
-	return s, true, !high
-}
 
 // refEnvelope decides by PROTOCOL.md what parseEnvelope must say.
 func refEnvelope(body []byte) (typ, id string, payload []byte, ok bool) {
-	members, ok := refMembers(body, 128)
+	members, ok := reference.Members(body, 128)
 	if !ok {
 		return "", "", nil, false
 	}
@@ -103,12 +33,12 @@ func refEnvelope(body []byte) (typ, id string, payload []byte, ok bool) {
 			known[m[0]] = m[1]
 		}
 	}
-	typ, isString, whole := refString(cmp.Or(known["type"], "null"))
+	typ, isString, whole := reference.String(cmp.Or(known["type"], "null"))
 	if !isString || !whole || typ == "" {
 		return "", "", nil, false
 	}
 	if text, there := known["id"]; there {
-		if id, isString, whole = refString(text); !isString || !whole {
+		if id, isString, whole = reference.String(text); !isString || !whole {
 			return "", "", nil, false
 		}
 	}
@@ -132,7 +62,7 @@ func vectorFrames(f *testing.F) (frames [][]byte) {
 }
 
 func FuzzEnvelope(f *testing.F) {
-	for _, text := range jsonValues {
+	for _, text := range reference.Values {
 		f.Add([]byte(text))
 		f.Add([]byte(`{"type":"t","payload":` + text + `}`))
 	}
@@ -141,7 +71,7 @@ func FuzzEnvelope(f *testing.F) {
 		" { \"t\\u0079pe\" : \"a\\/\\n\" , \"x\":[] ,\t\"id\":\"\\ud83d\\ude00\",\"payload\": [ 1 , 2 ] \r\n} ",
 		`{"type":"t","type":"u"}`, `{"type":"t","\u0069d":"","id":""}`, `{"Type":"t","type":"\ud800"}`, `{"type":"","id":null}`,
 		`{"type":"t","id":"\udc00\ud800"}`, `{"type":"t","x":"\ud800","payload":"\udfff"}`, `{"type":"тип","id":"识别"}`,
-		`{"type":"t","payload":` + nest(127, "ao") + `}`, `{"type":"t","payload":` + nest(128, "oa") + `}`,
+		`{"type":"t","payload":` + reference.Nest(127, "ao") + `}`, `{"type":"t","payload":` + reference.Nest(128, "oa") + `}`,
 	} {
 		f.Add([]byte(body))
 	}
@@ -273,7 +203,7 @@ func checkBuffer(t *testing.T, r *frameReader, come int) {
 // refControlTopics decides by PROTOCOL.md about a payload that is JSON. broken: a
 // topic has half a surrogate pair.
 func refControlTopics(payload []byte) (topics []string, ok, broken bool) {
-	members, ok := refMembers(payload, 127)
+	members, ok := reference.Members(payload, 127)
 	if !ok {
 		return nil, false, false
 	}
@@ -296,7 +226,7 @@ func refControlTopics(payload []byte) (topics []string, ok, broken bool) {
 		return nil, false, false
 	}
 	for _, text := range list {
-		topic, isString, whole := refString(string(text))
+		topic, isString, whole := reference.String(string(text))
 		if !isString || !whole {
 			return nil, false, isString
 		}
@@ -371,7 +301,7 @@ func FuzzRoundTrip(f *testing.F) {
 		m, err := ev.encode(maxFrame)
 		ok := typ != "" && refTopic(ev.Topic()) && len(payload) < maxFrame-8192
 		if ev.Payload != nil {
-			ok = ok && utf8.Valid(payload) && json.Valid(payload) && refDepth(payload) <= 127
+			ok = ok && utf8.Valid(payload) && json.Valid(payload) && reference.Depth(payload) <= 127
 		}
 		if (err == nil) != ok {
 			t.Fatalf("encode says %v, the reference %v", err, ok)

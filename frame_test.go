@@ -14,6 +14,8 @@ import (
 	"testing"
 	"testing/iotest"
 	"unicode/utf8"
+
+	"irohub/internal/jsonscan/reference"
 )
 
 var someNode = NodeID{0: 0xAB, 1: 0x01, 31: 0xFF}
@@ -180,11 +182,11 @@ func TestParseEnvelope(t *testing.T) {
 		{"bad UTF-8 between members", "{\"type\":\"t\"\x80}", want{}, badJSON},
 		{"bad UTF-8 behind", "{\"type\":\"t\"}\x80", want{}, badJSON},
 
-		{"payload at the deepest", `{"type":"t","payload":` + nest(127, "ao") + `}`, want{"t", "", nest(127, "ao")}, ""},
-		{"payload too deep", `{"type":"t","payload":` + nest(128, "ao") + `}`, want{}, badJSON},
-		{"unknown member at the deepest", `{"x":` + nest(127, "o") + `,"type":"t"}`, want{"t", "", absent}, ""},
-		{"unknown member too deep", `{"x":` + nest(128, "o") + `,"type":"t"}`, want{}, badJSON},
-		{"from too deep", `{"from":` + nest(128, "a") + `,"type":"t"}`, want{}, badJSON},
+		{"payload at the deepest", `{"type":"t","payload":` + reference.Nest(127, "ao") + `}`, want{"t", "", reference.Nest(127, "ao")}, ""},
+		{"payload too deep", `{"type":"t","payload":` + reference.Nest(128, "ao") + `}`, want{}, badJSON},
+		{"unknown member at the deepest", `{"x":` + reference.Nest(127, "o") + `,"type":"t"}`, want{"t", "", absent}, ""},
+		{"unknown member too deep", `{"x":` + reference.Nest(128, "o") + `,"type":"t"}`, want{}, badJSON},
+		{"from too deep", `{"from":` + reference.Nest(128, "a") + `,"type":"t"}`, want{}, badJSON},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			body := []byte(tc.body)
@@ -475,8 +477,8 @@ func TestEvent_Encode(t *testing.T) {
 		{"two payloads", Event{Type: "t", Payload: raw("1 2")}, false},
 		{"payload that would end the envelope", Event{Type: "t", Payload: raw(`1,"from":"x"`)}, false},
 		{"payload not UTF-8", Event{Type: "t", Payload: raw("\"\xff\"")}, false},
-		{"deepest payload", Event{Type: "t", Payload: raw(nest(127, "a"))}, true},
-		{"payload too deep", Event{Type: "t", Payload: raw(nest(128, "a"))}, false},
+		{"deepest payload", Event{Type: "t", Payload: raw(reference.Nest(127, "a"))}, true},
+		{"payload too deep", Event{Type: "t", Payload: raw(reference.Nest(128, "a"))}, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			m, err := tc.ev.encode(maxFrame)
@@ -932,7 +934,7 @@ func TestAllocs(t *testing.T) {
 		for _, body := range []string{
 			`{"type":"message.sent","id":"conv-123","payload":` + string(payload) + `}`,
 			`{"from":"` + from + `","payload":null,"id":"é","type":"t","x":[{}]}`,
-			`{"type":"t","payload":` + nest(100, "ao") + `}`,
+			`{"type":"t","payload":` + reference.Nest(100, "ao") + `}`,
 		} {
 			body := []byte(body)
 			wantAllocs(t, 0, func() {
@@ -944,7 +946,7 @@ func TestAllocs(t *testing.T) {
 	})
 	t.Run("refuse", func(t *testing.T) {
 		// What is not JSON costs nothing either.
-		body := []byte(`{"type":"t","payload":` + nest(200, "ao") + `}`)
+		body := []byte(`{"type":"t","payload":` + reference.Nest(200, "ao") + `}`)
 		wantAllocs(t, 0, func() {
 			if _, err := parseEnvelope(body); err == nil {
 				t.Fatal("passes")

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"irohub/internal/jsonscan/reference"
 )
 
 // The test vectors are for every implementation of the protocol; their file says
@@ -210,7 +212,7 @@ func TestVectors_Invalid(t *testing.T) {
 				reason = "json"
 			case text[0] != '{':
 				reason = "not_object"
-			case refDepth(body) > maxDepth:
+			case reference.Depth(body) > maxDepth:
 				reason = "depth"
 			}
 			if words == badJSON && reason != v.Reason || words != badJSON && reason != "ok" {
