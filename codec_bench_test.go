@@ -68,7 +68,7 @@ func BenchmarkEncode(b *testing.B) {
 			var topics namer
 			var buf []byte
 			for b.Loop() {
-				buf, _ = appendMessage(buf[:0], topics.name(typ, id), payload, from)
+				buf, _ = appendRun(buf[:0], topics.name(typ, id), payload, from)
 			}
 		})
 	}

@@ -2,6 +2,13 @@ package irohub
 
 import (
 	"container/list"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"math/rand/v2"
+	"net"
 	"slices"
 	"time"
 
@@ -158,4 +165,156 @@ func (a *attachment) begin() bool {
 		a.idle.Stop()
 	}
 	return true
+}
+
+// keep is the keeper's goroutine: it sees to it that there is a link.
+func (s *Spoke) keep(ctx context.Context, l *link) {
+	pause := s.opts.MinBackoff
+	for {
+		since := time.Now()
+		<-l.closed
+		if isClosed(s.inbox.done) {
+			return
+		}
+		err := l.err()
+		s.logs.add(slog.LevelInfo, "disconnected", "hub", s.addr.ID, "err", err)
+		if s.opts.NoReconnect || turnedAway(err) {
+			send(s.inbox, s.inbox.failed, err)
+			return
+		}
+		if time.Since(since) >= s.opts.MaxBackoff {
+			pause = s.opts.MinBackoff // it held; a link that never does is not to hammer
+		}
+		if l, pause, err = s.redial(ctx, pause); err != nil {
+			send(s.inbox, s.inbox.failed, err)
+			return
+		}
+		s.logs.add(slog.LevelInfo, "reconnected", "hub", s.addr.ID)
+	}
+}
+
+// turnedAway says whether the hub has ended an established link for good.
+func turnedAway(err error) bool {
+	if end := closeError(err); end != nil {
+		switch end.Code {
+		case CodeProtocol, CodeForbidden, CodeTooMany:
+			return true
+		}
+	}
+	return false
+}
+
+// redial dials until there is a link. It returns the pause that the next loss begins
+// with, and an error only where it is of no use to go on.
+func (s *Spoke) redial(ctx context.Context, pause time.Duration) (*link, time.Duration, error) {
+	for {
+		timer := time.NewTimer(pause - time.Duration(rand.Int64N(int64(pause)/2+1)))
+		select {
+		case <-timer.C:
+		case <-s.inbox.done:
+			timer.Stop()
+			return nil, 0, s.inbox.cause
+		}
+		l, err := s.connect(ctx, ctx, s.opts.HandshakeTimeout)
+		pause = min(2*pause, s.opts.MaxBackoff)
+		if err == nil {
+			return l, pause, nil
+		}
+		if errors.Is(err, errEndpointClosed) {
+			return nil, 0, err
+		}
+		s.logs.add(slog.LevelDebug, "dialing failed", "hub", s.addr.ID, "err", err)
+		if end := closeError(err); end != nil {
+			switch end.Code {
+			case CodeProtocol, CodeForbidden:
+				return nil, 0, err
+			case CodeTooMany:
+				pause = s.opts.MaxBackoff
+			}
+		}
+	}
+}
+
+var errEndpointClosed = errors.New("irohub: the endpoint of the spoke is closed")
+
+// dial makes a connection with a stream, within the limit if that is not 0.
+func (s *Spoke) dial(ctx context.Context, limit time.Duration) (Conn, Stream, error) {
+	if limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
+	conn, err := s.endpoint.Dial(ctx, s.addr)
+	if err != nil {
+		// A peer that closes has a code; what a context ends may close anything.
+		if errors.Is(err, net.ErrClosed) && closeError(err) == nil && ctx.Err() == nil {
+			err = fmt.Errorf("%w: %w", errEndpointClosed, err)
+		}
+		return nil, nil, err
+	}
+	stream, err := conn.OpenStream(ctx)
+	if err != nil {
+		conn.Close(0, "")
+		return nil, nil, err
+	}
+	return conn, stream, nil
+}
+
+// connect makes a link and returns it once the hub has acknowledged all subscriptions.
+// base bounds the link's life, and ctx the call; so does a limit that is not 0, while
+// nothing moves.
+func (s *Spoke) connect(ctx, base context.Context, limit time.Duration) (*link, error) {
+	conn, stream, err := s.dial(ctx, limit)
+	if err != nil {
+		return nil, err
+	}
+	// The outbox carries the Spoke's own requests alone, and needs no limit.
+	l := newLink(base, stream, math.MaxInt, s.opts.WriteTimeout)
+	l.published, l.gate, l.ready = s.inbox.published, &s.inbox.gate, make(chan struct{})
+	l.shut = func(end *CloseError) { conn.Close(end.Code, end.Reason) }
+	a := newAttachment(l)
+	if limit > 0 {
+		a.idle = time.AfterFunc(limit, func() {
+			l.cancel(&CloseError{Code: CodeTimeout, Reason: "the hub does not answer"})
+		})
+		defer a.idle.Stop()
+	}
+	if !send(s.inbox, s.inbox.up, a) {
+		conn.Close(0, "")
+		stream.Abort(0)
+		l.cancel(s.inbox.cause)
+		return nil, s.inbox.cause
+	}
+
+	// The reader, and the writer, which waits for it: not before the router has the
+	// attachment. Both are ended by the link's context, and nothing of the application is
+	// called on them; the router waits for the writer's down, the keeper for closed.
+	read := make(chan struct{})
+	go func() {
+		s.read(a, conn)
+		close(read)
+	}()
+	go func() {
+		l.write()
+		<-read
+		stream.Abort(0) // whatever can be read of it yet, nobody will
+		send(s.inbox, s.inbox.down, a)
+		close(l.closed)
+	}()
+	select {
+	case <-l.ready:
+		return l, nil
+	case <-ctx.Done():
+		if !isClosed(l.ready) {
+			l.cancel(ctx.Err())
+		}
+	case <-l.ctx.Done():
+	}
+	if !isClosed(l.ready) {
+		<-l.closed
+	}
+	if isClosed(l.ready) {
+		return l, nil // it was made, and if it has ended, that is to be told of
+	}
+	return nil, l.err()
 }

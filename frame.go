@@ -79,30 +79,30 @@ func validTopic(topic string) error {
 	return nil
 }
 
-// encode checks an event that this process publishes and makes a message of it,
+// encode checks an event that this process publishes and makes a run of it,
 // whose frame has at most limit bytes behind its length.
-func (e *Event) encode(limit int) (message, error) {
+func (e *Event) encode(limit int) (run, error) {
 	switch {
 	case e.Type == "":
-		return message{}, fmt.Errorf("%w event: no type", ErrInvalid)
+		return run{}, fmt.Errorf("%w event: no type", ErrInvalid)
 	case len(e.Payload) > limit:
-		return message{}, fmt.Errorf("%w event %q: a payload of %d bytes, the limit is %d with the rest of the frame", ErrInvalid, e.Topic(), len(e.Payload), limit)
+		return run{}, fmt.Errorf("%w event %q: a payload of %d bytes, the limit is %d with the rest of the frame", ErrInvalid, e.Topic(), len(e.Payload), limit)
 	case e.Payload != nil && !validPayload(e.Payload):
-		return message{}, fmt.Errorf("%w payload of %q: not JSON of at most %d levels in UTF-8", ErrInvalid, e.Topic(), maxDepth-1)
+		return run{}, fmt.Errorf("%w payload of %q: not JSON of at most %d levels in UTF-8", ErrInvalid, e.Topic(), maxDepth-1)
 	}
 	topic := topicName{e.Topic(), len(e.Type)}
 	if err := validTopic(topic.text); err != nil {
-		return message{}, err
+		return run{}, err
 	}
 	buf := encodeBuffers.Get().(*[]byte)
 	defer recycleText(buf)
-	var m message
-	*buf, m = appendMessage((*buf)[:0], topic, e.Payload, NodeID{})
-	if size := len(m.bytes) - headerSize; size > limit {
-		return message{}, fmt.Errorf("%w event %q: a frame of %d bytes, the limit is %d", ErrInvalid, e.Topic(), size, limit)
+	var r run
+	*buf, r = appendRun((*buf)[:0], topic, e.Payload, NodeID{})
+	if size := len(r.bytes) - headerSize; size > limit {
+		return run{}, fmt.Errorf("%w event %q: a frame of %d bytes, the limit is %d", ErrInvalid, e.Topic(), size, limit)
 	}
-	m.bytes = bytes.Clone(m.bytes)
-	return m, nil
+	r.bytes = bytes.Clone(r.bytes)
+	return r, nil
 }
 
 // encodeBuffers have what events are encoded in.
@@ -402,4 +402,41 @@ func subscribeFrame(typ, id string, topics ...string) []byte {
 	}
 	payload = append(payload, "]}"...)
 	return appendFrame(nil, typ, id, payload, NodeID{})
+}
+
+// A topicName is a topic, and how much of it is the type.
+type topicName struct {
+	text string
+	typ  int
+}
+
+func (t topicName) split() (typ, id string) {
+	if len(t.text) == t.typ {
+		return t.text, ""
+	}
+	return t.text[:t.typ], t.text[t.typ+1:]
+}
+
+// A namer makes topics of what comes. As events tend to come in rows of one topic, it
+// remembers the last.
+type namer struct {
+	last topicName
+	buf  []byte
+}
+
+func (n *namer) name(typ, id []byte) topicName {
+	if lastType, lastID := n.last.split(); lastType == string(typ) && lastID == string(id) {
+		return n.last
+	}
+	n.buf = append(n.buf[:0], typ...)
+	if len(id) > 0 {
+		n.buf = append(append(n.buf, ':'), id...)
+	}
+	name := topicName{string(n.buf), len(typ)}
+	if len(n.buf) > maxTopic { // invalid, and perhaps large
+		n.buf = nil
+	} else {
+		n.last = name
+	}
+	return name
 }

@@ -321,7 +321,7 @@ func FuzzRoundTrip(f *testing.F) {
 		if env.isControl() || env.from != nil {
 			t.Fatalf("the frame is %q", m.bytes)
 		}
-		_, forwarded := appendMessage(nil, new(namer).name(env.typ, env.id), env.payload, ev.From)
+		_, forwarded := appendRun(nil, new(namer).name(env.typ, env.id), env.payload, ev.From)
 		if got := forwarded.event(); !reflect.DeepEqual(got, ev) {
 			t.Fatalf("the hub's listener gets %+v, want %+v", got, ev)
 		}

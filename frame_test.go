@@ -395,7 +395,7 @@ func TestMessage(t *testing.T) {
 			want.Payload = json.RawMessage(tc.payload)
 		}
 		topic := new(namer).name([]byte(tc.typ), []byte(tc.id))
-		_, m := appendMessage([]byte("before"), topic, []byte(tc.payload), tc.from)
+		_, m := appendRun([]byte("before"), topic, []byte(tc.payload), tc.from)
 		if m.topic.text != want.Topic() {
 			t.Errorf("topic %q, want %q", m.topic.text, want.Topic())
 		}
@@ -410,8 +410,8 @@ func TestMessage(t *testing.T) {
 		}
 	}
 	full := Event{Type: "t", ID: "i", From: someNode, Payload: json.RawMessage("1")}
-	_, m := appendMessage(nil, topicName{"t:i", 1}, full.Payload, someNode)
-	_, plain := appendMessage(nil, topicName{"t:i", 1}, full.Payload, NodeID{})
+	_, m := appendRun(nil, topicName{"t:i", 1}, full.Payload, someNode)
+	_, plain := appendRun(nil, topicName{"t:i", 1}, full.Payload, NodeID{})
 	if got := len(m.bytes) - len(plain.bytes); got != fromOverhead {
 		t.Errorf("from adds %d bytes, fromOverhead is %d", got, fromOverhead)
 	}
@@ -958,11 +958,11 @@ func TestAllocs(t *testing.T) {
 		var topics namer
 		var buf []byte
 		wantAllocs(t, 0, func() {
-			buf, _ = appendMessage(buf[:0], topics.name(typ, id), payload, someNode)
+			buf, _ = appendRun(buf[:0], topics.name(typ, id), payload, someNode)
 		})
 		wantAllocs(t, 1, func() {
 			id[0]++
-			buf, _ = appendMessage(buf[:0], topics.name(typ, id), payload, someNode)
+			buf, _ = appendRun(buf[:0], topics.name(typ, id), payload, someNode)
 		})
 	})
 	t.Run("event", func(t *testing.T) {

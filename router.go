@@ -71,10 +71,11 @@ type router struct {
 	report         *time.Timer // runs while connections that are turned away are summed up
 }
 
-// A request is what is answered with an error or nil. The reply has room for it.
-type request[T any] struct {
-	value T
-	reply chan error
+// A message is a run on its way through a hub: at first, of one event.
+type message struct {
+	run
+	sender  *subscriber // does not get its own event back; nil: the hub
+	forward bool        // goes to spokes, not to listeners alone
 }
 
 // A listening is topics for a listener.

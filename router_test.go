@@ -90,8 +90,8 @@ func TestRouter_WhoIsCutOffIsNotSubscribed(t *testing.T) {
 		r.table.add(&other.subscriber, "b")
 		big := Event{Type: "a", Payload: []byte(`"` + strings.Repeat("x", 700) + `"`)}
 		for range 2 { // the second is too much; it is in hand when the request comes
-			m, _ := big.encode(maxFrame)
-			m.forward = true
+			one, _ := big.encode(maxFrame)
+			m := message{run: one, forward: true}
 			r.route(&m)
 			r.sends(slow, op{kind: kind, topics: []string{"b", "c"}, id: "1", reply: []byte("no")})
 			r.turns()
@@ -609,11 +609,11 @@ func TestRouter_RoundsAreBounded(t *testing.T) {
 		for round := range 3 {
 			for i := range tc.fit {
 				ev := Event{Type: "a", Payload: []byte(strings.Repeat("1", tc.size-27))}
-				m, err := ev.encode(maxFrame)
-				if err != nil || len(m.bytes) != tc.size {
-					t.Fatalf("%d bytes, %v", len(m.bytes), err)
+				one, err := ev.encode(maxFrame)
+				if err != nil || len(one.bytes) != tc.size {
+					t.Fatalf("%d bytes, %v", len(one.bytes), err)
 				}
-				m.forward = true
+				m := message{run: one, forward: true}
 				r.route(&m)
 				want := 0
 				if round > 0 && i == 0 {

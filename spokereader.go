@@ -154,10 +154,9 @@ func (r *spokeReader) event(env *envelope, frame []byte, plain bool) ([]byte, er
 	topic := r.topics.name(env.typ, env.id)
 	r.prefix = r.prefix[:0]
 	if !plain {
-		own, m := appendMessage(nil, topic, env.payload, from)
-		r.last = m.run
+		frame, r.last = appendRun(nil, topic, env.payload, from)
 		r.last.frames = frames{}
-		return own, nil
+		return frame, nil
 	}
 	r.last = run{topic: topic, from: from}
 	if n := len(frame) - 1 - len(env.payload); len(env.payload) > 0 {

@@ -180,8 +180,8 @@ func TestSpokeRouter_EventsKeepNothingElseAlive(t *testing.T) {
 	}
 	for range 100 {
 		for _, ev := range []Event{{Type: "rare", Payload: []byte("1")}, {Type: "often", Payload: large}} {
-			_, m := appendMessage(nil, topicName{ev.Type, len(ev.Type)}, ev.Payload, NodeID{})
-			in.event(&m.run, slices.Clone(m.bytes))
+			_, m := appendRun(nil, topicName{ev.Type, len(ev.Type)}, ev.Payload, NodeID{})
+			in.event(&m, slices.Clone(m.bytes))
 		}
 		r.work(in)
 		<-reader.work.free

@@ -597,7 +597,7 @@ func TestFanout(t *testing.T) {
 func testRun(typ string, count int) run {
 	messages := make([]message, max(count, 1))
 	for i := range messages {
-		_, messages[i] = appendMessage(nil, topicName{typ, len(typ)}, []byte("1"), someNode)
+		_, messages[i].run = appendRun(nil, topicName{typ, len(typ)}, []byte("1"), someNode)
 	}
 	return join(messages)
 }
