@@ -18,14 +18,14 @@ type member struct {
 	hub  *Hub
 	peer *peer
 	id   NodeID
-	link *link
+
+	// Its link, which is immutable, and what the table knows of it.
+	subscriber
 
 	// Owned by the router; number, since and cut can be read by the reader once it
 	// has had the router's answer, or seen the link's end.
-	subscriber    subscriber
 	number        uint64
 	since         time.Time
-	place         int       // among the members; negative: it is none
 	counted       bool      // in its peer's spokes
 	expelled      bool      // the router has ended it
 	in, out       uint64    // of the bytes that its link has counted, those that are in the hub's figures
@@ -47,12 +47,11 @@ func newMember(p *peer, stream Stream) *member {
 		hub:    p.hub,
 		peer:   p,
 		id:     p.conn.RemoteID(),
-		link:   newLink(p.ctx, stream, opts.MaxQueue, opts.WriteTimeout),
-		place:  -1,
 		frames: frameReader{max: min(opts.MaxFrame, maxFirstFrame)},
 		pace:   newPace(opts.MaxEventRate, opts.MaxByteRate),
 	}
-	m.subscriber.spoke = m
+	m.link = newLink(p.ctx, stream, opts.MaxQueue, opts.WriteTimeout)
+	m.place = -1
 	m.work = newHandover(m.link, p.hub.inbox.inbound, &inbound{from: m}, &inbound{from: m})
 	m.link.shut = func(end *CloseError) { p.closed(stream, end) }
 	return m

@@ -303,7 +303,7 @@ func (r *router) spread() {
 			}
 			sub.seen = r.event
 			switch {
-			case sub.spoke != nil && first.forward:
+			case sub.link != nil && first.forward:
 				if written.count == 0 {
 					written = join(r.run)
 				}
@@ -369,7 +369,8 @@ func (r *router) cutOff() {
 			continue
 		}
 		r.counts.CutOff++
-		if m := sub.spoke; m != nil {
+		if sub.link != nil {
+			m := r.members[sub.place] // as every spoke that has not retired
 			m.cut = r.info(m)
 			r.remove(m, errSlow)
 		} else {

@@ -14,8 +14,7 @@ func newBenchRouter(spokes int) (*router, []*member) {
 	r := newRouter(newInbox(), HubOptions{}.withDefaults(), newLogs(nil))
 	members := make([]*member, spokes)
 	for i := range members {
-		m := &member{link: newLink(context.Background(), nil, 1<<30, time.Second), place: i}
-		m.subscriber.spoke = m
+		m := &member{subscriber: subscriber{link: newLink(context.Background(), nil, 1<<30, time.Second), place: i}}
 		r.members = append(r.members, m)
 		members[i] = m
 	}

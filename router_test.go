@@ -32,7 +32,7 @@ func (r *router) check(t *testing.T) {
 			if got, ok := sub.at[top]; !ok || got != at {
 				t.Errorf("a subscriber of %q does not know where it stands", top.name)
 			}
-			if m := sub.spoke; m != nil && !sub.retired && (m.place < 0 || r.members[m.place] != m) {
+			if sub.link != nil && !sub.retired && (sub.place < 0 || &r.members[sub.place].subscriber != sub) {
 				t.Errorf("topic %q has a subscriber that is no spoke", top.name)
 			}
 		}
@@ -653,8 +653,7 @@ func TestRouter_ChangesAreCounted(t *testing.T) {
 // newTestMember is a spoke whose router takes nothing.
 func newTestMember(to chan *inbound, opts HubOptions) *member {
 	hub := &Hub{opts: opts.withDefaults(), logs: newLogs(nil)}
-	m := &member{hub: hub, peer: &peer{hub: hub}, link: newLink(context.Background(), nil, 1000, time.Second), joined: true}
-	m.subscriber.spoke = m
+	m := &member{hub: hub, peer: &peer{hub: hub}, subscriber: subscriber{link: newLink(context.Background(), nil, 1000, time.Second)}, joined: true}
 	m.pace = newPace(opts.MaxEventRate, opts.MaxByteRate)
 	m.work = newHandover(m.link, to, &inbound{from: m}, &inbound{from: m})
 	return m

@@ -562,7 +562,7 @@ func TestOutbox_RandomOperations(t *testing.T) {
 // A fanout notes once who has something to flush, and hands over all of it.
 func TestFanout(t *testing.T) {
 	f := fanout{table: newTable()}
-	spoke := &subscriber{spoke: &member{link: &link{out: newOutbox[frames](2*67, &frameBatches)}}} // two of three bytes
+	spoke := &subscriber{link: &link{out: newOutbox[frames](2*67, &frameBatches)}} // two of three bytes
 	listener := &subscriber{listener: &Subscription{queue: newOutbox[run](1000, &runBatches)}}
 	one, two, much := frames{[]byte("one"), 1}, frames{[]byte("two"), 2}, frames{[]byte("much too much"), 1}
 	f.give(spoke, one)
@@ -580,13 +580,13 @@ func TestFanout(t *testing.T) {
 		t.Errorf("%d are over their limit again", len(full))
 	}
 	f.flush()
-	takes(t, &spoke.spoke.link.out, one, two)
+	takes(t, &spoke.link.out, one, two)
 	takes(t, &listener.listener.queue, first)
 	if f.gathered() != 0 || len(f.dirty) != 0 {
 		t.Errorf("after the flush %d gathered, %d to flush", f.gathered(), len(f.dirty))
 	}
 	f.flush()
-	takes(t, &spoke.spoke.link.out)
+	takes(t, &spoke.link.out)
 
 	f.tell(listener, second)
 	f.flush()
