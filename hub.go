@@ -436,3 +436,5 @@ type topicCount struct {
 	name string
 	subs int
 }
+
+func countOf(t *topic) topicCount { return topicCount{t.name, len(t.subs)} }

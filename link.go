@@ -10,9 +10,6 @@ import (
 	"time"
 )
 
-// writeSize is what a writer gives the transport at most in one call.
-const writeSize = 64 << 10
-
 // Defaults of hubs and spokes alike, besides maxFrame, and the most that MaxFrame can be.
 const (
 	maxMaxFrame      = 1 << 30
@@ -20,6 +17,9 @@ const (
 	handshakeTimeout = 10 * time.Second
 	writeTimeout     = 10 * time.Second
 )
+
+// writeSize is what a writer gives the transport at most in one call.
+const writeSize = 64 << 10
 
 // gatherSize is what is copied together for one write at most.
 const gatherSize = 16 << 10

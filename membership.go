@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// This file is who is there, as the router knows it: connections, spokes and listeners.
+// This file is who is there, as the router knows it, and subscribed to what: connections,
+// spokes and listeners.
 // A connection is pending or has a spoke; a subscriber in the table is a member or a
 // listener, or has retired and is being taken out.
 
@@ -169,6 +170,57 @@ func (r *router) forget(s *subscriber) bool {
 	r.charge(n)
 	return len(s.at) == 0
 }
+
+// subscribe adds all topics of a request, or none.
+func (r *router) subscribe(m *member, op *op, end uint64) (done bool) {
+	room := r.opts.MaxSubscriptions - len(m.subscriber.at)
+	for ; !op.fits && len(op.topics)-op.next+op.fresh > room; op.next++ { // else even if none is there
+		if r.worked >= end {
+			return false
+		}
+		r.worked++
+		if topic := op.topics[op.next]; !r.table.has(&m.subscriber, topic) {
+			if op.fresh++; op.fresh > room {
+				r.counts.Refused++
+				r.reply(m, errorFrame(op.id, refusedTooMany, topic, "too many subscriptions"))
+				return true
+			}
+		}
+	}
+	if !op.fits {
+		op.fits, op.next = true, 0
+	}
+	for ; op.next < len(op.topics); op.next++ {
+		if r.worked >= end {
+			return false
+		}
+		r.table.add(&m.subscriber, op.topics[op.next])
+		r.charge(1)
+	}
+	r.answer(m, op)
+	return true
+}
+
+func (r *router) unsubscribe(m *member, op *op, end uint64) (done bool) {
+	for ; op.next < len(op.topics); op.next++ {
+		if r.worked >= end {
+			return false
+		}
+		r.table.remove(&m.subscriber, op.topics[op.next])
+		r.charge(1)
+	}
+	r.answer(m, op)
+	return true
+}
+
+// answer acknowledges a request that wants it.
+func (r *router) answer(m *member, op *op) {
+	if op.id != "" {
+		r.reply(m, ackFrame(op.id))
+	}
+}
+
+func (r *router) reply(m *member, frame []byte) { r.give(&m.subscriber, frames{frame, 1}) }
 
 // listened adds topics to a listener, a new one or one that is there.
 func (r *router) listened(q listening) error {

@@ -153,7 +153,7 @@ func (r *router) loop() {
 			r.spread() // which may cut some off
 			answer(q, r.members, r.info)
 		case q := <-r.topics:
-			answer(q, r.table.list, (*topic).count)
+			answer(q, r.table.list, countOf)
 		case <-r.reportDue():
 			r.reported()
 		case <-r.atHand():
@@ -438,57 +438,6 @@ func (r *router) do(m *member, op *op, end uint64) (done bool) {
 	r.cutOff()
 	return done
 }
-
-// subscribe adds all topics of a request, or none.
-func (r *router) subscribe(m *member, op *op, end uint64) (done bool) {
-	room := r.opts.MaxSubscriptions - len(m.subscriber.at)
-	for ; !op.fits && len(op.topics)-op.next+op.fresh > room; op.next++ { // else even if none is there
-		if r.worked >= end {
-			return false
-		}
-		r.worked++
-		if topic := op.topics[op.next]; !r.table.has(&m.subscriber, topic) {
-			if op.fresh++; op.fresh > room {
-				r.counts.Refused++
-				r.reply(m, errorFrame(op.id, refusedTooMany, topic, "too many subscriptions"))
-				return true
-			}
-		}
-	}
-	if !op.fits {
-		op.fits, op.next = true, 0
-	}
-	for ; op.next < len(op.topics); op.next++ {
-		if r.worked >= end {
-			return false
-		}
-		r.table.add(&m.subscriber, op.topics[op.next])
-		r.charge(1)
-	}
-	r.answer(m, op)
-	return true
-}
-
-func (r *router) unsubscribe(m *member, op *op, end uint64) (done bool) {
-	for ; op.next < len(op.topics); op.next++ {
-		if r.worked >= end {
-			return false
-		}
-		r.table.remove(&m.subscriber, op.topics[op.next])
-		r.charge(1)
-	}
-	r.answer(m, op)
-	return true
-}
-
-// answer acknowledges a request that wants it.
-func (r *router) answer(m *member, op *op) {
-	if op.id != "" {
-		r.reply(m, ackFrame(op.id))
-	}
-}
-
-func (r *router) reply(m *member, frame []byte) { r.give(&m.subscriber, frames{frame, 1}) }
 
 func (r *router) statistics() Stats {
 	r.spread()

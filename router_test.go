@@ -225,7 +225,7 @@ func TestPages_FindWhatStays(t *testing.T) {
 		q := query[topicCount]{-1, make(chan page[topicCount], 1)}
 		found := map[string]bool{}
 		for n := 0; q.below != 0; n++ {
-			answer(q, table.list, (*topic).count)
+			answer(q, table.list, countOf)
 			p := <-q.reply
 			if len(p.items) > pageSize {
 				t.Fatalf("a page of %d", len(p.items))

@@ -54,7 +54,7 @@ type SpokeOptions struct {
 }
 
 func (o SpokeOptions) withDefaults() SpokeOptions {
-	o.MaxFrame = min(max(cmp.Or(max(o.MaxFrame, 0), maxFrame), minSpokeFrame), maxSpokeFrame)
+	o.MaxFrame = min(max(cmp.Or(max(o.MaxFrame, 0), maxFrame), minSpokeFrame), maxMaxFrame)
 	o.MaxQueue = cmp.Or(max(o.MaxQueue, 0), maxQueue)
 	o.HandshakeTimeout = cmp.Or(max(o.HandshakeTimeout, 0), handshakeTimeout)
 	o.WriteTimeout = cmp.Or(max(o.WriteTimeout, 0), writeTimeout)
@@ -63,11 +63,8 @@ func (o SpokeOptions) withDefaults() SpokeOptions {
 	return o
 }
 
-// What a Spoke's MaxFrame may be.
-const (
-	minSpokeFrame = maxAnswer + 64 // an answer, and the id of a request
-	maxSpokeFrame = 1 << 30
-)
+// minSpokeFrame is the least that a Spoke's MaxFrame is: an answer, and the id of a request.
+const minSpokeFrame = maxAnswer + 64
 
 // A Spoke is a connection to a hub that comes back by itself. Its methods may be
 // called from any goroutine.

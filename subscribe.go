@@ -25,8 +25,6 @@ type topic struct {
 	subs  []*subscriber
 }
 
-func (t *topic) count() topicCount { return topicCount{t.name, len(t.subs)} }
-
 // A subscriber is one side of the table: a spoke's link, or a listener of this process.
 type subscriber struct {
 	// Immutable. Exactly one of the two is set.
