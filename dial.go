@@ -27,7 +27,7 @@ func (s *Spoke) keep(ctx context.Context, l *link) {
 			return
 		}
 		err := l.err()
-		s.logs.add(slog.LevelInfo, "disconnected", "hub", s.addr.ID, "err", err)
+		s.logs.Add(slog.LevelInfo, "disconnected", "hub", s.addr.ID, "err", err)
 		if s.opts.NoReconnect || turnedAway(err) {
 			send(s.inbox, s.inbox.failed, err)
 			return
@@ -39,7 +39,7 @@ func (s *Spoke) keep(ctx context.Context, l *link) {
 			send(s.inbox, s.inbox.failed, err)
 			return
 		}
-		s.logs.add(slog.LevelInfo, "reconnected", "hub", s.addr.ID)
+		s.logs.Add(slog.LevelInfo, "reconnected", "hub", s.addr.ID)
 	}
 }
 
@@ -73,7 +73,7 @@ func (s *Spoke) redial(ctx context.Context, pause time.Duration) (*link, time.Du
 		if errors.Is(err, errEndpointClosed) {
 			return nil, 0, err
 		}
-		s.logs.add(slog.LevelDebug, "dialing failed", "hub", s.addr.ID, "err", err)
+		s.logs.Add(slog.LevelDebug, "dialing failed", "hub", s.addr.ID, "err", err)
 		if end := closeError(err); end != nil {
 			switch end.Code {
 			case CodeProtocol, CodeForbidden:

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"irohub/internal/logging"
 	"log/slog"
 	"slices"
 	"sync"
@@ -132,7 +133,7 @@ type Hub struct {
 	endpoints []Endpoint
 	opts      HubOptions
 	inbox     *inbox
-	logs      *logs
+	logs      *logging.Log
 
 	served atomic.Bool
 	ended  chan struct{} // closed by Serve as it returns
@@ -160,7 +161,7 @@ func NewHub(opts HubOptions, endpoints ...Endpoint) (*Hub, error) {
 		endpoints: slices.Clone(endpoints),
 		opts:      opts.withDefaults(),
 		inbox:     newInbox(),
-		logs:      newLogs(opts.Logger),
+		logs:      logging.New(opts.Logger),
 		ended:     make(chan struct{}),
 	}
 	// The router's goroutine: ended by Close, Shutdown or Serve, which wait for

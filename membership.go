@@ -1,6 +1,7 @@
 package irohub
 
 import (
+	"irohub/internal/logging"
 	"log/slog"
 	"slices"
 	"time"
@@ -23,8 +24,8 @@ func (r *router) begun(p *peer) {
 	}
 	if len(r.pending) >= r.opts.MaxPending {
 		r.counts.Rejected++
-		if n := r.evicting.due(); n > 0 {
-			r.logs.add(slog.LevelWarn, "too many connections without a spoke: the oldest make room", "evicted", n, "limit", r.opts.MaxPending, "newest", p.addr)
+		if n := r.evicting.Due(); n > 0 {
+			r.logs.Add(slog.LevelWarn, "too many connections without a spoke: the oldest make room", "evicted", n, "limit", r.opts.MaxPending, "newest", p.addr)
 		}
 		oldest := r.pending[0]
 		r.promoted(oldest)
@@ -76,8 +77,8 @@ func (r *router) joined(m *member) error {
 	if len(r.members) >= r.opts.MaxSpokes {
 		// The connection stays pending, and so is closed in time whatever it does.
 		r.counts.Rejected++
-		if n := r.full.due(); n > 0 {
-			r.logs.add(slog.LevelWarn, "hub is full: spokes are turned away", "turned away", n, "limit", r.opts.MaxSpokes, "newest", p.addr)
+		if n := r.full.Due(); n > 0 {
+			r.logs.Add(slog.LevelWarn, "hub is full: spokes are turned away", "turned away", n, "limit", r.opts.MaxSpokes, "newest", p.addr)
 		}
 		return &CloseError{Code: CodeTooMany, Reason: "too many spokes"}
 	}
@@ -310,21 +311,21 @@ func (r *router) turnedAway(p *peer) {
 		if p.conn != nil {
 			attrs = append(attrs, "node", p.conn.RemoteID())
 		}
-		r.logs.add(slog.LevelInfo, "connection turned away", attrs...)
+		r.logs.Add(slog.LevelInfo, "connection turned away", attrs...)
 		r.report = time.NewTimer(reportEvery)
 		return
 	}
-	r.away.add(p.host(), p.why)
+	r.away.Add(p.host(), p.why)
 }
 
 // reported sums up those that were turned away since the last line.
 func (r *router) reported() {
-	if r.away.count == 0 {
+	if r.away.Count == 0 {
 		r.report.Stop()
 		r.report = nil
 		return
 	}
-	r.logs.add(slog.LevelInfo, "connections turned away", "count", r.away.count, "within", reportEvery, "most from", r.away.most(), "last err", r.away.last)
-	r.away = tally{}
+	r.logs.Add(slog.LevelInfo, "connections turned away", "count", r.away.Count, "within", reportEvery, "most from", r.away.Most(), "last err", r.away.Last)
+	r.away = logging.Tally{}
 	r.report.Reset(reportEvery)
 }

@@ -181,11 +181,11 @@ func (m *member) info() SpokeInfo {
 }
 
 func (m *member) log(level slog.Level, text string, attrs ...any) {
-	m.hub.logs.add(level, text, append(attrs, "node", m.id, "spoke", m.number, "addr", m.peer.addr)...)
+	m.hub.logs.Add(level, text, append(attrs, "node", m.id, "spoke", m.number, "addr", m.peer.addr)...)
 }
 
 func (m *member) call(name string, f func()) {
-	m.hub.logs.guard(name, func() error { f(); return nil })
+	m.hub.logs.Guard(name, func() error { f(); return nil })
 }
 
 // join makes the stream a spoke, as its first frame has come.
@@ -332,7 +332,7 @@ func (m *member) allow(name string, policy func(NodeID, string) error, topic str
 	if policy == nil {
 		return nil
 	}
-	return m.hub.logs.guard(name, func() error { return policy(m.id, topic) })
+	return m.hub.logs.Guard(name, func() error { return policy(m.id, topic) })
 }
 
 // refuse answers what the reader does not let through. The answer takes the router's

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"irohub/internal/assert"
+	"irohub/internal/logging"
 )
 
 // An inbox is how all others reach the router. A sender waits for the end besides: for
@@ -43,7 +44,7 @@ type loss struct {
 type router struct {
 	*inbox
 	opts HubOptions
-	logs *logs
+	logs *logging.Log
 
 	fanout
 	run       []message            // what makes one run for all who get it, not spread yet
@@ -66,8 +67,8 @@ type router struct {
 	counts   Stats
 
 	// What is logged once for many.
-	full, evicting notice
-	away           tally
+	full, evicting logging.Notice
+	away           logging.Tally
 	report         *time.Timer // runs while connections that are turned away are summed up
 }
 
@@ -117,7 +118,7 @@ func newInbox() *inbox {
 	}
 }
 
-func newRouter(in *inbox, opts HubOptions, logs *logs) *router {
+func newRouter(in *inbox, opts HubOptions, logs *logging.Log) *router {
 	return &router{
 		inbox:     in,
 		opts:      opts,

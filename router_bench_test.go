@@ -3,6 +3,7 @@ package irohub
 import (
 	"context"
 	"fmt"
+	"irohub/internal/logging"
 	"math"
 	"runtime"
 	"testing"
@@ -11,7 +12,7 @@ import (
 
 // newBenchRouter is a router with spokes that have outboxes and nothing behind them.
 func newBenchRouter(spokes int) (*router, []*member) {
-	r := newRouter(newInbox(), HubOptions{}.withDefaults(), newLogs(nil))
+	r := newRouter(newInbox(), HubOptions{}.withDefaults(), logging.New(nil))
 	members := make([]*member, spokes)
 	for i := range members {
 		m := &member{subscriber: subscriber{link: newLink(context.Background(), nil, 1<<30, time.Second), place: i}}

@@ -3,11 +3,9 @@ package irohub
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"maps"
+	"irohub/internal/logging"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -337,106 +335,12 @@ func TestFrameReader_HoldsLittleWhileItWaits(t *testing.T) {
 	}
 }
 
-func TestTally_KnowsWhoComesMost(t *testing.T) {
-	var away tally
-	for i := range 10_000 {
-		away.add(fmt.Sprint("host", i), errors.New("no"))
-		if i%10 == 0 {
-			away.add("flood", errors.New("no"))
-		}
-	}
-	if len(away.hosts) > tallyHosts {
-		t.Errorf("%d hosts are kept", len(away.hosts))
-	}
-	if away.count != 11_000 || away.most() != "flood" {
-		t.Errorf("%d, most from %q", away.count, away.most())
-	}
-}
-
-func TestTally_KeepsLittle(t *testing.T) {
-	var away tally
-	check := func(most string, counts ...int) {
-		t.Helper()
-		got := slices.Sorted(maps.Values(away.hosts))
-		if away.most() != most || !slices.Equal(got, counts) {
-			t.Errorf("most from %q, want %q; counts %v, want %v", away.most(), most, got, counts)
-		}
-	}
-	check("")
-	for i := range tallyHosts {
-		away.add(fmt.Sprintf("host%02d", tallyHosts-1-i), errStopped)
-	}
-	away.add("host01", io.EOF)
-	check("host01", append(slices.Repeat([]int{1}, tallyHosts-1), 2)...)
-	away.add("another", io.EOF) // there is no room for it, and it makes some
-	check("host01", 1)
-	away.add("host00", io.ErrNoProgress)
-	check("host00", 1, 1)
-	if away.count != tallyHosts+3 || away.last != io.ErrNoProgress {
-		t.Errorf("%d, last %v", away.count, away.last)
-	}
-}
-
 func TestPeer_Host(t *testing.T) {
 	for addr, want := range map[string]string{"192.0.2.1:5": "192.0.2.1", "[2001:db8::1]:5": "2001:db8::1", "memory": "memory"} {
 		if got := (&peer{addr: addr}).host(); got != want {
 			t.Errorf("the host of %q is %q", addr, got)
 		}
 	}
-}
-
-// A slowWriter takes nothing until it is let.
-type slowWriter struct {
-	open chan struct{}
-	bytes.Buffer
-}
-
-func (w *slowWriter) Write(p []byte) (int, error) {
-	<-w.open
-	return w.Buffer.Write(p)
-}
-
-// Of lines that a handler is too slow for, so many are kept, and the others counted.
-func TestLogs_CountWhatIsDropped(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := &slowWriter{open: make(chan struct{})}
-		l := newLogs(slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelInfo})))
-		l.add(slog.LevelDebug, "unwanted")
-		l.add(slog.LevelInfo, "first")
-		synctest.Wait()
-		for range logQueue + 5 {
-			l.add(slog.LevelWarn, "more", "n", 1)
-		}
-		close(w.open)
-		synctest.Wait()
-		lines := strings.Split(strings.TrimSpace(w.String()), "\n")
-		if len(lines) != 1+1+logQueue || !strings.Contains(lines[1], "log lines dropped") || !strings.HasSuffix(lines[1], "lines=5") {
-			t.Errorf("%d lines; the second is %q", len(lines), lines[min(1, len(lines)-1)])
-		}
-		w.Reset()
-		l.add(slog.LevelInfo, "last")
-		synctest.Wait()
-		if got := w.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "level=INFO msg=last\n") || l.writing.Load() {
-			t.Errorf("%q, writing: %v", got, l.writing.Load())
-		}
-	})
-}
-
-func TestLogs_GuardMakesAnErrorOfAPanic(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var w bytes.Buffer
-		l := newLogs(slog.New(slog.NewTextHandler(&w, nil)))
-		if err := l.guard("Admit", func() error { return io.EOF }); err != io.EOF {
-			t.Error(err)
-		}
-		if err := l.guard("Admit", func() error { panic("oh") }); err == nil || err.Error() != "internal error" {
-			t.Error(err)
-		}
-		synctest.Wait()
-		if got := w.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "level=ERROR msg=\"callback panicked\" callback=Admit panic=oh stack=") {
-			t.Error(got)
-		}
-	})
 }
 
 // What others publish is not a spoke's to pay for: its request goes on, however many get
@@ -652,7 +556,7 @@ func TestRouter_ChangesAreCounted(t *testing.T) {
 
 // newTestMember is a spoke whose router takes nothing.
 func newTestMember(to chan *inbound, opts HubOptions) *member {
-	hub := &Hub{opts: opts.withDefaults(), logs: newLogs(nil)}
+	hub := &Hub{opts: opts.withDefaults(), logs: logging.New(nil)}
 	m := &member{hub: hub, peer: &peer{hub: hub}, subscriber: subscriber{link: newLink(context.Background(), nil, 1000, time.Second)}, joined: true}
 	m.pace = newPace(opts.MaxEventRate, opts.MaxByteRate)
 	m.work = newHandover(m.link, to, &inbound{from: m}, &inbound{from: m})

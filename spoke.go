@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"irohub/internal/logging"
 	"log/slog"
 	"slices"
 	"time"
@@ -74,7 +75,7 @@ type Spoke struct {
 	addr     Addr
 	opts     SpokeOptions
 	inbox    *spokeInbox
-	logs     *logs
+	logs     *logging.Log
 }
 
 // Dial connects to the hub at addr and returns once the hub has taken the Spoke in:
@@ -94,7 +95,7 @@ func Dial(ctx context.Context, endpoint Endpoint, addr Addr, opts SpokeOptions) 
 		addr:     addr,
 		opts:     opts.withDefaults(),
 		inbox:    newSpokeInbox(),
-		logs:     newLogs(opts.Logger),
+		logs:     logging.New(opts.Logger),
 	}
 	// The router's goroutine: ended by Close or by the keeper, and waited for by
 	// whoever waits for its done.
@@ -306,7 +307,7 @@ func (s *Spoke) notify() {
 
 func (s *Spoke) tell(n notification) {
 	if n.missed > 0 {
-		s.logs.add(slog.LevelWarn, "callbacks do not keep up: calls were left out", "hub", s.addr.ID, "calls", n.missed)
+		s.logs.Add(slog.LevelWarn, "callbacks do not keep up: calls were left out", "hub", s.addr.ID, "calls", n.missed)
 	}
 	switch n.kind {
 	case disconnected:
@@ -318,7 +319,7 @@ func (s *Spoke) tell(n notification) {
 			s.call("OnReconnect", s.opts.OnReconnect)
 		}
 	case eventRefused:
-		s.logs.add(slog.LevelWarn, "event refused", "hub", s.addr.ID, "err", n.err)
+		s.logs.Add(slog.LevelWarn, "event refused", "hub", s.addr.ID, "err", n.err)
 		if s.opts.OnRefused != nil {
 			s.call("OnRefused", func() { s.opts.OnRefused(n.err) })
 		}
@@ -326,5 +327,5 @@ func (s *Spoke) tell(n notification) {
 }
 
 func (s *Spoke) call(name string, f func()) {
-	s.logs.guard(name, func() error { f(); return nil })
+	s.logs.Guard(name, func() error { f(); return nil })
 }

@@ -53,7 +53,6 @@ var wings = map[string]wing{
 	"link.go":        ground,
 	"outbox.go":      ground,
 	"subscribe.go":   ground,
-	"logs.go":        ground,
 	"doc.go":         ground,
 
 	"invariants.go": above,
