@@ -1,10 +1,8 @@
 package irohub
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"strings"
 	"testing"
 
@@ -90,37 +88,5 @@ func BenchmarkTopicCheck(b *testing.B) {
 				}
 			}
 		})
-	}
-}
-
-// BenchmarkFrameReader cuts a stream of equal frames, which comes in reads as large
-// as the buffer, or of the size of a packet.
-func BenchmarkFrameReader(b *testing.B) {
-	for _, size := range reference.Sizes {
-		frame := appendFrame(nil, "message.sent", "conv-123", reference.Kinds[0].Make(size.Bytes), NodeID{})
-		stream := bytes.Repeat(frame, max(1, 256<<10/len(frame)))
-		for _, chunk := range []struct {
-			name  string
-			bytes int
-		}{{"full", len(stream)}, {"1200", 1200}} {
-			b.Run("size="+size.Name+"/read="+chunk.name, func(b *testing.B) {
-				b.SetBytes(int64(len(frame)))
-				b.ReportAllocs()
-				rest := stream
-				r := frameReader{max: maxFrame, read: func(p []byte) (int, error) {
-					if len(rest) == 0 {
-						rest = stream
-					}
-					n := copy(p[:min(len(p), chunk.bytes)], rest)
-					rest = rest[n:]
-					return n, nil
-				}}
-				for b.Loop() {
-					if _, err := r.body(); err != nil && err != io.EOF {
-						b.Fatal(err)
-					}
-				}
-			})
-		}
 	}
 }

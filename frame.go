@@ -11,6 +11,7 @@ import (
 	"sync"
 	"unicode/utf8"
 
+	"irohub/internal/framing"
 	"irohub/internal/jsonscan"
 )
 
@@ -110,7 +111,7 @@ var encodeBuffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // recycleText keeps a buffer for another event, but not one that what was encoded has made large.
 func recycleText(buf *[]byte) {
-	if cap(*buf) <= 2*maxBuffer {
+	if cap(*buf) <= 2*framing.MaxBuffer {
 		encodeBuffers.Put(buf)
 	}
 }

@@ -3,10 +3,8 @@ package irohub
 import (
 	"bytes"
 	"cmp"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
-	"io"
 	"math"
 	"reflect"
 	"strings"
@@ -107,97 +105,6 @@ func FuzzEnvelope(f *testing.F) {
 			}
 		}
 	})
-}
-
-// refFrames splits a stream; err is how it ends.
-func refFrames(stream []byte, limit int) (bodies [][]byte, err error) {
-	for len(stream) > 0 {
-		if len(stream) < headerSize {
-			return bodies, io.ErrUnexpectedEOF
-		}
-		n := int64(binary.BigEndian.Uint32(stream))
-		if n == 0 || n > int64(limit) {
-			return bodies, &CloseError{Code: CodeProtocol}
-		}
-		stream = stream[headerSize:]
-		if int64(len(stream)) < n {
-			return bodies, io.ErrUnexpectedEOF
-		}
-		bodies = append(bodies, stream[:n])
-		stream = stream[n:]
-	}
-	return bodies, io.EOF
-}
-
-// FuzzFrames gives a stream in reads whose sizes are chunks, over and over.
-func FuzzFrames(f *testing.F) {
-	long := stream(strings.Repeat("x", 9000), "y", strings.Repeat("z", 5000))
-	f.Add([]byte(nil), []byte(nil), uint16(1))
-	f.Add(stream("a", "bc", "def"), []byte{1}, uint16(10))
-	f.Add(stream("a", "bc", "def"), []byte{255, 3}, uint16(2))
-	f.Add(long, []byte{200, 0, 255, 255}, uint16(9000))
-	f.Add(bytes.Repeat(stream("small"), 1000), []byte{251, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, uint16(9))
-	f.Add([]byte("\x00\x00\x00\x00"), []byte{2}, uint16(9))
-	f.Add([]byte("\xff\xff\xff\xffxyz"), []byte{5}, uint16(65535))
-	for _, frame := range vectorFrames(f) {
-		f.Add(frame, []byte{3, 90}, uint16(65535))
-	}
-	f.Fuzz(func(t *testing.T, input, chunks []byte, limit uint16) {
-		turn := 0
-		r := frameReader{max: int(limit)}
-		come := 0 // bytes that the reader got
-		deliver := chunked(input, func() int {
-			if len(chunks) == 0 {
-				return len(input)
-			}
-			turn++
-			n := int(chunks[turn%len(chunks)])
-			return n * n // up to the largest that one read asks for, and the small ones too
-		})
-		r.read = func(p []byte) (int, error) {
-			if len(p) == 0 || len(p) > maxBuffer {
-				t.Fatalf("a read of %d bytes", len(p))
-			}
-			n, err := deliver(p)
-			come += n
-			if n > 0 && turn%3 == 0 && come == len(input) {
-				err = io.EOF
-			}
-			return n, err
-		}
-
-		bodies, end := refFrames(input, int(limit))
-		for i, want := range bodies {
-			before, waits := come, r.waits()
-			body, err := r.body()
-			if err != nil || !bytes.Equal(body, want) {
-				t.Fatalf("frame %d is %.40q (%d bytes), %v; want %.40q (%d bytes)", i, body, len(body), err, want, len(want))
-			}
-			if waits != (come > before) {
-				t.Fatalf("frame %d: waits was %v, then %d bytes were read", i, waits, come-before)
-			}
-			checkBuffer(t, &r, come)
-		}
-		_, err := r.body()
-		checkBuffer(t, &r, come)
-		if closeError(end) != nil {
-			wantProtocolError(t, err, "a frame of ")
-		} else if err != end {
-			t.Fatalf("at the end %v, want %v", err, end)
-		}
-	})
-}
-
-func checkBuffer(t *testing.T, r *frameReader, come int) {
-	if r.start < 0 || r.start > r.end || r.end > len(r.buf) {
-		t.Fatalf("start %d, end %d of %d", r.start, r.end, len(r.buf))
-	}
-	if most := max(minBuffer, 4*come); cap(r.buf) > most {
-		t.Fatalf("the buffer has %d bytes after %d have come", cap(r.buf), come)
-	}
-	if most := max(maxBuffer, 2*(headerSize+r.max)); cap(r.buf) > most {
-		t.Fatalf("the buffer has %d bytes, frames at most %d", cap(r.buf), r.max)
-	}
 }
 
 // refControlTopics decides by PROTOCOL.md about a payload that is JSON. broken: a

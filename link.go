@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"irohub/internal/framing"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -82,9 +83,9 @@ func (e *remoteEnd) Unwrap() error { return e.error }
 
 // readLoop reads frames until the stream ends, and gives each to take. Before it waits
 // for more bytes, it calls flush.
-func (l *link) readLoop(frames *frameReader, take func(frame []byte) error, flush func() error) error {
-	defer frames.giveBack()
-	frames.read = func(p []byte) (int, error) {
+func (l *link) readLoop(frames *framing.Reader, take func(frame []byte) error, flush func() error) error {
+	defer frames.GiveBack()
+	frames.Read = func(p []byte) (int, error) {
 		n, err := l.stream.Read(l.ctx, p)
 		l.bytesIn.Add(uint64(n))
 		if err != nil && err != io.EOF {
@@ -93,17 +94,14 @@ func (l *link) readLoop(frames *frameReader, take func(frame []byte) error, flus
 		return n, err
 	}
 	for {
-		if frames.waits() {
+		if frames.Waits() {
 			if err := flush(); err != nil {
 				return err
 			}
 		}
-		frame, err := frames.next()
-		if err == io.ErrUnexpectedEOF {
-			err = protocolError("the stream ends inside a frame")
-		}
+		frame, err := frames.Next()
 		if err != nil {
-			return err
+			return frameError(err)
 		}
 		if err := take(frame); err != nil {
 			return err
@@ -117,6 +115,17 @@ const (
 	maxOps     = 64
 	maxOpsSize = 64 << 10 // bytes of their frames
 )
+
+// frameError makes of an error in reading frames what it is to the peer.
+func frameError(err error) error {
+	if size, ok := err.(*framing.SizeError); ok {
+		return protocolError("%v", size)
+	}
+	if err == io.ErrUnexpectedEOF {
+		return protocolError("the stream ends inside a frame")
+	}
+	return err
+}
 
 // A handover is how a reader gives to its router what it has made of frames: it has two
 // pieces of work, and fills one while the router has the other.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"irohub/internal/framing"
 	"log/slog"
 	"strings"
 	"sync"
@@ -35,7 +36,7 @@ type member struct {
 	// Owned by the reader.
 	silent *time.Timer // ends the stream unless a whole frame comes
 	joined bool
-	frames frameReader
+	frames framing.Reader
 	work   handover[inbound]
 	topics namer
 	pace   pace
@@ -47,7 +48,7 @@ func newMember(p *peer, stream Stream) *member {
 		hub:    p.hub,
 		peer:   p,
 		id:     p.conn.RemoteID(),
-		frames: frameReader{max: min(opts.MaxFrame, maxFirstFrame)},
+		frames: framing.Reader{Max: min(opts.MaxFrame, maxFirstFrame)},
 		pace:   newPace(opts.MaxEventRate, opts.MaxByteRate),
 	}
 	m.link = newLink(p.ctx, stream, opts.MaxQueue, opts.WriteTimeout)
@@ -200,7 +201,7 @@ func (m *member) join() error {
 	m.silent.Stop()
 	m.joined = true
 	opts := &m.hub.opts
-	m.frames.max = opts.MaxFrame
+	m.frames.Max = opts.MaxFrame
 	m.log(slog.LevelInfo, "spoke connected")
 	if opts.OnConnect != nil {
 		m.call("OnConnect", func() { opts.OnConnect(m.info()) })

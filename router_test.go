@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"irohub/internal/logging"
 	"math/rand/v2"
 	"reflect"
@@ -309,30 +308,6 @@ func TestLink_EndsSoonAfterItsPeerStopsReading(t *testing.T) {
 			t.Errorf("the peer is told %v", shut)
 		}
 	})
-}
-
-// A reader that waits for the next frame holds little, whatever it has read before.
-func TestFrameReader_HoldsLittleWhileItWaits(t *testing.T) {
-	var all []byte
-	for range 1000 {
-		all = append(all, stream(strings.Repeat("x", 200))...)
-	}
-	all = append(all, stream(strings.Repeat("y", 300_000))...)
-	in := bytes.NewReader(all)
-	r := frameReader{max: 1 << 20}
-	r.read = func(p []byte) (int, error) {
-		if in.Len() == 0 && len(r.buf) > minBuffer {
-			t.Errorf("it waits with %d bytes", len(r.buf))
-		}
-		return in.Read(p)
-	}
-	for {
-		if _, err := r.next(); err == io.EOF {
-			break
-		} else if err != nil {
-			t.Fatal(err)
-		}
-	}
 }
 
 func TestPeer_Host(t *testing.T) {

@@ -2,6 +2,7 @@ package irohub
 
 import (
 	"fmt"
+	"irohub/internal/framing"
 	"maps"
 	"math"
 	"math/rand/v2"
@@ -684,10 +685,10 @@ func TestRouter_RunsAreCopied(t *testing.T) {
 func TestInbound_LargeTextIsNotKept(t *testing.T) {
 	for range 100 {
 		in := &inbound{}
-		in.encode(topicName{"t", 1}, make([]byte, 2*maxBuffer), someNode)
+		in.encode(topicName{"t", 1}, make([]byte, 2*framing.MaxBuffer), someNode)
 		in.recycle()
-		if text := *encodeBuffers.Get().(*[]byte); cap(text) > 2*maxBuffer {
-			t.Fatalf("%d bytes are kept, want %d at most", cap(text), 2*maxBuffer)
+		if text := *encodeBuffers.Get().(*[]byte); cap(text) > 2*framing.MaxBuffer {
+			t.Fatalf("%d bytes are kept, want %d at most", cap(text), 2*framing.MaxBuffer)
 		}
 	}
 }

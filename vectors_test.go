@@ -12,6 +12,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"irohub/internal/framing"
 	"irohub/internal/jsonscan/reference"
 )
 
@@ -86,12 +87,12 @@ func readVectors(t testing.TB) (v vectors) {
 // receive takes a stream of one frame as a hub does: it is a control event with the
 // topics that it names, or an event.
 func receive(stream []byte, limit int) (env envelope, topics []string, shape bool, err error) {
-	r := frameReader{max: limit, read: bytes.NewReader(stream).Read}
-	body, err := r.body()
+	r := framing.Reader{Max: limit, Read: bytes.NewReader(stream).Read}
+	frame, err := r.Next()
 	if err != nil {
-		return env, nil, false, err
+		return env, nil, false, frameError(err)
 	}
-	if env, err = parseEnvelope(body); err != nil {
+	if env, err = parseEnvelope(frame[headerSize:]); err != nil {
 		return env, nil, false, err
 	}
 	if typ := string(env.typ); typ == typeSubscribe || typ == typeUnsubscribe {
@@ -186,9 +187,7 @@ func TestVectors_Invalid(t *testing.T) {
 				t.Error("the vector does not say why")
 			}
 			if v.Reason == "truncated" {
-				if err != io.ErrUnexpectedEOF {
-					t.Errorf("got %v, want io.ErrUnexpectedEOF", err)
-				}
+				wantProtocolError(t, err, "the stream ends inside a frame")
 				return
 			}
 			words, known := vectorReasons[v.Reason]

@@ -47,13 +47,12 @@ var wings = map[string]wing{
 	"spokereader.go": spoke,
 	"spokerouter.go": spoke,
 
-	"transport.go":   ground,
-	"frame.go":       ground,
-	"framereader.go": ground,
-	"link.go":        ground,
-	"outbox.go":      ground,
-	"subscribe.go":   ground,
-	"doc.go":         ground,
+	"transport.go": ground,
+	"frame.go":     ground,
+	"link.go":      ground,
+	"outbox.go":    ground,
+	"subscribe.go": ground,
+	"doc.go":       ground,
 
 	"invariants.go": above,
 }
