@@ -1,11 +1,15 @@
 package irohub
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"irohub/internal/jsonscan/reference"
 	"irohub/internal/logging"
 	"math"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 )
@@ -166,4 +170,157 @@ func heap() uint64 {
 func reportDeliveries(b *testing.B, deliveries int) {
 	b.ReportMetric(float64(deliveries*b.N)/b.Elapsed().Seconds(), "deliveries/s")
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(deliveries*b.N), "ns/delivery")
+}
+
+// BenchmarkParse checks whole frames, beside json.Valid on the same bytes, which
+// finds no members and checks no UTF-8.
+func BenchmarkParse(b *testing.B) {
+	for _, kind := range reference.Kinds {
+		for _, size := range reference.Sizes {
+			body := frameBody("message.sent", "conv-123", kind.Make(size.Bytes))
+			name := fmt.Sprintf("kind=%s/size=%s", kind.Name, size.Name)
+			b.Run(name+"/impl=irohub", func(b *testing.B) {
+				b.SetBytes(int64(len(body)))
+				b.ReportAllocs()
+				for b.Loop() {
+					if _, err := parseEnvelope(body); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+			b.Run(name+"/impl=json.Valid", func(b *testing.B) {
+				b.SetBytes(int64(len(body)))
+				b.ReportAllocs()
+				for b.Loop() {
+					if !json.Valid(body) {
+						b.Fatal("not valid")
+					}
+				}
+			})
+		}
+	}
+}
+
+// frameBody is an envelope as a spoke would send it, without its length.
+func frameBody(typ, id string, payload []byte) []byte {
+	return appendFrame(nil, typ, id, payload, NodeID{})[headerSize:]
+}
+
+// BenchmarkEncode encodes events: a hub's for Publish, which checks the payload,
+// and a message that a hub forwards, whose payload its reader has checked.
+func BenchmarkEncode(b *testing.B) {
+	from := NodeID{1, 2, 3}
+	for _, size := range reference.Sizes {
+		payload := reference.Kinds[1].Make(size.Bytes)
+		ev := Event{Type: "message.sent", ID: "conv-123", Payload: payload}
+		b.Run("size="+size.Name+"/op=publish", func(b *testing.B) {
+			b.SetBytes(int64(len(payload)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := ev.encode(maxFrame); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run("size="+size.Name+"/op=forward", func(b *testing.B) {
+			b.SetBytes(int64(len(payload)))
+			b.ReportAllocs()
+			typ, id := []byte(ev.Type), []byte(ev.ID)
+			var topics namer
+			var buf []byte
+			for b.Loop() {
+				buf, _ = appendRun(buf[:0], topics.name(typ, id), payload, from)
+			}
+		})
+	}
+}
+
+func BenchmarkTopicCheck(b *testing.B) {
+	for _, topic := range []struct{ name, topic string }{
+		{"short", "message.sent:conv-123"},
+		{"mailbox", "direct:" + strings.Repeat("0f", 32)},
+		{"cyrillic", "сообщение.отправлено:чат-123"},
+		{"longest", strings.Repeat("t", maxTopic)},
+	} {
+		b.Run("topic="+topic.name, func(b *testing.B) {
+			b.SetBytes(int64(len(topic.topic)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := validTopic(topic.topic); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func wantAllocs(t *testing.T, most float64, f func()) {
+	t.Helper()
+	f() // fills what is kept
+	if got := testing.AllocsPerRun(100, f); got > most {
+		t.Errorf("%v allocations, want at most %v", got, most)
+	}
+}
+
+func TestAllocs(t *testing.T) {
+	from := someNode.String()
+	payload := []byte(`{"seq":18342,"user":"u-81f3","text":"see you at nine \n é 😀","tags":["a","new"]}`)
+	t.Run("parse", func(t *testing.T) {
+		for _, body := range []string{
+			`{"type":"message.sent","id":"conv-123","payload":` + string(payload) + `}`,
+			`{"from":"` + from + `","payload":null,"id":"é","type":"t","x":[{}]}`,
+			`{"type":"t","payload":` + reference.Nest(100, "ao") + `}`,
+		} {
+			body := []byte(body)
+			wantAllocs(t, 0, func() {
+				if _, err := parseEnvelope(body); err != nil {
+					t.Fatal(err)
+				}
+			})
+		}
+	})
+	t.Run("refuse", func(t *testing.T) {
+		// What is not JSON costs nothing either.
+		body := []byte(`{"type":"t","payload":` + reference.Nest(200, "ao") + `}`)
+		wantAllocs(t, 0, func() {
+			if _, err := parseEnvelope(body); err == nil {
+				t.Fatal("passes")
+			}
+		})
+	})
+	t.Run("message", func(t *testing.T) {
+		typ, id := []byte("message.sent"), []byte("conv-123")
+		var topics namer
+		var buf []byte
+		wantAllocs(t, 0, func() {
+			buf, _ = appendRun(buf[:0], topics.name(typ, id), payload, someNode)
+		})
+		wantAllocs(t, 1, func() {
+			id[0]++
+			buf, _ = appendRun(buf[:0], topics.name(typ, id), payload, someNode)
+		})
+	})
+	t.Run("event", func(t *testing.T) {
+		frame := appendFrame(nil, "message.sent", "conv-123", payload, someNode)
+		id := bytes.Index(frame, []byte("conv-123"))
+		r := spokeReader{work: handover[arrivals]{next: &arrivals{}}}
+		take := func() {
+			r.work.next.items, r.work.next.count = r.work.next.items[:0], 0
+			if err := r.take(frame); err != nil {
+				t.Fatal(err)
+			}
+		}
+		wantAllocs(t, 0, take)
+		wantAllocs(t, 1, func() {
+			frame[id] = 'a' + (frame[id]+1)%26
+			take()
+		})
+	})
+	t.Run("topic", func(t *testing.T) {
+		wantAllocs(t, 0, func() {
+			if err := validTopic("message.sent:чат-123"); err != nil {
+				t.Fatal(err)
+			}
+		})
+	})
 }

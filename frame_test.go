@@ -2,16 +2,22 @@ package irohub
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
+	"unicode"
 	"unicode/utf8"
 
+	"irohub/internal/framing"
 	"irohub/internal/jsonscan/reference"
 )
 
@@ -615,73 +621,470 @@ func stream(bodies ...string) (all []byte) {
 	return all
 }
 
-func wantAllocs(t *testing.T, most float64, f func()) {
-	t.Helper()
-	f() // fills what is kept
-	if got := testing.AllocsPerRun(100, f); got > most {
-		t.Errorf("%v allocations, want at most %v", got, most)
+// The test vectors are for every implementation of the protocol; their file says
+// what they mean.
+type vectors struct {
+	Description []string
+	Limits      struct {
+		MaxFrame int `json:"max_frame"`
+		MaxTopic int `json:"max_topic"`
+		MaxDepth int `json:"max_depth"`
+	}
+	Valid []struct {
+		Name     string
+		Frame    hexBytes
+		Body     string
+		Type, ID string
+		Topic    string
+		TypePart string `json:"type_part"`
+		Payload  []byte // nil: null
+		Control  bool
+		Topics   []string // nil: null
+		Refused  string
+		From     *NodeID
+	}
+	Invalid []struct {
+		Name   string
+		Frame  hexBytes
+		Body   *string
+		Reason string
+		Words  string
+	}
+	Topics []struct {
+		Name  string
+		Topic *string
+		Hex   hexBytes
+		Valid bool
+	}
+	Matches []struct {
+		Subscription, Event string
+		Match               bool
 	}
 }
 
-func TestAllocs(t *testing.T) {
-	from := someNode.String()
-	payload := []byte(`{"seq":18342,"user":"u-81f3","text":"see you at nine \n é 😀","tags":["a","new"]}`)
-	t.Run("parse", func(t *testing.T) {
-		for _, body := range []string{
-			`{"type":"message.sent","id":"conv-123","payload":` + string(payload) + `}`,
-			`{"from":"` + from + `","payload":null,"id":"é","type":"t","x":[{}]}`,
-			`{"type":"t","payload":` + reference.Nest(100, "ao") + `}`,
-		} {
-			body := []byte(body)
-			wantAllocs(t, 0, func() {
-				if _, err := parseEnvelope(body); err != nil {
-					t.Fatal(err)
+type hexBytes []byte
+
+func (b *hexBytes) UnmarshalText(text []byte) (err error) {
+	*b, err = hex.DecodeString(string(text))
+	return err
+}
+
+func readVectors(t testing.TB) (v vectors) {
+	t.Helper()
+	text, err := os.ReadFile("testdata/vectors.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.DisallowUnknownFields() // a misspelt expectation would expect nothing
+	if err := dec.Decode(&v); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		t.Fatalf("behind the vectors stands more: %v", err)
+	}
+	if len(v.Description) == 0 || len(v.Valid) == 0 || len(v.Invalid) == 0 || len(v.Topics) == 0 || len(v.Matches) == 0 {
+		t.Fatal("a list of vectors is empty")
+	}
+	return v
+}
+
+// receive takes a stream of one frame as a hub does: it is a control event with the
+// topics that it names, or an event.
+func receive(stream []byte, limit int) (env envelope, topics []string, shape bool, err error) {
+	r := framing.Reader{Max: limit, Read: bytes.NewReader(stream).Read}
+	frame, err := r.Next()
+	if err != nil {
+		return env, nil, false, frameError(err)
+	}
+	if env, err = parseEnvelope(frame[headerSize:]); err != nil {
+		return env, nil, false, err
+	}
+	if typ := string(env.typ); typ == typeSubscribe || typ == typeUnsubscribe {
+		topics, shape, err = controlTopics(env.payload, math.MaxInt)
+	}
+	return env, topics, shape, err
+}
+
+func TestVectors_Limits(t *testing.T) {
+	limits := readVectors(t).Limits
+	if limits.MaxFrame != maxFrame || limits.MaxTopic != maxTopic || limits.MaxDepth != maxDepth {
+		t.Errorf("the limits are %+v, here %d, %d and %d", limits, maxFrame, maxTopic, maxDepth)
+	}
+}
+
+func TestVectors_Valid(t *testing.T) {
+	for _, v := range readVectors(t).Valid {
+		t.Run(v.Name, func(t *testing.T) {
+			if string(v.Frame) != string(stream(v.Body)) {
+				t.Fatalf("the vector contradicts itself: frame %q, body %q", v.Frame, v.Body)
+			}
+			env, topics, shape, err := receive(v.Frame, maxFrame)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(env.typ) != v.Type || string(env.id) != v.ID {
+				t.Errorf("type %q, id %q; want %q, %q", env.typ, env.id, v.Type, v.ID)
+			}
+			if !bytes.Equal(env.payload, v.Payload) || (env.payload == nil) != (v.Payload == nil) {
+				t.Errorf("payload %q, want %q", env.payload, v.Payload)
+			}
+			if env.isControl() != v.Control {
+				t.Errorf("control is %v, want %v", env.isControl(), v.Control)
+			}
+			if (env.from != nil) != (v.From != nil) {
+				t.Errorf("from is %q, want %v", env.from, v.From)
+			}
+
+			ev, topic, err := eventOf(t, []byte(v.Body))
+			if err != nil || topic != v.Topic || ev.Topic() != v.Topic {
+				t.Errorf("topic %q or %q, %v; want %q", topic, ev.Topic(), err, v.Topic)
+			}
+			if v.From != nil && ev.From != *v.From {
+				t.Errorf("from %v, want %v", ev.From, v.From)
+			}
+			m := newTableModel(1)
+			m.add(t, 0, v.TypePart+":*")
+			if got := m.table.match(topic)[1]; len(got) != 1 {
+				t.Errorf("the type part is not %q", v.TypePart)
+			}
+
+			refused := ""
+			if v.Type == typeSubscribe || v.Type == typeUnsubscribe {
+				if !shape {
+					refused = refusedPayload
 				}
-			})
+				for _, topic := range topics {
+					if validTopic(topic) != nil {
+						refused = refusedTopic
+					}
+				}
+			}
+			if refused != v.Refused {
+				t.Errorf("is refused with %q, want %q", refused, v.Refused)
+			}
+			if len(topics) != len(v.Topics) || len(topics) > 0 && !reflect.DeepEqual(topics, v.Topics) {
+				t.Errorf("names the topics %q, want %q", topics, v.Topics)
+			}
+		})
+	}
+}
+
+// Each reason, by what this codec says of it; those that share words are told apart
+// by other means.
+var vectorReasons = map[string]string{
+	"length":     "are allowed",
+	"utf8":       badJSON,
+	"json":       badJSON,
+	"depth":      badJSON,
+	"not_object": badJSON,
+	"type":       badType,
+	"id":         badID,
+	"repeated":   badRepeat,
+	"surrogate":  "half a surrogate pair",
+}
+
+func TestVectors_Invalid(t *testing.T) {
+	for _, v := range readVectors(t).Invalid {
+		t.Run(v.Name, func(t *testing.T) {
+			_, _, _, err := receive(v.Frame, maxFrame)
+			if v.Words == "" {
+				t.Error("the vector does not say why")
+			}
+			if v.Reason == "truncated" {
+				wantProtocolError(t, err, "the stream ends inside a frame")
+				return
+			}
+			words, known := vectorReasons[v.Reason]
+			if !known {
+				t.Fatalf("the reason %q is not known", v.Reason)
+			}
+			wantProtocolError(t, err, words)
+			if v.Reason == "length" {
+				return
+			}
+
+			body := []byte(v.Frame)[headerSize:]
+			if v.Body != nil && *v.Body != string(body) || v.Body == nil && utf8.Valid(body) {
+				t.Errorf("the vector contradicts itself: frame %q, body %v", v.Frame, v.Body)
+			}
+			reason := "ok"
+			switch text := strings.TrimSpace(string(body)); {
+			case !utf8.Valid(body):
+				reason = "utf8"
+			case !json.Valid(body):
+				reason = "json"
+			case text[0] != '{':
+				reason = "not_object"
+			case reference.Depth(body) > maxDepth:
+				reason = "depth"
+			}
+			if words == badJSON && reason != v.Reason || words != badJSON && reason != "ok" {
+				t.Errorf("the reason is %q, the vector says %q", reason, v.Reason)
+			}
+		})
+	}
+}
+
+func TestVectors_Topics(t *testing.T) {
+	for _, v := range readVectors(t).Topics {
+		if v.Topic != nil && *v.Topic != string(v.Hex) || v.Topic == nil && utf8.Valid(v.Hex) {
+			t.Errorf("%s: the vector contradicts itself", v.Name)
+		}
+		if err := validTopic(string(v.Hex)); (err == nil) != v.Valid {
+			t.Errorf("%s: validTopic(%q) is %v", v.Name, v.Hex, err)
+		}
+	}
+}
+
+func TestVectors_Matches(t *testing.T) {
+	for _, v := range readVectors(t).Matches {
+		m := newTableModel(1)
+		m.add(t, 0, v.Subscription)
+		matched := false
+		for _, list := range m.table.match(v.Event) {
+			matched = matched || len(list) > 0
+		}
+		if matched != v.Match {
+			t.Errorf("an event of %q goes to the subscription %q: %v, want %v", v.Event, v.Subscription, matched, v.Match)
+		}
+	}
+}
+
+// refEnvelope decides by PROTOCOL.md what parseEnvelope must say.
+func refEnvelope(body []byte) (typ, id string, payload []byte, ok bool) {
+	members, ok := reference.Members(body, 128)
+	if !ok {
+		return "", "", nil, false
+	}
+	known := make(map[string]string)
+	for _, m := range members {
+		switch m[0] {
+		case "type", "id", "payload", "from":
+			if _, repeated := known[m[0]]; repeated {
+				return "", "", nil, false
+			}
+			known[m[0]] = m[1]
+		}
+	}
+	typ, isString, whole := reference.String(cmp.Or(known["type"], "null"))
+	if !isString || !whole || typ == "" {
+		return "", "", nil, false
+	}
+	if text, there := known["id"]; there {
+		if id, isString, whole = reference.String(text); !isString || !whole {
+			return "", "", nil, false
+		}
+	}
+	if text, there := known["payload"]; there {
+		payload = []byte(text)
+	}
+	return typ, id, payload, true
+}
+
+// vectorFrames are the frames of the test vectors, good and bad.
+func vectorFrames(f *testing.F) (frames [][]byte) {
+	f.Helper()
+	v := readVectors(f)
+	for _, valid := range v.Valid {
+		frames = append(frames, valid.Frame)
+	}
+	for _, invalid := range v.Invalid {
+		frames = append(frames, invalid.Frame)
+	}
+	return frames
+}
+
+func FuzzEnvelope(f *testing.F) {
+	for _, text := range reference.Values {
+		f.Add([]byte(text))
+		f.Add([]byte(`{"type":"t","payload":` + text + `}`))
+	}
+	for _, body := range []string{
+		`{"type":"message.sent","id":"conv-123","payload":{"n":[1,2.5e-3,true]},"from":"00"}`,
+		" { \"t\\u0079pe\" : \"a\\/\\n\" , \"x\":[] ,\t\"id\":\"\\ud83d\\ude00\",\"payload\": [ 1 , 2 ] \r\n} ",
+		`{"type":"t","type":"u"}`, `{"type":"t","\u0069d":"","id":""}`, `{"Type":"t","type":"\ud800"}`, `{"type":"","id":null}`,
+		`{"type":"t","id":"\udc00\ud800"}`, `{"type":"t","x":"\ud800","payload":"\udfff"}`, `{"type":"тип","id":"识别"}`,
+		`{"type":"t","payload":` + reference.Nest(127, "ao") + `}`, `{"type":"t","payload":` + reference.Nest(128, "oa") + `}`,
+	} {
+		f.Add([]byte(body))
+	}
+	for _, frame := range vectorFrames(f) {
+		f.Add(frame[min(headerSize, len(frame)):])
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		before := bytes.Clone(body)
+		env, err := parseEnvelope(body)
+		if !bytes.Equal(body, before) {
+			t.Fatalf("the frame was changed")
+		}
+		typ, id, payload, ok := refEnvelope(body)
+		if (err == nil) != ok {
+			t.Fatalf("parseEnvelope says %v, the reference %v", err, ok)
+		}
+		if err != nil {
+			wantProtocolError(t, err, "")
+			return
+		}
+		if string(env.typ) != typ || string(env.id) != id {
+			t.Errorf("type %q, id %q; want %q, %q", env.typ, env.id, typ, id)
+		}
+		if !bytes.Equal(env.payload, payload) || (env.payload == nil) != (payload == nil) {
+			t.Errorf("payload %q, want %q", env.payload, payload)
+		}
+		if payload != nil && !validPayload(payload) {
+			t.Errorf("a hub could not publish the payload %q", payload)
+		}
+		if env.from == nil {
+			if ev, topic, err := eventOf(t, body); err != nil || ev.Topic() != topic || ev.Type != typ || ev.ID != id {
+				t.Errorf("event %+v with topic %q, %v", ev, topic, err)
+			}
 		}
 	})
-	t.Run("refuse", func(t *testing.T) {
-		// What is not JSON costs nothing either.
-		body := []byte(`{"type":"t","payload":` + reference.Nest(200, "ao") + `}`)
-		wantAllocs(t, 0, func() {
-			if _, err := parseEnvelope(body); err == nil {
-				t.Fatal("passes")
+}
+
+// refControlTopics decides by PROTOCOL.md about a payload that is JSON. broken: a
+// topic has half a surrogate pair.
+func refControlTopics(payload []byte) (topics []string, ok, broken bool) {
+	members, ok := reference.Members(payload, 127)
+	if !ok {
+		return nil, false, false
+	}
+	var list []json.RawMessage
+	found := 0
+	for _, m := range members {
+		switch m[0] {
+		case "topic":
+			list = []json.RawMessage{json.RawMessage(m[1])}
+			found++
+		case "topics":
+			list = nil
+			if m[1][0] != '[' || json.Unmarshal([]byte(m[1]), &list) != nil {
+				return nil, false, false
 			}
-		})
-	})
-	t.Run("message", func(t *testing.T) {
-		typ, id := []byte("message.sent"), []byte("conv-123")
-		var topics namer
-		var buf []byte
-		wantAllocs(t, 0, func() {
-			buf, _ = appendRun(buf[:0], topics.name(typ, id), payload, someNode)
-		})
-		wantAllocs(t, 1, func() {
-			id[0]++
-			buf, _ = appendRun(buf[:0], topics.name(typ, id), payload, someNode)
-		})
-	})
-	t.Run("event", func(t *testing.T) {
-		frame := appendFrame(nil, "message.sent", "conv-123", payload, someNode)
-		id := bytes.Index(frame, []byte("conv-123"))
-		r := spokeReader{work: handover[arrivals]{next: &arrivals{}}}
-		take := func() {
-			r.work.next.items, r.work.next.count = r.work.next.items[:0], 0
-			if err := r.take(frame); err != nil {
-				t.Fatal(err)
-			}
+			found++
 		}
-		wantAllocs(t, 0, take)
-		wantAllocs(t, 1, func() {
-			frame[id] = 'a' + (frame[id]+1)%26
-			take()
-		})
-	})
-	t.Run("topic", func(t *testing.T) {
-		wantAllocs(t, 0, func() {
-			if err := validTopic("message.sent:чат-123"); err != nil {
-				t.Fatal(err)
+	}
+	if found != 1 {
+		return nil, false, false
+	}
+	for _, text := range list {
+		topic, isString, whole := reference.String(string(text))
+		if !isString || !whole {
+			return nil, false, isString
+		}
+		topics = append(topics, topic)
+	}
+	return topics, true, false
+}
+
+func FuzzControlTopics(f *testing.F) {
+	for _, payload := range []string{
+		``, `null`, `{}`, `[]`, `{"topic":"t"}`, `{"topics":["a","b:c"]}`, `{"topics":[]}`, ` { "topics" : [ "a" , "b" ] } `,
+		`{"t\u006fpic":"\u0061\ud83d\ude00"}`, `{"topic":"t","topics":[]}`, `{"topic":"t","topic":"t"}`, `{"topic":null}`, `{"topics":"t"}`,
+		`{"topics":["a",1]}`, `{"topics":[1,"\ud800"]}`, `{"topics":["\ud800",1]}`, `{"topics":[["a"]]}`, `{"topic":"\udc00"}`, `{"x":{"topic":1},"topic":"é"}`,
+	} {
+		f.Add([]byte(payload))
+	}
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		topics, ok, err := controlTopics(payload, math.MaxInt)
+		if !validPayload(payload) {
+			if ok {
+				t.Fatalf("%q passes, which is not JSON", payload)
 			}
-		})
+			return // never comes as far: the envelope is refused
+		}
+		want, wantOK, broken := refControlTopics(payload)
+		if ok != wantOK || (err != nil) != broken {
+			t.Fatalf("got %v, %v; the reference says %v, broken: %v", ok, err, wantOK, broken)
+		}
+		if ok && !reflect.DeepEqual(topics, want) {
+			t.Errorf("got %q, want %q", topics, want)
+		}
+	})
+}
+
+func refTopic(topic string) bool {
+	return len(topic) >= 1 && len(topic) <= 1024 && utf8.ValidString(topic) &&
+		!strings.HasPrefix(topic, "__") && !strings.ContainsFunc(topic, unicode.IsControl)
+}
+
+func FuzzTopic(f *testing.F) {
+	for _, topic := range []string{
+		"", "t", "message.sent:conv-123", "a:*", "__x", "_", "a\x00", "a\x7f", "\u0080", "\u009f", "\u00a0", "\u0105", "é\xc2", "\x85", "😀", "\xed\xa0\x80",
+		strings.Repeat("t", 1024), strings.Repeat("t", 1025), strings.Repeat("é", 512),
+	} {
+		f.Add(topic)
+	}
+	f.Fuzz(func(t *testing.T, topic string) {
+		err := validTopic(topic)
+		if (err == nil) != refTopic(topic) {
+			t.Errorf("validTopic(%q) is %v", topic, err)
+		}
+		if err != nil && !errors.Is(err, ErrInvalid) {
+			t.Errorf("%v does not wrap ErrInvalid", err)
+		}
+	})
+}
+
+// FuzzRoundTrip sends an event from a spoke through a hub to a listener.
+func FuzzRoundTrip(f *testing.F) {
+	f.Add("t", "", []byte(nil), []byte(nil))
+	f.Add("message.sent", "conv-123", []byte(` {"n": [1]} `), []byte("a node"))
+	f.Add("a:b", `c:"d"\`, []byte(`null`), []byte{0})
+	f.Add("тип", "😀*", []byte(`"\ud800é"`), []byte{1})
+	f.Add("", "id", []byte(`1`), []byte{})
+	f.Add("__x", "", []byte(`1,"from":""`), []byte{})
+	f.Add("t", "\u0085", []byte("\"\xff\""), []byte{})
+	f.Fuzz(func(t *testing.T, typ, id string, payload, node []byte) {
+		ev := Event{Type: typ, ID: id, Payload: payload}
+		if len(payload) == 0 {
+			ev.Payload = nil
+		}
+		m, err := ev.encode(maxFrame)
+		ok := typ != "" && refTopic(ev.Topic()) && len(payload) < maxFrame-8192
+		if ev.Payload != nil {
+			ok = ok && utf8.Valid(payload) && json.Valid(payload) && reference.Depth(payload) <= 127
+		}
+		if (err == nil) != ok {
+			t.Fatalf("encode says %v, the reference %v", err, ok)
+		}
+		if err != nil {
+			return
+		}
+		if got := m.event(); !reflect.DeepEqual(got, ev) {
+			t.Fatalf("the hub's listener gets %+v, want %+v", got, ev)
+		}
+
+		copy(ev.From[:], node)
+		if ev.Payload != nil {
+			ev.Payload = bytes.TrimSpace(ev.Payload) // the spaces around it are the envelope's
+		}
+		env := wantFrame(t, m.bytes)
+		if env.isControl() || env.from != nil {
+			t.Fatalf("the frame is %q", m.bytes)
+		}
+		_, forwarded := appendRun(nil, new(namer).name(env.typ, env.id), env.payload, ev.From)
+		if got := forwarded.event(); !reflect.DeepEqual(got, ev) {
+			t.Fatalf("the hub's listener gets %+v, want %+v", got, ev)
+		}
+		if forwarded.topic.text != ev.Topic() {
+			t.Fatalf("the topic is %q, want %q", forwarded.topic.text, ev.Topic())
+		}
+
+		wantFrame(t, forwarded.bytes)
+		got, topic, err := eventOf(t, forwarded.bytes[headerSize:])
+		if err != nil || topic != ev.Topic() || !reflect.DeepEqual(got, ev) {
+			t.Fatalf("the spoke's listener gets %+v by %q, %v; want %+v", got, topic, err, ev)
+		}
+
+		// What encoding/json makes of the frame is the same event.
+		var std Event
+		if err := json.Unmarshal(forwarded.bytes[headerSize:], &std); err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(std, ev) {
+			t.Fatalf("encoding/json reads %+v, want %+v", std, ev)
+		}
 	})
 }
