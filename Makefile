@@ -36,7 +36,7 @@ help:
 	@echo 'make simulate  run hubs and spokes in a made-up world until stopped; with SEED=n, that seed again, with its trace'
 	@echo 'make simulate-proof  see that the simulation finds faults that are put back'
 	@echo 'make leaks   run the tests of iroh with the address and leak sanitizers'
-	@echo 'make mutants break the root package in MUTANTS ($(MUTANTS)) places, one at a time, and list what no test notices'
+	@echo 'make mutants break the root package and its parts in MUTANTS ($(MUTANTS)) places, one at a time, and list what no test notices'
 	@echo 'make clean   remove what the others made'
 
 # What is needed. Each says what is missing.
@@ -107,8 +107,8 @@ check-nocgo:
 	CGO_ENABLED=0 go test -count=1 ./key ./tlsnet
 	GOARCH=386 CGO_ENABLED=0 go vet $$(go list ./... | grep -v /internal/simulation)
 	@case "$$(go env GOHOSTOS)/$$(go env GOHOSTARCH)" in linux/amd64) \
-		echo 'GOARCH=386 go test . ./key ./tlsnet'; \
-		GOARCH=386 CGO_ENABLED=0 go test -count=1 . ./key ./tlsnet;; \
+		echo 'GOARCH=386 go test . ./internal/system ./internal/jsonscan ./internal/framing ./key ./tlsnet'; \
+		GOARCH=386 CGO_ENABLED=0 go test -count=1 . ./internal/system ./internal/jsonscan ./internal/framing ./key ./tlsnet;; \
 		*) echo 'the tests on 32 bits are left out: they need linux/amd64';; esac
 	GOOS=windows CGO_ENABLED=0 go build ./...
 	GOOS=darwin CGO_ENABLED=0 go build ./...
@@ -132,7 +132,7 @@ test-peers: native need-cc
 
 # Each benchmark once, to see that it runs.
 test-bench:
-	CI=true go test -run '^$$' -bench . -benchtime 1x . ./internal/siege
+	CI=true go test -run '^$$' -bench . -benchtime 1x . ./internal/system ./internal/jsonscan ./internal/framing ./internal/siege
 
 # Up to Go 1.26, a race in the go command's end of -fuzztime can fail a target with this
 # one line and no input (golang/go#75804): that is no finding. Minimizing is kept short, as

@@ -3,6 +3,7 @@ package irohub
 import (
 	"context"
 	"errors"
+	"irohub/internal/logging"
 	"log/slog"
 	"net"
 	"sync/atomic"
@@ -44,12 +45,12 @@ var (
 // accept hands each incoming connection of an endpoint to a goroutine of its own at once, so
 // that a handshake delays nobody else. It returns the error that ends accepting.
 func (h *Hub) accept(ctx, base context.Context, endpoint Endpoint) error {
-	var failing notice
+	var failing logging.Notice
 	for {
 		in, err := endpoint.Accept(ctx)
 		if err != nil && temporary(err) && ctx.Err() == nil {
-			if n := failing.due(); n > 0 {
-				h.logs.add(slog.LevelWarn, "accepting fails for now", "endpoint", endpoint.Addr().String(), "err", err, "times", n)
+			if n := failing.Due(); n > 0 {
+				h.logs.Add(slog.LevelWarn, "accepting fails for now", "endpoint", endpoint.Addr().String(), "err", err, "times", n)
 			}
 			continue // the endpoint has paused
 		}
@@ -136,7 +137,7 @@ func (p *peer) admit() error {
 	answer := make(chan error, 1)
 	// Admit's goroutine: the application's, which ends it by returning.
 	go func() {
-		answer <- p.hub.logs.guard("Admit", func() error { return opts.Admit(p.ctx, id) })
+		answer <- p.hub.logs.Guard("Admit", func() error { return opts.Admit(p.ctx, id) })
 	}()
 	select {
 	case err := <-answer:

@@ -10,6 +10,9 @@ import (
 	"strings"
 	"sync"
 	"unicode/utf8"
+
+	"irohub/internal/framing"
+	"irohub/internal/jsonscan"
 )
 
 // An Event is what is published and delivered: the envelope of the protocol. Its
@@ -45,9 +48,9 @@ func (e Event) Topic() string {
 var ErrInvalid = errors.New("irohub: invalid")
 
 const (
-	maxTopic     = 1024 // bytes of a topic
-	maxDepth     = 128  // nested objects and arrays of a frame, the envelope's own counted
-	headerSize   = 4    // a frame's length, big-endian
+	maxTopic     = 1024              // bytes of a topic
+	maxDepth     = jsonscan.MaxDepth // nested objects and arrays of a frame, the envelope's own counted
+	headerSize   = 4                 // a frame's length, big-endian
 	maxFrame     = 1 << 20
 	controlMark  = "__"
 	directPrefix = "direct:"
@@ -77,30 +80,30 @@ func validTopic(topic string) error {
 	return nil
 }
 
-// encode checks an event that this process publishes and makes a message of it,
+// encode checks an event that this process publishes and makes a run of it,
 // whose frame has at most limit bytes behind its length.
-func (e *Event) encode(limit int) (message, error) {
+func (e *Event) encode(limit int) (run, error) {
 	switch {
 	case e.Type == "":
-		return message{}, fmt.Errorf("%w event: no type", ErrInvalid)
+		return run{}, fmt.Errorf("%w event: no type", ErrInvalid)
 	case len(e.Payload) > limit:
-		return message{}, fmt.Errorf("%w event %q: a payload of %d bytes, the limit is %d with the rest of the frame", ErrInvalid, e.Topic(), len(e.Payload), limit)
+		return run{}, fmt.Errorf("%w event %q: a payload of %d bytes, the limit is %d with the rest of the frame", ErrInvalid, e.Topic(), len(e.Payload), limit)
 	case e.Payload != nil && !validPayload(e.Payload):
-		return message{}, fmt.Errorf("%w payload of %q: not JSON of at most %d levels in UTF-8", ErrInvalid, e.Topic(), maxDepth-1)
+		return run{}, fmt.Errorf("%w payload of %q: not JSON of at most %d levels in UTF-8", ErrInvalid, e.Topic(), maxDepth-1)
 	}
 	topic := topicName{e.Topic(), len(e.Type)}
 	if err := validTopic(topic.text); err != nil {
-		return message{}, err
+		return run{}, err
 	}
 	buf := encodeBuffers.Get().(*[]byte)
 	defer recycleText(buf)
-	var m message
-	*buf, m = appendMessage((*buf)[:0], topic, e.Payload, NodeID{})
-	if size := len(m.bytes) - headerSize; size > limit {
-		return message{}, fmt.Errorf("%w event %q: a frame of %d bytes, the limit is %d", ErrInvalid, e.Topic(), size, limit)
+	var r run
+	*buf, r = appendRun((*buf)[:0], topic, e.Payload, NodeID{})
+	if size := len(r.bytes) - headerSize; size > limit {
+		return run{}, fmt.Errorf("%w event %q: a frame of %d bytes, the limit is %d", ErrInvalid, e.Topic(), size, limit)
 	}
-	m.bytes = bytes.Clone(m.bytes)
-	return m, nil
+	r.bytes = bytes.Clone(r.bytes)
+	return r, nil
 }
 
 // encodeBuffers have what events are encoded in.
@@ -108,16 +111,13 @@ var encodeBuffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // recycleText keeps a buffer for another event, but not one that what was encoded has made large.
 func recycleText(buf *[]byte) {
-	if cap(*buf) <= 2*maxBuffer {
+	if cap(*buf) <= 2*framing.MaxBuffer {
 		encodeBuffers.Put(buf)
 	}
 }
 
 // validPayload checks a payload for its place in an envelope, one level deep.
-func validPayload(payload []byte) bool {
-	end, ok := skipValue(payload, skipSpace(payload, 0), 1)
-	return ok && skipSpace(payload, end) == len(payload)
-}
+func validPayload(payload []byte) bool { return jsonscan.Valid(payload, 1) }
 
 // appendFrame encodes one envelope with its length before it. The payload's bytes
 // stay as they are.
@@ -125,10 +125,10 @@ func appendFrame(buf []byte, typ, id string, payload []byte, from NodeID) []byte
 	start := len(buf)
 	buf = append(buf, 0, 0, 0, 0)
 	buf = append(buf, `{"type":`...)
-	buf = appendQuoted(buf, typ)
+	buf = jsonscan.AppendQuoted(buf, typ)
 	if len(id) > 0 {
 		buf = append(buf, `,"id":`...)
-		buf = appendQuoted(buf, id)
+		buf = jsonscan.AppendQuoted(buf, id)
 	}
 	if from != (NodeID{}) {
 		const digits = "0123456789abcdef"
@@ -145,27 +145,6 @@ func appendFrame(buf []byte, typ, id string, payload []byte, from NodeID) []byte
 	buf = append(buf, '}')
 	binary.BigEndian.PutUint32(buf[start:], uint32(len(buf)-start-headerSize))
 	return buf
-}
-
-// appendQuoted appends s as a JSON string. s is valid UTF-8.
-func appendQuoted(buf []byte, s string) []byte {
-	const digits = "0123456789abcdef"
-	buf = append(buf, '"')
-	first := 0
-	for i := range len(s) {
-		c := s[i]
-		if c >= ' ' && c != '"' && c != '\\' {
-			continue
-		}
-		buf = append(buf, s[first:i]...)
-		first = i + 1
-		if c >= ' ' {
-			buf = append(buf, '\\', c)
-		} else {
-			buf = append(buf, '\\', 'u', '0', '0', digits[c>>4], digits[c&15])
-		}
-	}
-	return append(append(buf, s[first:]...), '"')
 }
 
 // An envelope is a frame's content as the reader sees it. Its slices lie in the
@@ -211,7 +190,7 @@ func parsePlain(body []byte) (env envelope, ok bool) {
 	// What is inside the quotes of a string, of which the first is behind.
 	plain := func() []byte {
 		first := at
-		if at = skipPlain(body, at); !isAt(body, at, '"') {
+		if at = jsonscan.SkipPlain(body, at); !jsonscan.IsAt(body, at, '"') {
 			return nil
 		}
 		at++
@@ -244,7 +223,7 @@ func parsePlain(body []byte) (env envelope, ok bool) {
 
 // lastPayload is the value that begins at body[at], if that is an envelope's last member.
 func lastPayload(body []byte, at int) (payload []byte, ok bool) {
-	end, ok := skipValue(body, at, 1)
+	end, ok := jsonscan.SkipValue(body, at, 1)
 	if !ok || end != len(body)-1 || body[end] != '}' {
 		return nil, false
 	}
@@ -255,10 +234,10 @@ func lastPayload(body []byte, at int) (payload []byte, ok bool) {
 func parseAny(body []byte) (envelope, error) {
 	var env envelope
 	var typ, id []byte
-	obj := object{text: body, depth: 1}
-	for obj.next() {
+	obj := jsonscan.Object{Text: body, Depth: 1}
+	for obj.Next() {
 		var seen *[]byte
-		switch string(obj.name) {
+		switch string(obj.Name) {
 		case "type":
 			seen = &typ
 		case "id":
@@ -271,11 +250,11 @@ func parseAny(body []byte) (envelope, error) {
 			continue
 		}
 		if *seen != nil {
-			return env, protocolError("a frame repeats the member %q", obj.name)
+			return env, protocolError("a frame repeats the member %q", obj.Name)
 		}
-		*seen = obj.value
+		*seen = obj.Value
 	}
-	if !obj.complete() {
+	if !obj.Complete() {
 		return env, errNotJSON
 	}
 	if len(typ) <= len(`""`) || typ[0] != '"' {
@@ -285,11 +264,11 @@ func parseAny(body []byte) (envelope, error) {
 		return env, protocolError("an envelope's id is not a string")
 	}
 	var ok bool
-	if env.typ, ok = unquote(typ); !ok {
+	if env.typ, ok = jsonscan.Unquote(typ); !ok {
 		return env, protocolError("an envelope's type has half a surrogate pair")
 	}
 	if id != nil {
-		if env.id, ok = unquote(id); !ok {
+		if env.id, ok = jsonscan.Unquote(id); !ok {
 			return env, protocolError("an envelope's id has half a surrogate pair")
 		}
 	}
@@ -309,7 +288,7 @@ func (e *envelope) sender() (id NodeID, err error) {
 	if e.from[0] != '"' {
 		return id, errFrom
 	}
-	digits, _ := unquote(e.from)
+	digits, _ := jsonscan.Unquote(e.from)
 	if len(digits) != hex.EncodedLen(len(id)) {
 		return id, errFrom
 	}
@@ -340,10 +319,10 @@ const (
 // most it reads one more, and looks no further.
 func controlTopics(payload []byte, most int) (topics []string, ok bool, err error) {
 	var one, many []byte
-	obj := object{text: payload}
-	for obj.next() {
+	obj := jsonscan.Object{Text: payload}
+	for obj.Next() {
 		var seen *[]byte
-		switch string(obj.name) {
+		switch string(obj.Name) {
 		case "topic":
 			seen = &one
 		case "topics":
@@ -354,20 +333,20 @@ func controlTopics(payload []byte, most int) (topics []string, ok bool, err erro
 		if *seen != nil {
 			return nil, false, nil
 		}
-		*seen = obj.value
+		*seen = obj.Value
 	}
-	if !obj.complete() || (one == nil) == (many == nil) {
+	if !obj.Complete() || (one == nil) == (many == nil) {
 		return nil, false, nil
 	}
-	list := array{text: many}
+	list := jsonscan.Array{Text: many}
 	if one != nil {
-		list = array{only: one}
+		list = jsonscan.Array{Only: one}
 	}
-	for list.next() {
-		if list.value[0] != '"' {
+	for list.Next() {
+		if list.Value[0] != '"' {
 			return nil, false, nil
 		}
-		topic, ok := unquote(list.value)
+		topic, ok := jsonscan.Unquote(list.Value)
 		if !ok {
 			return nil, false, protocolError("a topic has half a surrogate pair")
 		}
@@ -376,7 +355,7 @@ func controlTopics(payload []byte, most int) (topics []string, ok bool, err erro
 			return topics, true, nil
 		}
 	}
-	return topics, list.complete(), nil
+	return topics, list.Complete(), nil
 }
 
 // ackFrame answers a control event that succeeded.
@@ -404,7 +383,7 @@ func appendCut(buf []byte, s string, most int) []byte {
 	start := len(buf)
 	s = strings.ToValidUTF8(s[:min(len(s), most)], "\uFFFD")
 	for {
-		buf = appendQuoted(buf[:start], s)
+		buf = jsonscan.AppendQuoted(buf[:start], s)
 		size := len(buf) - start
 		if size <= most {
 			return buf
@@ -420,8 +399,45 @@ func subscribeFrame(typ, id string, topics ...string) []byte {
 		if i > 0 {
 			payload = append(payload, ',')
 		}
-		payload = appendQuoted(payload, topic)
+		payload = jsonscan.AppendQuoted(payload, topic)
 	}
 	payload = append(payload, "]}"...)
 	return appendFrame(nil, typ, id, payload, NodeID{})
+}
+
+// A topicName is a topic, and how much of it is the type.
+type topicName struct {
+	text string
+	typ  int
+}
+
+func (t topicName) split() (typ, id string) {
+	if len(t.text) == t.typ {
+		return t.text, ""
+	}
+	return t.text[:t.typ], t.text[t.typ+1:]
+}
+
+// A namer makes topics of what comes. As events tend to come in rows of one topic, it
+// remembers the last.
+type namer struct {
+	last topicName
+	buf  []byte
+}
+
+func (n *namer) name(typ, id []byte) topicName {
+	if lastType, lastID := n.last.split(); lastType == string(typ) && lastID == string(id) {
+		return n.last
+	}
+	n.buf = append(n.buf[:0], typ...)
+	if len(id) > 0 {
+		n.buf = append(append(n.buf, ':'), id...)
+	}
+	name := topicName{string(n.buf), len(typ)}
+	if len(n.buf) > maxTopic { // invalid, and perhaps large
+		n.buf = nil
+	} else {
+		n.last = name
+	}
+	return name
 }

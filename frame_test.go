@@ -2,18 +2,23 @@ package irohub
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math"
-	"math/rand/v2"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
-	"testing/iotest"
+	"unicode"
 	"unicode/utf8"
+
+	"irohub/internal/framing"
+	"irohub/internal/jsonscan/reference"
 )
 
 var someNode = NodeID{0: 0xAB, 1: 0x01, 31: 0xFF}
@@ -180,11 +185,11 @@ func TestParseEnvelope(t *testing.T) {
 		{"bad UTF-8 between members", "{\"type\":\"t\"\x80}", want{}, badJSON},
 		{"bad UTF-8 behind", "{\"type\":\"t\"}\x80", want{}, badJSON},
 
-		{"payload at the deepest", `{"type":"t","payload":` + nest(127, "ao") + `}`, want{"t", "", nest(127, "ao")}, ""},
-		{"payload too deep", `{"type":"t","payload":` + nest(128, "ao") + `}`, want{}, badJSON},
-		{"unknown member at the deepest", `{"x":` + nest(127, "o") + `,"type":"t"}`, want{"t", "", absent}, ""},
-		{"unknown member too deep", `{"x":` + nest(128, "o") + `,"type":"t"}`, want{}, badJSON},
-		{"from too deep", `{"from":` + nest(128, "a") + `,"type":"t"}`, want{}, badJSON},
+		{"payload at the deepest", `{"type":"t","payload":` + reference.Nest(127, "ao") + `}`, want{"t", "", reference.Nest(127, "ao")}, ""},
+		{"payload too deep", `{"type":"t","payload":` + reference.Nest(128, "ao") + `}`, want{}, badJSON},
+		{"unknown member at the deepest", `{"x":` + reference.Nest(127, "o") + `,"type":"t"}`, want{"t", "", absent}, ""},
+		{"unknown member too deep", `{"x":` + reference.Nest(128, "o") + `,"type":"t"}`, want{}, badJSON},
+		{"from too deep", `{"from":` + reference.Nest(128, "a") + `,"type":"t"}`, want{}, badJSON},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			body := []byte(tc.body)
@@ -393,7 +398,7 @@ func TestMessage(t *testing.T) {
 			want.Payload = json.RawMessage(tc.payload)
 		}
 		topic := new(namer).name([]byte(tc.typ), []byte(tc.id))
-		_, m := appendMessage([]byte("before"), topic, []byte(tc.payload), tc.from)
+		_, m := appendRun([]byte("before"), topic, []byte(tc.payload), tc.from)
 		if m.topic.text != want.Topic() {
 			t.Errorf("topic %q, want %q", m.topic.text, want.Topic())
 		}
@@ -408,8 +413,8 @@ func TestMessage(t *testing.T) {
 		}
 	}
 	full := Event{Type: "t", ID: "i", From: someNode, Payload: json.RawMessage("1")}
-	_, m := appendMessage(nil, topicName{"t:i", 1}, full.Payload, someNode)
-	_, plain := appendMessage(nil, topicName{"t:i", 1}, full.Payload, NodeID{})
+	_, m := appendRun(nil, topicName{"t:i", 1}, full.Payload, someNode)
+	_, plain := appendRun(nil, topicName{"t:i", 1}, full.Payload, NodeID{})
 	if got := len(m.bytes) - len(plain.bytes); got != fromOverhead {
 		t.Errorf("from adds %d bytes, fromOverhead is %d", got, fromOverhead)
 	}
@@ -475,8 +480,8 @@ func TestEvent_Encode(t *testing.T) {
 		{"two payloads", Event{Type: "t", Payload: raw("1 2")}, false},
 		{"payload that would end the envelope", Event{Type: "t", Payload: raw(`1,"from":"x"`)}, false},
 		{"payload not UTF-8", Event{Type: "t", Payload: raw("\"\xff\"")}, false},
-		{"deepest payload", Event{Type: "t", Payload: raw(nest(127, "a"))}, true},
-		{"payload too deep", Event{Type: "t", Payload: raw(nest(128, "a"))}, false},
+		{"deepest payload", Event{Type: "t", Payload: raw(reference.Nest(127, "a"))}, true},
+		{"payload too deep", Event{Type: "t", Payload: raw(reference.Nest(128, "a"))}, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			m, err := tc.ev.encode(maxFrame)
@@ -595,15 +600,6 @@ func eventOf(t *testing.T, body []byte) (Event, string, error) {
 	return first, r.last.topic.text, nil
 }
 
-// body returns the next frame without its length.
-func (f *frameReader) body() ([]byte, error) {
-	frame, err := f.next()
-	if err != nil {
-		return nil, err
-	}
-	return frame[headerSize:], nil
-}
-
 func wantFrame(t *testing.T, frame []byte) envelope {
 	t.Helper()
 	if len(frame) < headerSize || int(binary.BigEndian.Uint32(frame)) != len(frame)-headerSize {
@@ -616,20 +612,6 @@ func wantFrame(t *testing.T, frame []byte) envelope {
 	return env
 }
 
-// chunked returns a stream's bytes in reads of the sizes that size gives.
-func chunked(stream []byte, size func() int) func([]byte) (int, error) {
-	return func(p []byte) (int, error) {
-		if len(stream) == 0 {
-			return 0, io.EOF
-		}
-		n := copy(p[:min(len(p), max(1, size()))], stream)
-		stream = stream[n:]
-		return n, nil
-	}
-}
-
-func always(n int) func() int { return func() int { return n } }
-
 // stream is the frames of some bodies, one behind another.
 func stream(bodies ...string) (all []byte) {
 	for _, body := range bodies {
@@ -639,361 +621,470 @@ func stream(bodies ...string) (all []byte) {
 	return all
 }
 
-func wantBodies(t *testing.T, r *frameReader, bodies []string) {
+// The test vectors are for every implementation of the protocol; their file says
+// what they mean.
+type vectors struct {
+	Description []string
+	Limits      struct {
+		MaxFrame int `json:"max_frame"`
+		MaxTopic int `json:"max_topic"`
+		MaxDepth int `json:"max_depth"`
+	}
+	Valid []struct {
+		Name     string
+		Frame    hexBytes
+		Body     string
+		Type, ID string
+		Topic    string
+		TypePart string `json:"type_part"`
+		Payload  []byte // nil: null
+		Control  bool
+		Topics   []string // nil: null
+		Refused  string
+		From     *NodeID
+	}
+	Invalid []struct {
+		Name   string
+		Frame  hexBytes
+		Body   *string
+		Reason string
+		Words  string
+	}
+	Topics []struct {
+		Name  string
+		Topic *string
+		Hex   hexBytes
+		Valid bool
+	}
+	Matches []struct {
+		Subscription, Event string
+		Match               bool
+	}
+}
+
+type hexBytes []byte
+
+func (b *hexBytes) UnmarshalText(text []byte) (err error) {
+	*b, err = hex.DecodeString(string(text))
+	return err
+}
+
+func readVectors(t testing.TB) (v vectors) {
 	t.Helper()
-	for i, want := range bodies {
-		if body, err := r.body(); err != nil || string(body) != want {
-			t.Fatalf("frame %d is %.40q (%d bytes), %v; want %.40q (%d bytes)", i, body, len(body), err, want, len(want))
-		}
-	}
-}
-
-func TestFrameReader_SplitAnywhere(t *testing.T) {
-	bodies := []string{"a", "bc", strings.Repeat("d", 300), "e"}
-	all := stream(bodies...)
-	for cut := range all {
-		sizes := []int{cut, len(all)}
-		r := frameReader{max: 300, read: chunked(all, func() int {
-			n := sizes[0]
-			sizes = sizes[1:]
-			if n == 0 {
-				n = len(all)
-			}
-			return n
-		})}
-		wantBodies(t, &r, bodies)
-	}
-	for _, n := range []int{1, 2, 3, 5, 7, 11} {
-		r := frameReader{max: 300, read: chunked(all, always(n))}
-		wantBodies(t, &r, bodies)
-		for range 2 {
-			if body, err := r.body(); err != io.EOF {
-				t.Fatalf("%d bytes at a time: at the end %q, %v, want io.EOF", n, body, err)
-			}
-		}
-	}
-}
-
-func TestFrameReader_Length(t *testing.T) {
-	const limit = 100
-	for _, tc := range []struct {
-		length uint32
-		ok     bool
-	}{
-		{0, false}, {1, true}, {limit - 1, true}, {limit, true}, {limit + 1, false},
-		{1 << 24, false}, {math.MaxInt32, false}, {math.MaxInt32 + 1, false}, {math.MaxUint32 - 3, false}, {math.MaxUint32, false},
-	} {
-		body := strings.Repeat("x", int(min(tc.length, limit)))
-		all := append(binary.BigEndian.AppendUint32(nil, tc.length), body...)
-		for _, n := range []int{1, len(all)} {
-			r := frameReader{max: limit, read: chunked(all, always(n))}
-			got, err := r.body()
-			if tc.ok {
-				if err != nil || string(got) != body {
-					t.Errorf("length %d: %q, %v", tc.length, got, err)
-				}
-				continue
-			}
-			wantProtocolError(t, err, fmt.Sprintf("a frame of %d bytes; 1 to %d", tc.length, limit))
-			if len(r.buf) > minBuffer {
-				t.Errorf("length %d: the buffer has %d bytes", tc.length, len(r.buf))
-			}
-			if _, err := r.body(); closeError(err) == nil {
-				t.Errorf("length %d: the next call returns %v", tc.length, err)
-			}
-		}
-	}
-}
-
-// A peer that says it will send much, and sends little, costs little.
-func TestFrameReader_AllocatesWhatHasCome(t *testing.T) {
-	all := binary.BigEndian.AppendUint32(nil, 1<<30)
-	all = append(all, make([]byte, 10000)...)
-	for n := headerSize; n <= len(all); n += 1249 {
-		for _, size := range []int{1, 700, len(all)} {
-			r := frameReader{max: 1 << 30, read: chunked(all[:n], always(size))}
-			if _, err := r.body(); err != io.ErrUnexpectedEOF {
-				t.Fatalf("got %v, want io.ErrUnexpectedEOF", err)
-			}
-			if cap(r.buf) > max(minBuffer, 4*n) {
-				t.Errorf("%d bytes came, the buffer has %d", n, cap(r.buf))
-			}
-		}
-	}
-}
-
-func TestFrameReader_End(t *testing.T) {
-	all := stream("first", "second")
-	first := headerSize + len("first")
-	for n := range len(all) + 1 {
-		r := frameReader{max: 100, read: chunked(all[:n], always(3))}
-		want := io.ErrUnexpectedEOF
-		if n == 0 || n == first || n == len(all) {
-			want = io.EOF
-		}
-		var err error
-		for err == nil {
-			_, err = r.body()
-		}
-		if err != want {
-			t.Errorf("cut off at %d: %v, want %v", n, err, want)
-		}
-	}
-}
-
-func TestFrameReader_Errors(t *testing.T) {
-	broken := errors.New("broken")
-	all := stream("first", "second")
-
-	t.Run("passes on what the stream says", func(t *testing.T) {
-		for _, n := range []int{0, 5, 12} {
-			r := frameReader{max: 100, read: io.MultiReader(bytes.NewReader(all[:n]), iotest.ErrReader(broken)).Read}
-			var err error
-			for err == nil {
-				_, err = r.body()
-			}
-			if err != broken {
-				t.Errorf("got %v, want %v", err, broken)
-			}
-		}
-	})
-	t.Run("bytes that come with an error count", func(t *testing.T) {
-		r := frameReader{max: 100, read: iotest.DataErrReader(bytes.NewReader(all)).Read}
-		wantBodies(t, &r, []string{"first", "second"})
-		if _, err := r.body(); err != io.EOF {
-			t.Errorf("got %v, want io.EOF", err)
-		}
-	})
-	t.Run("nothing without an error", func(t *testing.T) {
-		r := frameReader{max: 100, read: func([]byte) (int, error) { return 0, nil }}
-		if _, err := r.body(); err != io.ErrNoProgress {
-			t.Errorf("got %v, want io.ErrNoProgress", err)
-		}
-	})
-}
-
-func TestFrameReader_BigFrames(t *testing.T) {
-	var bodies []string
-	for _, n := range []int{1, minBuffer - headerSize - 1, minBuffer - headerSize, minBuffer - headerSize + 1, 10, maxBuffer, maxBuffer + 1, 3, 1 << 20, 1 << 20, 2} {
-		bodies = append(bodies, strings.Repeat(string(rune('a'+len(bodies))), n))
-	}
-	all := stream(bodies...)
-	for _, size := range []int{1200, 4096, 65536, len(all)} {
-		r := frameReader{max: 1 << 20}
-		next := chunked(all, always(size))
-		r.read = func(p []byte) (int, error) {
-			if most := headerSize + r.max; len(r.buf) > most {
-				t.Fatalf("the buffer has %d bytes, more than %d", len(r.buf), most)
-			}
-			return next(p)
-		}
-		wantBodies(t, &r, bodies)
-	}
-}
-
-// While frames come many at a time, one read may fetch many; when the traffic has
-// been small for a while, the memory goes.
-func TestFrameReader_BufferFollowsTraffic(t *testing.T) {
-	small := stream(strings.Repeat("s", 100))
-	size := 1
-	r := frameReader{max: 1 << 20}
-	r.read = func(p []byte) (int, error) {
-		n := 0
-		for range size {
-			if n+len(small) > len(p) {
-				break
-			}
-			n += copy(p[n:], small)
-		}
-		return n, nil
-	}
-	read := func(frames int) {
-		t.Helper()
-		for range frames {
-			if body, err := r.body(); err != nil || len(body) != 100 {
-				t.Fatalf("%q, %v", body, err)
-			}
-		}
-	}
-	read(100)
-	if len(r.buf) != minBuffer {
-		t.Errorf("an idle reader holds %d bytes, want %d", len(r.buf), minBuffer)
-	}
-
-	r.read = chunked(bytes.Repeat(small, 5000), always(1<<20))
-	read(4000)
-	if len(r.buf) != maxBuffer {
-		t.Errorf("with much to read the buffer has %d bytes, want %d", len(r.buf), maxBuffer)
-	}
-	read(1000)
-
-	r.read = chunked(bytes.Repeat(small, 100), always(len(small)))
-	read(100)
-	if len(r.buf) != minBuffer {
-		t.Errorf("after quiet the buffer has %d bytes, want %d", len(r.buf), minBuffer)
-	}
-}
-
-// A frame of many small reads is no quiet traffic: to shrink behind each one would
-// be to allocate for each one.
-func TestFrameReader_BigFramesInSmallReadsKeepTheBuffer(t *testing.T) {
-	frame := stream(strings.Repeat("x", 50_000))
-	rest := frame
-	r := frameReader{max: 1 << 20, read: func(p []byte) (int, error) {
-		if len(rest) == 0 {
-			rest = frame
-		}
-		n := copy(p[:min(len(p), 1200)], rest)
-		rest = rest[n:]
-		return n, nil
-	}}
-	least := math.Inf(1) // for the race detector has a pool drop some of what it is given
-	for range 50 {
-		least = min(least, testing.AllocsPerRun(1, func() {
-			if _, err := r.body(); err != nil {
-				t.Fatal(err)
-			}
-		}))
-	}
-	if least > 0 {
-		t.Errorf("%v allocations, want none", least)
-	}
-}
-
-func TestFrameReader_Waits(t *testing.T) {
-	all := stream("first", "second")
-	arrived := 0
-	r := frameReader{max: 100, read: func(p []byte) (int, error) {
-		n := copy(p, all[arrived:arrived+1])
-		arrived += n
-		return n, nil
-	}}
-	if !r.waits() {
-		t.Error("a new reader does not wait")
-	}
-	for range all {
-		before := arrived
-		if err := r.fill(); err != nil || arrived != before+1 {
-			t.Fatalf("fill: %v", err)
-		}
-		if got, want := r.waits(), arrived < headerSize+len("first"); got != want {
-			t.Errorf("with %d bytes waits is %v, want %v", arrived, got, want)
-		}
-	}
-	before := arrived
-	wantBodies(t, &r, []string{"first"})
-	if r.waits() {
-		t.Error("waits, though the second frame is there")
-	}
-	wantBodies(t, &r, []string{"second"})
-	if !r.waits() || arrived != before {
-		t.Error("does not wait with all frames returned, or has read for them")
-	}
-}
-
-// A body must not give room to append over the next frame.
-func TestFrameReader_BodyIsClipped(t *testing.T) {
-	r := frameReader{max: 100, read: chunked(stream("first", "second"), always(100))}
-	body, err := r.body()
+	text, err := os.ReadFile("testdata/vectors.json")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = append(body, "overwritten"...)
-	wantBodies(t, &r, []string{"second"})
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.DisallowUnknownFields() // a misspelt expectation would expect nothing
+	if err := dec.Decode(&v); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		t.Fatalf("behind the vectors stands more: %v", err)
+	}
+	if len(v.Description) == 0 || len(v.Valid) == 0 || len(v.Invalid) == 0 || len(v.Topics) == 0 || len(v.Matches) == 0 {
+		t.Fatal("a list of vectors is empty")
+	}
+	return v
 }
 
-func TestFrameReader_RandomChunks(t *testing.T) {
-	rnd := rand.New(rand.NewPCG(1, 2))
-	for range 50 {
-		var bodies []string
-		for range rnd.IntN(20) {
-			bodies = append(bodies, strings.Repeat(string(rune('a'+rnd.IntN(26))), 1+rnd.IntN(1<<rnd.IntN(15))))
-		}
-		r := frameReader{max: 1 << 15, read: chunked(stream(bodies...), func() int { return rnd.IntN(1 << rnd.IntN(16)) })}
-		wantBodies(t, &r, bodies)
-		if _, err := r.body(); err != io.EOF {
-			t.Fatalf("at the end %v", err)
-		}
+// receive takes a stream of one frame as a hub does: it is a control event with the
+// topics that it names, or an event.
+func receive(stream []byte, limit int) (env envelope, topics []string, shape bool, err error) {
+	r := framing.Reader{Max: limit, Read: bytes.NewReader(stream).Read}
+	frame, err := r.Next()
+	if err != nil {
+		return env, nil, false, frameError(err)
+	}
+	if env, err = parseEnvelope(frame[headerSize:]); err != nil {
+		return env, nil, false, err
+	}
+	if typ := string(env.typ); typ == typeSubscribe || typ == typeUnsubscribe {
+		topics, shape, err = controlTopics(env.payload, math.MaxInt)
+	}
+	return env, topics, shape, err
+}
+
+func TestVectors_Limits(t *testing.T) {
+	limits := readVectors(t).Limits
+	if limits.MaxFrame != maxFrame || limits.MaxTopic != maxTopic || limits.MaxDepth != maxDepth {
+		t.Errorf("the limits are %+v, here %d, %d and %d", limits, maxFrame, maxTopic, maxDepth)
 	}
 }
 
-func wantAllocs(t *testing.T, most float64, f func()) {
-	t.Helper()
-	f() // fills what is kept
-	if got := testing.AllocsPerRun(100, f); got > most {
-		t.Errorf("%v allocations, want at most %v", got, most)
-	}
-}
+func TestVectors_Valid(t *testing.T) {
+	for _, v := range readVectors(t).Valid {
+		t.Run(v.Name, func(t *testing.T) {
+			if string(v.Frame) != string(stream(v.Body)) {
+				t.Fatalf("the vector contradicts itself: frame %q, body %q", v.Frame, v.Body)
+			}
+			env, topics, shape, err := receive(v.Frame, maxFrame)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(env.typ) != v.Type || string(env.id) != v.ID {
+				t.Errorf("type %q, id %q; want %q, %q", env.typ, env.id, v.Type, v.ID)
+			}
+			if !bytes.Equal(env.payload, v.Payload) || (env.payload == nil) != (v.Payload == nil) {
+				t.Errorf("payload %q, want %q", env.payload, v.Payload)
+			}
+			if env.isControl() != v.Control {
+				t.Errorf("control is %v, want %v", env.isControl(), v.Control)
+			}
+			if (env.from != nil) != (v.From != nil) {
+				t.Errorf("from is %q, want %v", env.from, v.From)
+			}
 
-func TestAllocs(t *testing.T) {
-	from := someNode.String()
-	payload := []byte(`{"seq":18342,"user":"u-81f3","text":"see you at nine \n é 😀","tags":["a","new"]}`)
-	t.Run("parse", func(t *testing.T) {
-		for _, body := range []string{
-			`{"type":"message.sent","id":"conv-123","payload":` + string(payload) + `}`,
-			`{"from":"` + from + `","payload":null,"id":"é","type":"t","x":[{}]}`,
-			`{"type":"t","payload":` + nest(100, "ao") + `}`,
-		} {
-			body := []byte(body)
-			wantAllocs(t, 0, func() {
-				if _, err := parseEnvelope(body); err != nil {
-					t.Fatal(err)
+			ev, topic, err := eventOf(t, []byte(v.Body))
+			if err != nil || topic != v.Topic || ev.Topic() != v.Topic {
+				t.Errorf("topic %q or %q, %v; want %q", topic, ev.Topic(), err, v.Topic)
+			}
+			if v.From != nil && ev.From != *v.From {
+				t.Errorf("from %v, want %v", ev.From, v.From)
+			}
+			m := newTableModel(1)
+			m.add(t, 0, v.TypePart+":*")
+			if got := m.table.match(topic)[1]; len(got) != 1 {
+				t.Errorf("the type part is not %q", v.TypePart)
+			}
+
+			refused := ""
+			if v.Type == typeSubscribe || v.Type == typeUnsubscribe {
+				if !shape {
+					refused = refusedPayload
 				}
-			})
+				for _, topic := range topics {
+					if validTopic(topic) != nil {
+						refused = refusedTopic
+					}
+				}
+			}
+			if refused != v.Refused {
+				t.Errorf("is refused with %q, want %q", refused, v.Refused)
+			}
+			if len(topics) != len(v.Topics) || len(topics) > 0 && !reflect.DeepEqual(topics, v.Topics) {
+				t.Errorf("names the topics %q, want %q", topics, v.Topics)
+			}
+		})
+	}
+}
+
+// Each reason, by what this codec says of it; those that share words are told apart
+// by other means.
+var vectorReasons = map[string]string{
+	"length":     "are allowed",
+	"utf8":       badJSON,
+	"json":       badJSON,
+	"depth":      badJSON,
+	"not_object": badJSON,
+	"type":       badType,
+	"id":         badID,
+	"repeated":   badRepeat,
+	"surrogate":  "half a surrogate pair",
+}
+
+func TestVectors_Invalid(t *testing.T) {
+	for _, v := range readVectors(t).Invalid {
+		t.Run(v.Name, func(t *testing.T) {
+			_, _, _, err := receive(v.Frame, maxFrame)
+			if v.Words == "" {
+				t.Error("the vector does not say why")
+			}
+			if v.Reason == "truncated" {
+				wantProtocolError(t, err, "the stream ends inside a frame")
+				return
+			}
+			words, known := vectorReasons[v.Reason]
+			if !known {
+				t.Fatalf("the reason %q is not known", v.Reason)
+			}
+			wantProtocolError(t, err, words)
+			if v.Reason == "length" {
+				return
+			}
+
+			body := []byte(v.Frame)[headerSize:]
+			if v.Body != nil && *v.Body != string(body) || v.Body == nil && utf8.Valid(body) {
+				t.Errorf("the vector contradicts itself: frame %q, body %v", v.Frame, v.Body)
+			}
+			reason := "ok"
+			switch text := strings.TrimSpace(string(body)); {
+			case !utf8.Valid(body):
+				reason = "utf8"
+			case !json.Valid(body):
+				reason = "json"
+			case text[0] != '{':
+				reason = "not_object"
+			case reference.Depth(body) > maxDepth:
+				reason = "depth"
+			}
+			if words == badJSON && reason != v.Reason || words != badJSON && reason != "ok" {
+				t.Errorf("the reason is %q, the vector says %q", reason, v.Reason)
+			}
+		})
+	}
+}
+
+func TestVectors_Topics(t *testing.T) {
+	for _, v := range readVectors(t).Topics {
+		if v.Topic != nil && *v.Topic != string(v.Hex) || v.Topic == nil && utf8.Valid(v.Hex) {
+			t.Errorf("%s: the vector contradicts itself", v.Name)
+		}
+		if err := validTopic(string(v.Hex)); (err == nil) != v.Valid {
+			t.Errorf("%s: validTopic(%q) is %v", v.Name, v.Hex, err)
+		}
+	}
+}
+
+func TestVectors_Matches(t *testing.T) {
+	for _, v := range readVectors(t).Matches {
+		m := newTableModel(1)
+		m.add(t, 0, v.Subscription)
+		matched := false
+		for _, list := range m.table.match(v.Event) {
+			matched = matched || len(list) > 0
+		}
+		if matched != v.Match {
+			t.Errorf("an event of %q goes to the subscription %q: %v, want %v", v.Event, v.Subscription, matched, v.Match)
+		}
+	}
+}
+
+// refEnvelope decides by PROTOCOL.md what parseEnvelope must say.
+func refEnvelope(body []byte) (typ, id string, payload []byte, ok bool) {
+	members, ok := reference.Members(body, 128)
+	if !ok {
+		return "", "", nil, false
+	}
+	known := make(map[string]string)
+	for _, m := range members {
+		switch m[0] {
+		case "type", "id", "payload", "from":
+			if _, repeated := known[m[0]]; repeated {
+				return "", "", nil, false
+			}
+			known[m[0]] = m[1]
+		}
+	}
+	typ, isString, whole := reference.String(cmp.Or(known["type"], "null"))
+	if !isString || !whole || typ == "" {
+		return "", "", nil, false
+	}
+	if text, there := known["id"]; there {
+		if id, isString, whole = reference.String(text); !isString || !whole {
+			return "", "", nil, false
+		}
+	}
+	if text, there := known["payload"]; there {
+		payload = []byte(text)
+	}
+	return typ, id, payload, true
+}
+
+// vectorFrames are the frames of the test vectors, good and bad.
+func vectorFrames(f *testing.F) (frames [][]byte) {
+	f.Helper()
+	v := readVectors(f)
+	for _, valid := range v.Valid {
+		frames = append(frames, valid.Frame)
+	}
+	for _, invalid := range v.Invalid {
+		frames = append(frames, invalid.Frame)
+	}
+	return frames
+}
+
+func FuzzEnvelope(f *testing.F) {
+	for _, text := range reference.Values {
+		f.Add([]byte(text))
+		f.Add([]byte(`{"type":"t","payload":` + text + `}`))
+	}
+	for _, body := range []string{
+		`{"type":"message.sent","id":"conv-123","payload":{"n":[1,2.5e-3,true]},"from":"00"}`,
+		" { \"t\\u0079pe\" : \"a\\/\\n\" , \"x\":[] ,\t\"id\":\"\\ud83d\\ude00\",\"payload\": [ 1 , 2 ] \r\n} ",
+		`{"type":"t","type":"u"}`, `{"type":"t","\u0069d":"","id":""}`, `{"Type":"t","type":"\ud800"}`, `{"type":"","id":null}`,
+		`{"type":"t","id":"\udc00\ud800"}`, `{"type":"t","x":"\ud800","payload":"\udfff"}`, `{"type":"тип","id":"识别"}`,
+		`{"type":"t","payload":` + reference.Nest(127, "ao") + `}`, `{"type":"t","payload":` + reference.Nest(128, "oa") + `}`,
+	} {
+		f.Add([]byte(body))
+	}
+	for _, frame := range vectorFrames(f) {
+		f.Add(frame[min(headerSize, len(frame)):])
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		before := bytes.Clone(body)
+		env, err := parseEnvelope(body)
+		if !bytes.Equal(body, before) {
+			t.Fatalf("the frame was changed")
+		}
+		typ, id, payload, ok := refEnvelope(body)
+		if (err == nil) != ok {
+			t.Fatalf("parseEnvelope says %v, the reference %v", err, ok)
+		}
+		if err != nil {
+			wantProtocolError(t, err, "")
+			return
+		}
+		if string(env.typ) != typ || string(env.id) != id {
+			t.Errorf("type %q, id %q; want %q, %q", env.typ, env.id, typ, id)
+		}
+		if !bytes.Equal(env.payload, payload) || (env.payload == nil) != (payload == nil) {
+			t.Errorf("payload %q, want %q", env.payload, payload)
+		}
+		if payload != nil && !validPayload(payload) {
+			t.Errorf("a hub could not publish the payload %q", payload)
+		}
+		if env.from == nil {
+			if ev, topic, err := eventOf(t, body); err != nil || ev.Topic() != topic || ev.Type != typ || ev.ID != id {
+				t.Errorf("event %+v with topic %q, %v", ev, topic, err)
+			}
 		}
 	})
-	t.Run("refuse", func(t *testing.T) {
-		// What is not JSON costs nothing either.
-		body := []byte(`{"type":"t","payload":` + nest(200, "ao") + `}`)
-		wantAllocs(t, 0, func() {
-			if _, err := parseEnvelope(body); err == nil {
-				t.Fatal("passes")
+}
+
+// refControlTopics decides by PROTOCOL.md about a payload that is JSON. broken: a
+// topic has half a surrogate pair.
+func refControlTopics(payload []byte) (topics []string, ok, broken bool) {
+	members, ok := reference.Members(payload, 127)
+	if !ok {
+		return nil, false, false
+	}
+	var list []json.RawMessage
+	found := 0
+	for _, m := range members {
+		switch m[0] {
+		case "topic":
+			list = []json.RawMessage{json.RawMessage(m[1])}
+			found++
+		case "topics":
+			list = nil
+			if m[1][0] != '[' || json.Unmarshal([]byte(m[1]), &list) != nil {
+				return nil, false, false
 			}
-		})
-	})
-	t.Run("message", func(t *testing.T) {
-		typ, id := []byte("message.sent"), []byte("conv-123")
-		var topics namer
-		var buf []byte
-		wantAllocs(t, 0, func() {
-			buf, _ = appendMessage(buf[:0], topics.name(typ, id), payload, someNode)
-		})
-		wantAllocs(t, 1, func() {
-			id[0]++
-			buf, _ = appendMessage(buf[:0], topics.name(typ, id), payload, someNode)
-		})
-	})
-	t.Run("event", func(t *testing.T) {
-		frame := appendFrame(nil, "message.sent", "conv-123", payload, someNode)
-		id := bytes.Index(frame, []byte("conv-123"))
-		r := spokeReader{work: handover[arrivals]{next: &arrivals{}}}
-		take := func() {
-			r.work.next.items, r.work.next.count = r.work.next.items[:0], 0
-			if err := r.take(frame); err != nil {
-				t.Fatal(err)
-			}
+			found++
 		}
-		wantAllocs(t, 0, take)
-		wantAllocs(t, 1, func() {
-			frame[id] = 'a' + (frame[id]+1)%26
-			take()
-		})
-	})
-	t.Run("topic", func(t *testing.T) {
-		wantAllocs(t, 0, func() {
-			if err := validTopic("message.sent:чат-123"); err != nil {
-				t.Fatal(err)
+	}
+	if found != 1 {
+		return nil, false, false
+	}
+	for _, text := range list {
+		topic, isString, whole := reference.String(string(text))
+		if !isString || !whole {
+			return nil, false, isString
+		}
+		topics = append(topics, topic)
+	}
+	return topics, true, false
+}
+
+func FuzzControlTopics(f *testing.F) {
+	for _, payload := range []string{
+		``, `null`, `{}`, `[]`, `{"topic":"t"}`, `{"topics":["a","b:c"]}`, `{"topics":[]}`, ` { "topics" : [ "a" , "b" ] } `,
+		`{"t\u006fpic":"\u0061\ud83d\ude00"}`, `{"topic":"t","topics":[]}`, `{"topic":"t","topic":"t"}`, `{"topic":null}`, `{"topics":"t"}`,
+		`{"topics":["a",1]}`, `{"topics":[1,"\ud800"]}`, `{"topics":["\ud800",1]}`, `{"topics":[["a"]]}`, `{"topic":"\udc00"}`, `{"x":{"topic":1},"topic":"é"}`,
+	} {
+		f.Add([]byte(payload))
+	}
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		topics, ok, err := controlTopics(payload, math.MaxInt)
+		if !validPayload(payload) {
+			if ok {
+				t.Fatalf("%q passes, which is not JSON", payload)
 			}
-		})
+			return // never comes as far: the envelope is refused
+		}
+		want, wantOK, broken := refControlTopics(payload)
+		if ok != wantOK || (err != nil) != broken {
+			t.Fatalf("got %v, %v; the reference says %v, broken: %v", ok, err, wantOK, broken)
+		}
+		if ok && !reflect.DeepEqual(topics, want) {
+			t.Errorf("got %q, want %q", topics, want)
+		}
 	})
-	t.Run("frames", func(t *testing.T) {
-		r := frameReader{max: 1 << 20, read: func(p []byte) (int, error) {
-			return copy(p, "\x00\x00\x00\x02{}\x00\x00\x00\x02{}"), nil
-		}}
-		wantAllocs(t, 0, func() {
-			if _, err := r.body(); err != nil {
-				t.Fatal(err)
-			}
-		})
+}
+
+func refTopic(topic string) bool {
+	return len(topic) >= 1 && len(topic) <= 1024 && utf8.ValidString(topic) &&
+		!strings.HasPrefix(topic, "__") && !strings.ContainsFunc(topic, unicode.IsControl)
+}
+
+func FuzzTopic(f *testing.F) {
+	for _, topic := range []string{
+		"", "t", "message.sent:conv-123", "a:*", "__x", "_", "a\x00", "a\x7f", "\u0080", "\u009f", "\u00a0", "\u0105", "é\xc2", "\x85", "😀", "\xed\xa0\x80",
+		strings.Repeat("t", 1024), strings.Repeat("t", 1025), strings.Repeat("é", 512),
+	} {
+		f.Add(topic)
+	}
+	f.Fuzz(func(t *testing.T, topic string) {
+		err := validTopic(topic)
+		if (err == nil) != refTopic(topic) {
+			t.Errorf("validTopic(%q) is %v", topic, err)
+		}
+		if err != nil && !errors.Is(err, ErrInvalid) {
+			t.Errorf("%v does not wrap ErrInvalid", err)
+		}
+	})
+}
+
+// FuzzRoundTrip sends an event from a spoke through a hub to a listener.
+func FuzzRoundTrip(f *testing.F) {
+	f.Add("t", "", []byte(nil), []byte(nil))
+	f.Add("message.sent", "conv-123", []byte(` {"n": [1]} `), []byte("a node"))
+	f.Add("a:b", `c:"d"\`, []byte(`null`), []byte{0})
+	f.Add("тип", "😀*", []byte(`"\ud800é"`), []byte{1})
+	f.Add("", "id", []byte(`1`), []byte{})
+	f.Add("__x", "", []byte(`1,"from":""`), []byte{})
+	f.Add("t", "\u0085", []byte("\"\xff\""), []byte{})
+	f.Fuzz(func(t *testing.T, typ, id string, payload, node []byte) {
+		ev := Event{Type: typ, ID: id, Payload: payload}
+		if len(payload) == 0 {
+			ev.Payload = nil
+		}
+		m, err := ev.encode(maxFrame)
+		ok := typ != "" && refTopic(ev.Topic()) && len(payload) < maxFrame-8192
+		if ev.Payload != nil {
+			ok = ok && utf8.Valid(payload) && json.Valid(payload) && reference.Depth(payload) <= 127
+		}
+		if (err == nil) != ok {
+			t.Fatalf("encode says %v, the reference %v", err, ok)
+		}
+		if err != nil {
+			return
+		}
+		if got := m.event(); !reflect.DeepEqual(got, ev) {
+			t.Fatalf("the hub's listener gets %+v, want %+v", got, ev)
+		}
+
+		copy(ev.From[:], node)
+		if ev.Payload != nil {
+			ev.Payload = bytes.TrimSpace(ev.Payload) // the spaces around it are the envelope's
+		}
+		env := wantFrame(t, m.bytes)
+		if env.isControl() || env.from != nil {
+			t.Fatalf("the frame is %q", m.bytes)
+		}
+		_, forwarded := appendRun(nil, new(namer).name(env.typ, env.id), env.payload, ev.From)
+		if got := forwarded.event(); !reflect.DeepEqual(got, ev) {
+			t.Fatalf("the hub's listener gets %+v, want %+v", got, ev)
+		}
+		if forwarded.topic.text != ev.Topic() {
+			t.Fatalf("the topic is %q, want %q", forwarded.topic.text, ev.Topic())
+		}
+
+		wantFrame(t, forwarded.bytes)
+		got, topic, err := eventOf(t, forwarded.bytes[headerSize:])
+		if err != nil || topic != ev.Topic() || !reflect.DeepEqual(got, ev) {
+			t.Fatalf("the spoke's listener gets %+v by %q, %v; want %+v", got, topic, err, ev)
+		}
+
+		// What encoding/json makes of the frame is the same event.
+		var std Event
+		if err := json.Unmarshal(forwarded.bytes[headerSize:], &std); err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(std, ev) {
+			t.Fatalf("encoding/json reads %+v, want %+v", std, ev)
+		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"irohub/internal/logging"
 	"log/slog"
 	"slices"
 	"sync"
@@ -19,8 +20,6 @@ var ErrHubClosed = errors.New("irohub: hub closed")
 // ErrUndelivered is wrapped by what Shutdown returns when it could not hand over all that
 // was published before.
 var ErrUndelivered = errors.New("irohub: not everything was handed over")
-
-var errSlow = &CloseError{Code: CodeSlow, Reason: "too many bytes waiting"}
 
 // HubOptions are a Hub's settings. The zero value is sound, and safe: a field left
 // zero, or negative, has the default that its comment names.
@@ -96,14 +95,6 @@ func (o HubOptions) withDefaults() HubOptions {
 	return o
 }
 
-// Defaults of hubs and spokes alike, besides maxFrame, and the most that MaxFrame can be.
-const (
-	maxMaxFrame      = 1 << 30
-	maxQueue         = 1 << 20
-	handshakeTimeout = 10 * time.Second
-	writeTimeout     = 10 * time.Second
-)
-
 // SpokeInfo is what a hub knows of one of its spokes.
 type SpokeInfo struct {
 	ID            NodeID    `json:"id"`
@@ -142,7 +133,7 @@ type Hub struct {
 	endpoints []Endpoint
 	opts      HubOptions
 	inbox     *inbox
-	logs      *logs
+	logs      *logging.Log
 
 	served atomic.Bool
 	ended  chan struct{} // closed by Serve as it returns
@@ -170,7 +161,7 @@ func NewHub(opts HubOptions, endpoints ...Endpoint) (*Hub, error) {
 		endpoints: slices.Clone(endpoints),
 		opts:      opts.withDefaults(),
 		inbox:     newInbox(),
-		logs:      newLogs(opts.Logger),
+		logs:      logging.New(opts.Logger),
 		ended:     make(chan struct{}),
 	}
 	// The router's goroutine: ended by Close, Shutdown or Serve, which wait for
@@ -226,14 +217,14 @@ func (h *Hub) Serve(ctx context.Context) error {
 // event that is not allowed gets an error that wraps [ErrInvalid]. The payload may be
 // changed afterwards.
 func (h *Hub) Publish(ctx context.Context, ev Event) error {
-	m, err := ev.encode(h.opts.MaxFrame)
+	r, err := ev.encode(h.opts.MaxFrame)
 	if err == nil {
 		err = ctx.Err()
 	}
 	if err != nil {
 		return err
 	}
-	m.forward = true
+	m := message{run: r, forward: true}
 	if !h.inbox.enter() {
 		return ErrHubClosed
 	}
@@ -390,3 +381,61 @@ func ask[T any](in *inbox, to chan<- chan T) (answer T, ok bool) {
 		return answer, false
 	}
 }
+
+// A query asks the router for a page of a list. Pages are taken from the end of the list
+// to its beginning: what leaves the list is replaced by its last item, which has been
+// seen by then, so that what stays throughout is found, and at worst twice.
+type query[T any] struct {
+	below int // of the items before this place; negative: all
+	reply chan page[T]
+}
+
+type page[T any] struct {
+	items []T
+	below int // for the next query; 0: this was the last page
+}
+
+// pageSize is how many items the router looks at for one query, so that a long list
+// delays nobody.
+const pageSize = 1024
+
+// answer makes a page of list.
+func answer[T, E any](q query[T], list []E, item func(E) T) {
+	high := len(list)
+	if q.below >= 0 {
+		high = min(high, q.below)
+	}
+	low := max(0, high-pageSize)
+	p := page[T]{items: make([]T, 0, high-low), below: low}
+	for _, e := range list[low:high] {
+		p.items = append(p.items, item(e))
+	}
+	q.reply <- p // has room
+}
+
+// pages asks for one page after the other, and yields their items. false: the router ended
+// meanwhile.
+func pages[T any](in *inbox, to chan<- query[T], yield func(T)) bool {
+	q := query[T]{-1, make(chan page[T], 1)}
+	for q.below != 0 {
+		select {
+		case to <- q:
+		case <-in.done:
+			return false
+		}
+		p := <-q.reply
+		for _, item := range p.items {
+			yield(item)
+		}
+		q.below = p.below
+	}
+	return true
+}
+
+// A topicCount is an item of Topics.
+type topicCount struct {
+	name string
+	subs int
+}
+
+func countOf(t *topic) topicCount { return topicCount{t.name, len(t.subs)} }

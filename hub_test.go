@@ -1,591 +1,628 @@
-package irohub_test
+package irohub
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
+	"irohub/internal/logging"
+	"math/rand/v2"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"irohub"
 )
 
-func TestHub_PublishReachesSubscribers(t *testing.T) {
-	inWorld(t, irohub.HubOptions{}, func(w *world) {
-		one, two, none := w.spoke(), w.spoke(), w.spoke()
-		exact := one.feed("file:a")
-		all := two.feed("file:*")
-		both := two.feed("file:a", "file:*")
-		other := none.feed("other")
-		w.publish("file:a", 1)
-		w.publish("file:b", 2)
-		w.publish("file", 3)
-		exact.want("1")
-		all.want("1", "2", "3")
-		both.want("1", "2", "3")
-		other.want()
-		for _, s := range []*testSpoke{one, two, none} {
-			if err := s.Close(); err != nil {
-				t.Errorf("close: %v", err)
+// The router alone, without goroutines: what it has at hand after each step.
+
+// check holds the router's tables against each other.
+func (r *router) check(t *testing.T) {
+	t.Helper()
+	lists := 0
+	for i, top := range append(slices.Clone(r.table.list), &r.table.all) {
+		if top != &r.table.all && (top.place != i || len(top.subs) == 0 || r.table.find(top.name) != top) {
+			t.Errorf("topic %q is not as it should be", top.name)
+		}
+		for at, sub := range top.subs {
+			lists++
+			if got, ok := sub.at[top]; !ok || got != at {
+				t.Errorf("a subscriber of %q does not know where it stands", top.name)
+			}
+			if sub.link != nil && !sub.retired && (sub.place < 0 || &r.members[sub.place].subscriber != sub) {
+				t.Errorf("topic %q has a subscriber that is no spoke", top.name)
 			}
 		}
-		synctest.Wait()
-		if topics := w.hub.Topics(); len(topics) != 0 {
-			t.Errorf("topics left: %v", topics)
-		}
-		if n := len(w.hub.Spokes()); n != 0 {
-			t.Errorf("%d spokes left", n)
-		}
-	})
-}
-
-func TestHub_ShutdownDeliversWhatWasPublished(t *testing.T) {
-	inWorld(t, irohub.HubOptions{}, func(w *world) {
-		lost := make(chan error, 1)
-		s, err := w.dial(irohub.SpokeOptions{NoReconnect: true, OnDisconnect: func(err error) { lost <- err }})
-		if err != nil {
-			t.Fatal(err)
-		}
-		f := s.feed("n")
-		want := []string{}
-		for i := range 100 {
-			w.publish("n", i)
-			want = append(want, fmt.Sprint(i))
-		}
-		ctx, cancel := context.WithTimeout(w.Context(), time.Minute)
-		defer cancel()
-		if err := w.hub.Shutdown(ctx); err != nil {
-			t.Errorf("shutdown: %v", err)
-		}
-		f.want(want...)
-		var end *irohub.CloseError
-		if !f.ended || !errors.As(f.sub.Err(), &end) || end.Code != irohub.CodeShutdown {
-			t.Errorf("subscription ended=%v with %v, want code 1", f.ended, f.sub.Err())
-		}
-	})
-}
-
-func TestHub_ShutdownEndsSpokesWithCodeAndEOF(t *testing.T) {
-	inWorld(t, irohub.HubOptions{}, func(w *world) {
-		r := w.raw()
-		r.send(`{"type":"__subscribe","id":"1","payload":{"topic":"n"}}`)
-		r.want(`{"type":"__ack","id":"1"}`)
-		w.publish("n", 1)
-		done := make(chan error, 1)
-		go func() { done <- w.hub.Shutdown(w.Context()) }()
-		r.want(`{"type":"n","payload":1}`)
-		if _, err := r.frame(); err != io.EOF {
-			t.Errorf("after the last event: %v, want the stream's end", err)
-		}
-		w.wantCode(r.conn.Wait(w.Context()), irohub.CodeShutdown)
-		if err := <-done; err != nil {
-			t.Errorf("shutdown: %v", err)
-		}
-		if err := w.hub.Publish(w.Context(), event("n", 2)); !errors.Is(err, irohub.ErrHubClosed) {
-			t.Errorf("publish after shutdown: %v", err)
-		}
-		if _, err := w.hub.Subscribe(w.Context()); !errors.Is(err, irohub.ErrHubClosed) {
-			t.Errorf("subscribe after shutdown: %v", err)
-		}
-	})
-}
-
-func TestHub_ShutdownGivesUpWhenContextEnds(t *testing.T) {
-	inWorld(t, irohub.HubOptions{}, func(w *world) {
-		r := w.raw() // never reads
-		r.send(`{"type":"__subscribe","payload":{"topic":"n"}}`)
-		synctest.Wait()
-		w.publish("n", 1)
-		ctx, cancel := context.WithTimeout(w.Context(), time.Second)
-		defer cancel()
-		if err := w.hub.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("shutdown: %v", err)
-		}
-		w.wantCode(r.conn.Wait(w.Context()), irohub.CodeShutdown)
-	})
-}
-
-func TestHub_ShutdownSaysThatItWasCutShort(t *testing.T) {
-	inWorld(t, irohub.HubOptions{}, func(w *world) {
-		r := w.raw() // never reads
-		r.send(`{"type":"__subscribe","payload":{"topic":"n"}}`)
-		synctest.Wait()
-		w.publish("n", 1)
-		time.AfterFunc(time.Second, func() { w.hub.Close() })
-		if err := w.hub.Shutdown(w.Context()); !errors.Is(err, irohub.ErrHubClosed) {
-			t.Errorf("shutdown: %v, want ErrHubClosed", err)
-		}
-	})
-}
-
-func TestHub_ShutdownGivesUpSpokesThatTakeNothing(t *testing.T) {
-	inWorld(t, irohub.HubOptions{}, func(w *world) {
-		r := w.raw()
-		r.send(`{"type":"__subscribe","payload":{"topic":"n"}}`)
-		synctest.Wait()
-		w.publish("n", 1)
-		if err := w.hub.Shutdown(w.Context()); !errors.Is(err, irohub.ErrUndelivered) {
-			t.Errorf("shutdown: %v, want ErrUndelivered", err)
-		}
-		w.wantCode(r.conn.Wait(w.Context()), irohub.CodeTimeout)
-	})
-}
-
-func TestHub_CloseIsIdempotentAndUnblocks(t *testing.T) {
-	inWorld(t, irohub.HubOptions{}, func(w *world) {
-		s := w.spoke()
-		f, g := s.feed("n"), w.feed()
-		for range 3 {
-			go w.hub.Close()
-			go w.hub.Shutdown(w.Context())
-		}
-		w.hub.Close()
-		synctest.Wait()
-		if !g.ended || !errors.Is(g.sub.Err(), irohub.ErrHubClosed) {
-			t.Errorf("listener ended=%v: %v", g.ended, g.sub.Err())
-		}
-		if f.ended {
-			t.Error("the spoke's subscription ended with the connection, though it may come back")
-		}
-		if err := s.Close(); err != nil {
-			t.Errorf("close of a disconnected spoke: %v", err)
-		}
-		synctest.Wait()
-		if !f.ended {
-			t.Error("the spoke's subscription outlives it")
-		}
-		w.wantCode(f.sub.Err(), 0)
-		if stats := w.hub.Stats(); stats.Spokes != 0 {
-			t.Errorf("after close: %+v", stats)
-		}
-	})
-}
-
-func TestHub_ServeEndsWithItsContext(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		hub := newHub(t, irohub.HubOptions{}, newEndpoint())
-		time.AfterFunc(time.Second, cancel)
-		if err := hub.Serve(ctx); !errors.Is(err, irohub.ErrHubClosed) {
-			t.Errorf("Serve: %v", err)
-		}
-		if err := hub.Serve(ctx); err == nil || errors.Is(err, irohub.ErrHubClosed) {
-			t.Errorf("second Serve: %v", err)
-		}
-	})
-}
-
-func TestHub_ServeFailsWithItsEndpoint(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ep := newEndpoint()
-		hub := newHub(t, irohub.HubOptions{}, ep)
-		time.AfterFunc(time.Second, func() { ep.Close() })
-		if err := hub.Serve(t.Context()); err == nil || errors.Is(err, irohub.ErrHubClosed) {
-			t.Errorf("Serve: %v, want the endpoint's error", err)
-		}
-	})
-}
-
-func TestHub_NeverServed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		hub := newHub(t, irohub.HubOptions{}, newEndpoint())
-		if err := hub.Publish(t.Context(), event("n", 1)); err != nil {
-			t.Error(err)
-		}
-		sub, err := hub.Subscribe(t.Context())
-		if err != nil {
-			t.Error(err)
-		}
-		if err := hub.Shutdown(t.Context()); err != nil {
-			t.Error(err)
-		}
-		for ev := range sub.Events() {
-			t.Errorf("event %v", ev)
-		}
-		if err := sub.Err(); !errors.Is(err, irohub.ErrHubClosed) {
-			t.Error(err)
-		}
-		sub.Close()
-	})
-}
-
-func TestHub_PublishRefusesBadEvents(t *testing.T) {
-	inWorld(t, irohub.HubOptions{MaxFrame: 100}, func(w *world) {
-		for _, ev := range []irohub.Event{
-			{},
-			{ID: "id"},
-			{Type: "__ack"},
-			{Type: "a\nb"},
-			{Type: "a", ID: "\xff"},
-			{Type: strings.Repeat("a", 1025)},
-			{Type: "a", Payload: []byte(`{`)},
-			{Type: "a", Payload: []byte(`1 2`)},
-			{Type: "a", Payload: []byte{}},
-			{Type: "a", Payload: []byte(`"` + strings.Repeat("x", 100) + `"`)},
-		} {
-			if err := w.hub.Publish(w.Context(), ev); !errors.Is(err, irohub.ErrInvalid) {
-				t.Errorf("%q: %v, want ErrInvalid", ev, err)
-			}
-		}
-		if _, err := w.hub.Subscribe(w.Context(), "__x"); !errors.Is(err, irohub.ErrInvalid) {
-			t.Errorf("subscribe: %v", err)
-		}
-	})
-}
-
-// Whoever publishes until a context ends ends with it, however much room there is.
-func TestPublish_WithAnEndedContextPublishesNothing(t *testing.T) {
-	inWorld(t, irohub.HubOptions{}, func(w *world) {
-		s := w.spoke()
-		heard := w.feed()
-		feed := s.feed("n")
-		ended, cancel := context.WithCancel(w.Context())
-		cancel()
-		for range 50 { // a choice by chance would be seen
-			for name, publish := range map[string]func(context.Context, irohub.Event) error{"hub": w.hub.Publish, "spoke": s.Publish} {
-				if err := publish(ended, event("n", 1)); !errors.Is(err, context.Canceled) {
-					t.Errorf("%s: %v", name, err)
-				}
-			}
-			if _, err := w.hub.Subscribe(ended); !errors.Is(err, context.Canceled) {
-				t.Errorf("hub's subscribe: %v", err)
-			}
-			if _, err := s.Subscribe(ended, "n"); !errors.Is(err, context.Canceled) {
-				t.Errorf("spoke's subscribe: %v", err)
-			}
-		}
-		synctest.Wait()
-		feed.want()
-		heard.want()
-	})
-}
-
-func TestHub_AnswersControlEvents(t *testing.T) {
-	refuseSecret := func(_ irohub.NodeID, topic string) error {
-		if strings.HasPrefix(topic, "secret") {
-			return errors.New("no secrets")
-		}
-		return nil
 	}
-	opts := irohub.HubOptions{AllowSubscribe: refuseSecret, AllowPublish: refuseSecret, MaxSubscriptions: 3}
-	inWorld(t, opts, func(w *world) {
-		r := w.raw()
-		mailbox := "direct:" + r.id.String()
-		for _, step := range []struct{ send, want string }{
-			{`{"type":"__subscribe","id":"1","payload":{"topics":[]}}`, `{"type":"__ack","id":"1"}`},
-			{`{"type":"__subscribe","id":"2","payload":{"topics":["a","b:*","a"]}}`, `{"type":"__ack","id":"2"}`},
-			{`{"type":"__subscribe","payload":{"topic":"a"}}`, ``},
-			{`{"id":"\u00e9\"","type":"__unsubscribe","payload":{"topic":"never"}}`, `{"type":"__ack","id":"é\""}`},
-			{`{"type":"__subscribe","id":"3","payload":{"topic":"secret"}}`, `{"type":"__error","id":"3","payload":{"code":"forbidden","topic":"secret","message":"no secrets"}}`},
-			{`{"type":"__subscribe","payload":{"topic":"secret:*"}}`, `{"type":"__error","payload":{"code":"forbidden","topic":"secret:*","message":"no secrets"}}`},
-			{`{"type":"__subscribe","id":"4","payload":{"topics":["c","d"]}}`, `{"type":"__error","id":"4","payload":{"code":"too_many_subscriptions","topic":"d","message":"too many subscriptions"}}`},
-			{`{"type":"__subscribe","id":"5","payload":{"topic":"` + mailbox + `"}}`, `{"type":"__ack","id":"5"}`},
-			{`{"type":"__subscribe","id":"6","payload":{"topic":"direct:*"}}`, `{"type":"__error","id":"6","payload":{"code":"forbidden","topic":"direct:*","message":"the mailbox of another node"}}`},
-			{`{"type":"__subscribe","id":"7","payload":{"topic":7}}`, `{"type":"__error","id":"7","payload":{"code":"invalid_payload","topic":"","message":"the payload is neither {\"topic\":string} nor {\"topics\":[string]}"}}`},
-			{`{"type":"__unsubscribe","id":"8"}`, `{"type":"__error","id":"8","payload":{"code":"invalid_payload","topic":"","message":"the payload is neither {\"topic\":string} nor {\"topics\":[string]}"}}`},
-			{`{"type":"__subscribe","id":"9","payload":{"topic":""}}`, `{"type":"__error","id":"9","payload":{"code":"invalid_topic","topic":"","message":"irohub: invalid topic: empty"}}`},
-			{`{"type":"__later","id":"10","payload":{}}`, ``},
-			{`{"type":"__ack","id":"11"}`, ``},
-			{`{"type":"secret"}`, `{"type":"__error","payload":{"code":"forbidden","topic":"secret","message":"no secrets"}}`},
-			{`{"type":"a\u0001"}`, `{"type":"__error","payload":{"code":"invalid_topic","topic":"a\u0001","message":"irohub: invalid topic \"a\\x01\": control character at byte 1"}}`},
-		} {
-			r.send(step.send)
-			if step.want != "" {
-				r.want(step.want)
-			}
+	for i, m := range r.members {
+		if m.place != i {
+			t.Errorf("spoke %d is not at its place", i)
 		}
-		w.check()
-		topics := w.hub.Topics()
-		if len(topics) != 3 || topics["a"] != 1 || topics["b:*"] != 1 || topics[mailbox] != 1 {
-			t.Errorf("topics: %v", topics)
-		}
-		if stats := w.hub.Stats(); stats.Ignored != 2 || stats.Refused != 9 {
-			t.Errorf("stats: %+v", stats)
-		}
-	})
-}
-
-func TestHub_AcknowledgesInOrderWithEvents(t *testing.T) {
-	inWorld(t, irohub.HubOptions{Forward: forwardAll}, func(w *world) {
-		r := w.raw()
-		r.send(`{"type":"__subscribe","id":"1","payload":{"topic":"a"}}`)
-		r.want(`{"type":"__ack","id":"1"}`)
-		w.publish("a", 1)
-		synctest.Wait()
-		r.send(`{"type":"__unsubscribe","id":"2","payload":{"topic":"a"}}`)
-		synctest.Wait()
-		w.publish("a", 2)
-		synctest.Wait()
-		r.send(`{"type":"__subscribe","id":"3","payload":{"topics":["a","a:*"]}}`)
-		synctest.Wait()
-		w.publish("a", 3)
-		r.want(`{"type":"a","payload":1}`, `{"type":"__ack","id":"2"}`, `{"type":"__ack","id":"3"}`, `{"type":"a","payload":3}`)
-	})
-}
-
-func forwardAll(irohub.NodeID, string) bool { return true }
-
-func TestHub_ForwardsWithVerifiedFrom(t *testing.T) {
-	var asked journal[string]
-	opts := irohub.HubOptions{Forward: func(from irohub.NodeID, topic string) bool {
-		asked.add(topic)
-		return topic != "private"
-	}}
-	inWorld(t, opts, func(w *world) {
-		sender, receiver := w.raw(), w.raw()
-		local := w.feed()
-		for _, r := range []*rawSpoke{sender, receiver} {
-			r.send(`{"type":"__subscribe","id":"1","payload":{"topics":["a:x","a:*","private"]}}`)
-			r.want(`{"type":"__ack","id":"1"}`)
-		}
-		forged := receiver.id.String()
-		sender.send(`{"from":"` + forged + `","payload": {"n" : 1},"id":"x","type":"a","extra":[1,2]}`)
-		sender.send(`{"type":"private","payload":2}`)
-		sender.send(`{"type":"a:x","payload":null}`)
-		sender.send(`{"type":"a:x"}`)
-		from := `"from":"` + sender.id.String() + `"`
-		receiver.want(
-			`{"type":"a","id":"x",`+from+`,"payload":{"n" : 1}}`,
-			`{"type":"a:x",`+from+`,"payload":null}`,
-			`{"type":"a:x",`+from+`}`,
-		)
-		synctest.Wait()
-		if len(local.events) != 4 {
-			t.Fatalf("the hub's listener got %d events, want 4", len(local.events))
-		}
-		for _, ev := range local.events {
-			if ev.From != sender.id {
-				t.Errorf("from %s, want %s", ev.From, sender.id)
-			}
-		}
-		if ev := local.events[0]; ev.Type != "a" || ev.ID != "x" || string(ev.Payload) != `{"n" : 1}` {
-			t.Errorf("listener got %q", ev)
-		}
-		if ev := local.events[3]; ev.Type != "a:x" || ev.ID != "" || ev.Payload != nil {
-			t.Errorf("listener got %q", ev)
-		}
-		// The sender does not get its own, but what the hub says next.
-		sender.send(`{"type":"__unsubscribe","id":"2","payload":{"topics":[]}}`)
-		sender.want(`{"type":"__ack","id":"2"}`)
-		if asked := fmt.Sprint(asked.take()); asked != "[a:x private a:x a:x]" {
-			t.Errorf("Forward was asked about %v", asked)
-		}
-	})
-}
-
-func TestHub_ForwardsNothingByDefault(t *testing.T) {
-	inWorld(t, irohub.HubOptions{}, func(w *world) {
-		one, two := w.spoke(), w.spoke()
-		f, local := two.feed("a"), w.feed("a")
-		one.publish("a", 1)
-		local.want("1")
-		f.want()
-		w.publish("a", 2)
-		f.want("2")
-		local.want() // the hub's own events are for spokes
-		one.Close()
-		two.Close()
-	})
-}
-
-func TestHub_DirectReachesOneNode(t *testing.T) {
-	inWorld(t, irohub.HubOptions{Forward: forwardAll}, func(w *world) {
-		one, two := w.spoke(), w.spoke()
-		f := one.feed("direct:" + one.id.String())
-		if _, err := two.Subscribe(w.Context(), "direct:"+one.id.String()); !errors.Is(err, irohub.ErrForbidden) {
-			t.Errorf("another's mailbox: %v, want ErrForbidden", err)
-		}
-		if _, err := two.Subscribe(w.Context(), "direct:"+strings.ToUpper(two.id.String())); !errors.Is(err, irohub.ErrForbidden) {
-			t.Errorf("a mailbox in capitals: %v, want ErrForbidden", err)
-		}
-		w.hub.Publish(w.Context(), irohub.Event{Type: "direct", ID: one.id.String(), Payload: []byte("1")})
-		two.publish("direct:"+one.id.String(), 2)
-		f.want("1", "2")
-		one.Close()
-		two.Close()
-	})
-}
-
-func TestHub_PartsWithProtocolBreakers(t *testing.T) {
-	half := "\x00\x00\x00\x10{"
-	for name, test := range map[string]struct {
-		bytes string
-		end   bool // the spoke ends its stream after them
-	}{
-		"empty frame":          {"\x00\x00\x00\x00", false},
-		"frame over the limit": {"\x00\x10\x00\x01", false},
-		"largest length":       {"\xff\xff\xff\xff", false},
-		"not JSON":             {"\x00\x00\x00\x01x", false},
-		"not an object":        {"\x00\x00\x00\x02[]", false},
-		"no type":              {"\x00\x00\x00\x02{}", false},
-		"repeated type":        {"\x00\x00\x00\x17" + `{"type":"a","type":"a"}`, false},
-		"lone surrogate":       {"\x00\x00\x00\x11" + `{"type":"\ud800"}`, false},
-		"end inside a frame":   {half, true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			inWorld(t, irohub.HubOptions{}, func(w *world) {
-				good, bad := w.spoke(), w.raw()
-				f := good.feed("a")
-				bad.send(`{"type":"__subscribe","id":"1","payload":{"topic":"a"}}`)
-				bad.want(`{"type":"__ack","id":"1"}`)
-				bad.write([]byte(test.bytes))
-				if test.end {
-					bad.stream.CloseWrite(w.Context())
-				}
-				bad.wantClosed(irohub.CodeProtocol)
-				w.publish("a", 1)
-				f.want("1")
-				if n := len(w.hub.Spokes()); n != 1 {
-					t.Errorf("%d spokes, want the good one", n)
-				}
-				good.Close()
-			})
-		})
+		lists -= len(m.subscriber.at)
+	}
+	for _, sub := range r.leaving {
+		lists -= len(sub.at)
+	}
+	for sub := range r.listeners {
+		lists -= len(sub.subscriber.at)
+	}
+	if lists != 0 {
+		t.Errorf("the topics list %d subscribers more than there are", lists)
 	}
 }
 
-func TestHub_SpokeThatEndsStillGetsWhatWaits(t *testing.T) {
-	inWorld(t, irohub.HubOptions{}, func(w *world) {
-		r := w.raw()
-		local := w.feed()
-		r.send(`{"type":"__subscribe","id":"1","payload":{"topic":"a"}}`)
-		r.send(`{"type":"b","payload":1}`)
-		go r.stream.CloseWrite(w.Context())
-		r.want(`{"type":"__ack","id":"1"}`)
-		if _, err := r.frame(); err != io.EOF {
-			t.Errorf("%v, want EOF", err)
-		}
-		w.wantCode(r.conn.Wait(w.Context()), 0)
-		local.want("1")
-	})
+// sends has a spoke's reader hand over what it has made of frames.
+func (r *router) sends(m *member, ops ...op) {
+	if m.work.free == nil {
+		m.work.free = make(chan *inbound, 2)
+	}
+	select {
+	case <-m.work.free: // as a reader takes it back
+	default:
+	}
+	r.arrived(&inbound{from: m, ops: ops})
 }
 
-// A hub that waits for its spokes to take what is theirs does not wait for connections that
-// have none.
-func TestHub_ShutdownEndsConnectionsWithoutASpokeAtOnce(t *testing.T) {
-	inWorld(t, irohub.HubOptions{}, func(w *world) {
-		frozen := w.frozen("n")
-		w.publish("n", 1)
-		idle := []irohub.Conn{w.rawConn(w.network.Endpoint()), w.rawConn(w.network.Endpoint())}
-		synctest.Wait()
+func topicsOf(prefix string, n int) []string {
+	topics := make([]string, n)
+	for i := range topics {
+		topics[i] = fmt.Sprintf("%s:%d", prefix, i)
+	}
+	return topics
+}
+
+// A spoke that is cut off by what the router had in hand before its request is subscribed
+// to nothing any more.
+func TestRouter_WhoIsCutOffIsNotSubscribed(t *testing.T) {
+	for _, kind := range []opKind{opSubscribe, opUnsubscribe, opRefuse} {
+		r, members := newBenchRouter(2)
+		r.opts.MaxQueue = 1000
+		slow, other := members[0], members[1]
+		for _, m := range members {
+			m.peer = &peer{}
+			m.link.cancel = func(error) {}
+			m.link.out.limit = 1000
+		}
+		r.table.add(&slow.subscriber, "a")
+		r.table.add(&other.subscriber, "b")
+		big := Event{Type: "a", Payload: []byte(`"` + strings.Repeat("x", 700) + `"`)}
+		for range 2 { // the second is too much; it is in hand when the request comes
+			one, _ := big.encode(maxFrame)
+			m := message{run: one, forward: true}
+			r.route(&m)
+			r.sends(slow, op{kind: kind, topics: []string{"b", "c"}, id: "1", reply: []byte("no")})
+			r.turns()
+			r.check(t)
+		}
+		r.flush()
+		if bytes, events := slow.link.out.waiting(); bytes != slow.cut.WaitingBytes || events != slow.cut.WaitingEvents {
+			t.Errorf("request of kind %d: the slow spoke is answered", kind)
+		}
+		if n := r.counts.Refused; n != 0 && kind != opRefuse || n > 1 { // the first was before
+			t.Errorf("request of kind %d: %d are refused", kind, n)
+		}
+		if slow.place >= 0 || len(slow.subscriber.at) != 0 || slow.cut.ID != slow.id {
+			t.Errorf("request of kind %d: the slow spoke is subscribed to %d topics", kind, len(slow.subscriber.at))
+		}
+		if got := r.table.counts(); len(got) != 1 || got["b"] != 1 {
+			t.Errorf("topics %v", got)
+		}
+	}
+}
+
+// A request for many topics is worked on in turns: what others send waits for one, and not
+// for all.
+func TestRouter_RequestsAreChargedByTheirTopics(t *testing.T) {
+	const most = 1024
+	r, members := newBenchRouter(65)
+	r.opts.MaxSubscriptions = most
+	r.opts.MaxQueue = 1 << 30
+	good := members[64]
+	flood := make([][]string, 64)
+	for i := range flood {
+		flood[i] = topicsOf(fmt.Sprint("f", i), most)
+		var ops []op
+		for range 2 {
+			ops = append(ops, op{kind: opSubscribe, topics: flood[i]}, op{kind: opUnsubscribe, topics: flood[i]})
+		}
+		r.sends(members[i], ops...)
+	}
+	r.sends(good, op{kind: opSubscribe, id: "1", topics: []string{"good"}})
+	before := r.worked
+	for answers := 0; answers == 0; answers = good.collect() {
+		round := r.worked
+		r.turns()
+		if did := r.worked - round; did > roundSize+turnSize+changeWork+2 {
+			t.Fatalf("one round was %d units of work", did)
+		}
+		if r.changes > roundSize/changeWork+1 {
+			t.Fatalf("%d changes of the table without a flush", r.changes)
+		}
+		if did := r.worked - before; did > 65*(turnSize+changeWork+2)+roundSize {
+			t.Fatalf("the good spoke has waited for %d units of work", did)
+		}
+		r.check(t)
+		if len(r.ready) == 0 || r.ready[0] == members[0] {
+			r.flush()
+		}
+	}
+	for len(r.ready) > 0 {
+		r.turns()
+	}
+	r.check(t)
+	if n := r.table.len(); n != 1 {
+		t.Errorf("%d topics at the end", n)
+	}
+}
+
+// Requests of one spoke are done in their order, however many turns one takes, and each
+// whole or not at all.
+func TestRouter_RequestsKeepTheirOrder(t *testing.T) {
+	r, members := newBenchRouter(1)
+	m := members[0]
+	r.opts.MaxSubscriptions, r.opts.MaxQueue = 1000, 1<<30
+	many := topicsOf("t", 1000)
+	r.sends(m, op{kind: opSubscribe, id: "1", topics: many}, op{kind: opSubscribe, id: "2", topics: append([]string{"t:0", "t:0"}, many...)}) // nothing new
+	r.sends(m, op{kind: opSubscribe, id: "3", topics: append(slices.Clone(many[:500]), "new", "newer")},
+		op{kind: opUnsubscribe, id: "4", topics: many[:1]}, op{kind: opSubscribe, id: "5", topics: []string{"new", "t:1"}})
+	for len(r.ready) > 0 {
+		r.turns()
+		r.check(t)
+	}
+	r.flush()
+	var answers []byte
+	for _, f := range (<-m.link.out.box).items {
+		answers = append(answers, f.bytes...)
+	}
+	want := slices.Concat(ackFrame("1"), ackFrame("2"), errorFrame("3", refusedTooMany, "new", "too many subscriptions"), ackFrame("4"), ackFrame("5"))
+	if !bytes.Equal(answers, want) {
+		t.Errorf("answers %s, want %s", answers, want)
+	}
+	if n := len(m.subscriber.at); n != 1000 {
+		t.Errorf("%d subscriptions", n)
+	}
+}
+
+// A spoke with many topics leaves in turns, gets nothing meanwhile, and is then forgotten.
+func TestRouter_LeavingWithManyTopicsHoldsUpNobody(t *testing.T) {
+	r, members := newBenchRouter(2)
+	for _, topic := range topicsOf("t", 10_000) {
+		r.table.add(&members[0].subscriber, topic)
+	}
+	r.remove(members[0], nil)
+	turns := 0
+	for ; len(r.leaving) > 0; turns++ {
+		left := len(members[0].subscriber.at)
+		m := benchMessage(t, "t:1")
+		r.route(&m)
+		r.turns()
+		if did := left - len(members[0].subscriber.at); did > roundSize/changeWork {
+			t.Fatalf("a round took %d topics", did)
+		}
+		r.check(t)
+	}
+	r.flush()
+	if turns < 5 || r.table.len() != 0 || members[0].collect() != 0 {
+		t.Errorf("%d turns, %d topics are left", turns, r.table.len())
+	}
+}
+
+// Whatever comes and goes between two pages, what stays is found.
+func TestPages_FindWhatStays(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for range 20 {
+		table := newTable()
+		s := &subscriber{}
+		stay := map[string]bool{}
+		for i := range 5000 {
+			name := fmt.Sprint("t", i)
+			table.add(s, name)
+			stay[name] = true
+		}
+		q := query[topicCount]{-1, make(chan page[topicCount], 1)}
+		found := map[string]bool{}
+		for n := 0; q.below != 0; n++ {
+			answer(q, table.list, countOf)
+			p := <-q.reply
+			if len(p.items) > pageSize {
+				t.Fatalf("a page of %d", len(p.items))
+			}
+			for _, item := range p.items {
+				found[item.name] = true
+			}
+			q.below = p.below
+			for range rnd.IntN(2000) {
+				if name := fmt.Sprint("t", rnd.IntN(5000)); rnd.IntN(2) == 0 {
+					table.remove(s, name)
+					delete(stay, name)
+				} else {
+					table.add(s, fmt.Sprint("new", rnd.IntN(5000)))
+				}
+			}
+		}
+		for name := range stay {
+			if !found[name] {
+				t.Fatalf("topic %s was there all the time, and is not found", name)
+			}
+		}
+	}
+}
+
+// An answer fits into a spoke's smallest limit, whatever it is about.
+func TestErrorFrame_IsSmall(t *testing.T) {
+	for _, unit := range []string{"x", `"`, "\x00", "\u20ac", "\U0001F600", "\xff", "a\u0301"} {
+		long := strings.Repeat(unit, 1<<20)
+		for _, cut := range []int{0, 1, 2, 3} {
+			frame := errorFrame("1", refusedTopic, long[cut%len(unit):], long[cut%len(unit):])
+			if len(frame) > maxAnswer {
+				t.Errorf("of %q: %d bytes", unit, len(frame))
+			}
+			env, err := parseEnvelope(frame[headerSize:])
+			if err != nil || string(env.typ) != typeError {
+				t.Errorf("of %q: %v", unit, err)
+			}
+			if unit == "x" && !bytes.Contains(frame, []byte(strings.Repeat("x", maxTopic))) {
+				t.Error("a topic that is not too long is cut")
+			}
+		}
+	}
+	short := errorFrame("1", refusedForbidden, "a:b", "no")
+	if string(short[headerSize:]) != `{"type":"__error","id":"1","payload":{"code":"forbidden","topic":"a:b","message":"no"}}` {
+		t.Errorf("%s", short)
+	}
+}
+
+// A stopped stream takes nothing any more, and says nothing either.
+type stoppedStream struct{ Stream }
+
+var errStopped = &CloseError{Code: CodeForbidden, Reason: "the peer's words"}
+
+func (stoppedStream) Write(context.Context, []byte) (int, error) { return 0, errStopped }
+func (stoppedStream) Read(ctx context.Context, _ []byte) (int, error) {
+	<-ctx.Done()
+	return 0, ctx.Err()
+}
+
+// A peer that takes nothing any more is gone in a moment, and its code is not given back.
+func TestLink_EndsSoonAfterItsPeerStopsReading(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLink(t.Context(), stoppedStream{}, 1000, time.Hour)
+		var shut *CloseError
+		l.shut = func(end *CloseError) { shut = end }
+		done := make(chan struct{})
+		go func() {
+			l.write()
+			close(done)
+		}()
 		start := time.Now()
-		done := make(chan error, 1)
-		go func() { done <- w.hub.Shutdown(w.Context()) }()
-		synctest.Wait()
-		if late, err := w.network.Endpoint().Dial(w.Context(), w.endpoint.Addr()); err == nil { // or it is refused
-			idle = append(idle, late)
-		}
-		for _, conn := range idle {
-			w.wantCode(conn.Wait(w.Context()), irohub.CodeShutdown)
-		}
-		if d := time.Since(start); d != 0 || len(done) != 0 {
-			t.Errorf("they ended after %v; Shutdown is done: %v", d, len(done) != 0)
-		}
-		frozen.conn.Close(0, "")
+		l.out.push(frames{[]byte("x"), 1}, 65, 1)
+		l.out.flush()
 		<-done
-	})
-}
-
-// What a spoke has taken does not wait for it any more, neither its bytes nor its events.
-func TestHub_NothingWaitsOnceItIsTaken(t *testing.T) {
-	inWorld(t, irohub.HubOptions{}, func(w *world) {
-		f := w.spoke().feed("n:*", "m:*")
-		var want []string
-		for i := range 60 { // several runs in one write, and in several
-			w.publish([]string{"n:1", "n:2", "m:1"}[i%3], i)
-			want = append(want, fmt.Sprint(i))
-			if i > 40 {
-				synctest.Wait()
-			}
+		if d := time.Since(start); d > 2*time.Second {
+			t.Errorf("the link ended after %v", d)
 		}
-		f.want(want...)
-		if got := w.hub.Spokes()[0]; got.WaitingBytes != 0 || got.WaitingEvents != 0 || got.Subscriptions != 2 {
-			t.Errorf("%+v", got)
+		if l.err() != error(errStopped) {
+			t.Errorf("it ended with %v", l.err())
+		}
+		if shut == nil || shut.Code != 0 || shut.Reason != "" {
+			t.Errorf("the peer is told %v", shut)
 		}
 	})
 }
 
-// With the sender's NodeID, a frame has no more than MaxFrame either.
-func TestHub_ForwardsUpToMaxFrame(t *testing.T) {
-	const limit, from = 1000, 74
-	inWorld(t, irohub.HubOptions{MaxFrame: limit, Forward: forwardAll}, func(w *world) {
-		r, f := w.raw(), w.spoke().feed("a")
-		r.greet()
-		fits := `"` + strings.Repeat("x", limit-from-25) + `"`
-		r.send(`{"type":"a","payload":` + fits + `}`)
-		r.send(`{"type":"a","payload":"x` + fits[1:] + `}`)
-		frame, _ := r.frame()
-		if !strings.Contains(frame, `"code":"invalid_payload","topic":"a","message":"with its from, the frame has 1001 bytes, the limit is 1000"`) {
-			t.Errorf("one byte more: %s", frame)
+func TestPeer_Host(t *testing.T) {
+	for addr, want := range map[string]string{"192.0.2.1:5": "192.0.2.1", "[2001:db8::1]:5": "2001:db8::1", "memory": "memory"} {
+		if got := (&peer{addr: addr}).host(); got != want {
+			t.Errorf("the host of %q is %q", addr, got)
 		}
-		f.want(fits)
-	})
-}
-
-// What goes over a spoke's stream is counted, and stays in the hub's figures when the spoke is
-// gone, also where the hub's end takes it.
-func TestHub_CountsBytes(t *testing.T) {
-	for _, end := range []string{"the spoke's", "the hub's"} {
-		inWorld(t, irohub.HubOptions{}, func(w *world) {
-			const request, answer = `{"type":"__subscribe","id":"1","payload":{"topic":"n"}}`, `{"type":"__ack","id":"1"}`
-			in, out := uint64(4+len(request)), uint64(4+len(answer))
-			one, two := w.raw(), w.raw()
-			for _, r := range []*rawSpoke{one, two} {
-				r.send(request)
-				r.want(answer)
-			}
-			synctest.Wait()
-			for _, info := range w.hub.Spokes() {
-				if info.BytesIn != in || info.BytesOut != out {
-					t.Errorf("%+v, want %d and %d bytes", info, in, out)
-				}
-			}
-			want := func(in, out uint64) {
-				t.Helper()
-				if stats := w.hub.Stats(); stats.BytesIn != in || stats.BytesOut != out {
-					t.Errorf("%s end: %d and %d bytes, want %d and %d", end, stats.BytesIn, stats.BytesOut, in, out)
-				}
-			}
-			want(2*in, 2*out)
-			w.publish("n", 7)
-			synctest.Wait()
-			const event = `{"type":"n","payload":7}`
-			out += uint64(4 + len(event))
-			if end == "the spoke's" {
-				one.conn.Close(0, "")
-				synctest.Wait()
-				want(2*in, 2*out)
-				two.send(event)
-				synctest.Wait()
-				in := 2*in + uint64(4+len(event))
-				want(in, 2*out)
-				w.raw().send("nonsense") // of a stream that never is a spoke
-				synctest.Wait()
-				want(in+uint64(4+len("nonsense")), 2*out)
-				return
-			}
-			w.hub.Close()
-			want(2*in, 2*out)
-		})
 	}
 }
 
-func TestStats_HaveJSONNames(t *testing.T) {
-	info := irohub.SpokeInfo{Number: 1, Since: time.Unix(0, 0).UTC(), RemoteAddr: "a", Subscriptions: 2, WaitingBytes: 3, WaitingEvents: 4, BytesIn: 5, BytesOut: 6}
-	stats := irohub.Stats{Spokes: 1, Pending: 2, Listeners: 3, Topics: 4, Published: 5, Received: 6, Delivered: 7, Refused: 8, Ignored: 9, Rejected: 10, CutOff: 11, BytesIn: 12, BytesOut: 13}
-	for _, c := range []struct {
-		value any
-		want  string
-	}{
-		{info, `{"id":"` + info.ID.String() + `","number":1,"since":"1970-01-01T00:00:00Z","remote_addr":"a","subscriptions":2,"waiting_bytes":3,"waiting_events":4,"bytes_in":5,"bytes_out":6}`},
-		{stats, `{"spokes":1,"pending":2,"listeners":3,"topics":4,"published":5,"received":6,"delivered":7,"refused":8,"ignored":9,"rejected":10,"cut_off":11,"bytes_in":12,"bytes_out":13}`},
-	} {
-		if got, err := json.Marshal(c.value); err != nil || string(got) != c.want {
-			t.Errorf("got  %s (%v)\nwant %s", got, err, c.want)
+// What others publish is not a spoke's to pay for: its request goes on, however many get
+// that.
+func TestRouter_RequestsGoOnBesideEvents(t *testing.T) {
+	r, members := newBenchRouter(2001)
+	for _, m := range members[1:] {
+		r.table.add(&m.subscriber, "a")
+		m.link.out.limit = 1 << 40
+	}
+	r.sends(members[0], op{kind: opSubscribe, id: "1", topics: []string{"b"}})
+	m := benchMessage(t, "a")
+	for range 3 {
+		r.route(&m)
+		r.turns()
+	}
+	if len(r.ready) != 0 || !r.table.has(&members[0].subscriber, "b") {
+		t.Error("after three rounds the request is not done")
+	}
+}
+
+// What has been gathered is handed over after a while, whatever else there is to do.
+func TestRouter_FlushesBesideCheapRequests(t *testing.T) {
+	r, members := newBenchRouter(9)
+	good := members[8]
+	r.table.add(&good.subscriber, "a")
+	m := benchMessage(t, "a")
+	r.route(&m)
+	r.spread()
+	flood := slices.Repeat([]op{{kind: opIgnore}}, maxOps)
+	rounds := 0
+	for ; good.collect() == 0; rounds++ {
+		for _, m := range members[:8] {
+			r.sends(m, flood...)
 		}
+		r.turns()
+		if rounds > roundSize {
+			t.Fatal("the event is never handed over")
+		}
+	}
+}
+
+// Many that are cut off at once, or leave at once, are taken out of the table in rounds.
+func TestRouter_ManyThatLeaveHoldUpNobody(t *testing.T) {
+	for name, leave := range map[string]func(r *router){
+		"cut off": func(r *router) {
+			m := benchMessage(t, "a")
+			for range 2 {
+				r.route(&m)
+				r.spread()
+			}
+		},
+		"end": (*router).end,
+	} {
+		r, members := newBenchRouter(300)
+		for _, m := range members {
+			m.peer = &peer{}
+			m.link.out.limit = 1
+			m.link.cancel = func(error) {}
+			r.table.add(&m.subscriber, "a")
+			for i := range 64 {
+				r.table.add(&m.subscriber, fmt.Sprint("t", i))
+			}
+		}
+		r.changes = 0
+		leave(r)
+		if r.changes != 0 || len(r.leaving) != len(members) || len(r.members) != 0 {
+			t.Errorf("%s: %d changes of the table at once; %d leave, %d are there", name, r.changes, len(r.leaving), len(r.members))
+		}
+		for len(r.leaving) > 0 {
+			before := r.worked
+			r.turns()
+			if did := r.worked - before; did > roundSize+changeWork*forgetTurn {
+				t.Fatalf("%s: a round was %d units of work", name, did)
+			}
+			r.check(t)
+		}
+		if r.table.len() != 0 {
+			t.Errorf("%s: %d topics are left", name, r.table.len())
+		}
+	}
+}
+
+// What has been taken off a list is not kept alive by it.
+func TestShift_KeepsNothing(t *testing.T) {
+	list := []*int{new(1), new(2), new(3)}
+	rest := shift(shift(list, 0), 2)
+	if len(rest) != 1 || *rest[0] != 3 || &rest[0] != &list[0] || list[1] != nil || list[2] != nil {
+		t.Errorf("%d are left, and the array has %v", len(rest), list)
+	}
+}
+
+// Defaults are those that the comments name, and what is out of bounds is brought into them.
+func TestHubOptions_Defaults(t *testing.T) {
+	want := HubOptions{
+		MaxFrame: 1 << 20, MaxQueue: 1 << 20, MaxSpokes: 4096, MaxSpokesPerNode: 8, MaxStreamsPerConn: 16,
+		MaxSubscriptions: 1024, MaxPending: 1024, HandshakeTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second,
+	}
+	negative := HubOptions{
+		MaxFrame: -1, MaxQueue: -1, MaxSpokes: -1, MaxSpokesPerNode: -1, MaxStreamsPerConn: -1,
+		MaxSubscriptions: -1, MaxPending: -1, HandshakeTimeout: -1, WriteTimeout: -1,
+	}
+	for _, o := range []HubOptions{{}, negative, want} {
+		if got := o.withDefaults(); !reflect.DeepEqual(got, want) {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+	}
+	own := HubOptions{
+		MaxFrame: 1, MaxQueue: 2, MaxSpokes: 3, MaxSpokesPerNode: 4, MaxStreamsPerConn: 5,
+		MaxSubscriptions: 6, MaxPending: 7, HandshakeTimeout: 8, WriteTimeout: 9,
+	}
+	if got := own.withDefaults(); !reflect.DeepEqual(got, own) {
+		t.Errorf("got %+v, want %+v", got, own)
+	}
+	if most := (HubOptions{MaxFrame: 1<<30 + 1}).withDefaults().MaxFrame; most != 1<<30 {
+		t.Errorf("MaxFrame is brought to %d", most)
+	}
+}
+
+// A spoke may send a second's worth at once, and then as fast as its slower limit lets it.
+func TestPace(t *testing.T) {
+	now := time.Now()
+	b := newBucket(10)
+	for i := range 10 {
+		if d := b.spend(1, now); d != 0 {
+			t.Errorf("frame %d waits %v", i, d)
+		}
+	}
+	for i := range 3 {
+		if d := b.spend(1, now); d != time.Duration(i+1)*time.Second/10 {
+			t.Errorf("frame %d too many waits %v", i, d)
+		}
+	}
+	if d := b.spend(1, now.Add(time.Second/2)); d != 0 { // three were owed
+		t.Errorf("after half a second it waits %v", d)
+	}
+	if d := b.spend(11, now.Add(time.Hour)); d != time.Second/10 { // no more than ten are saved
+		t.Errorf("after an hour it waits %v", d)
+	}
+	for _, rate := range []int{0, -1} {
+		none := newBucket(rate)
+		if d := none.spend(1e9, now); d != 0 {
+			t.Errorf("without a limit it waits %v", d)
+		}
+	}
+	p := newPace(0, 1000)
+	if d := p.spend(1500); d != time.Second/2 {
+		t.Errorf("500 bytes too many wait %v", d)
+	}
+	p = newPace(1, 1000)
+	if d := p.spend(1500); d != time.Second/2 {
+		t.Errorf("500 bytes too many wait %v", d)
+	}
+	p = newPace(1, 0)
+	p.spend(1)
+	if d := p.spend(1); d < time.Second-time.Second/10 || d > time.Second {
+		t.Errorf("a frame too many waits %v", d)
+	}
+}
+
+// A round has so many bytes of events at most, and takes a quarter of a queue.
+func TestRouter_RoundsAreBounded(t *testing.T) {
+	for name, tc := range map[string]struct{ size, queue, fit int }{
+		"bytes": {roundBytes / 4, 1 << 30, 4},
+		"queue": {1000, 4 * 3 * (1000 + 125 + 64 + 1 + 192), 3},
+	} {
+		r, members := newBenchRouter(1)
+		r.opts.MaxQueue = tc.queue
+		r.table.add(&members[0].subscriber, "a")
+		for round := range 3 {
+			for i := range tc.fit {
+				ev := Event{Type: "a", Payload: []byte(strings.Repeat("1", tc.size-27))}
+				one, err := ev.encode(maxFrame)
+				if err != nil || len(one.bytes) != tc.size {
+					t.Fatalf("%d bytes, %v", len(one.bytes), err)
+				}
+				m := message{run: one, forward: true}
+				r.route(&m)
+				want := 0
+				if round > 0 && i == 0 {
+					want = tc.fit
+				}
+				if got := members[0].collect(); got != want {
+					t.Fatalf("%s: %d of round %d have been handed over at its event %d, want %d", name, got, round, i, want)
+				}
+			}
+		}
+	}
+}
+
+// Each change of the table is work, and counts once.
+func TestRouter_ChangesAreCounted(t *testing.T) {
+	r, members := newBenchRouter(1)
+	m := members[0]
+	step := func(kind opKind, topics ...string) {
+		changes, worked := r.changes, r.worked
+		r.sends(m, op{kind: kind, topics: topics, id: "1"})
+		r.turns()
+		n := len(topics)
+		// The request, the look at each that is new, and the answer.
+		if r.changes-changes != n || r.worked-worked > uint64(2+n+n*changeWork) || r.worked-worked < uint64(2+n*changeWork) {
+			t.Errorf("%d topics are %d changes and %d units of work", n, r.changes-changes, r.worked-worked)
+		}
+	}
+	step(opSubscribe, "a", "b", "c")
+	step(opSubscribe, "d")
+	step(opUnsubscribe, "a", "b")
+	r.flush()
+	if r.changes != 0 || r.gathered() != 0 {
+		t.Errorf("after the flush, %d changes and %d units of work", r.changes, r.gathered())
+	}
+}
+
+// newTestMember is a spoke whose router takes nothing.
+func newTestMember(to chan *inbound, opts HubOptions) *member {
+	hub := &Hub{opts: opts.withDefaults(), logs: logging.New(nil)}
+	m := &member{hub: hub, peer: &peer{hub: hub}, subscriber: subscriber{link: newLink(context.Background(), nil, 1000, time.Second)}, joined: true}
+	m.pace = newPace(opts.MaxEventRate, opts.MaxByteRate)
+	m.work = newHandover(m.link, to, &inbound{from: m}, &inbound{from: m})
+	return m
+}
+
+// A reader gathers what it finds, up to so many frames, or bytes, or topics.
+func TestMember_GathersFrames(t *testing.T) {
+	many := `{"type":"__subscribe","payload":{"topics":["a"` + strings.Repeat(`,"a"`, 999) + `]}}`
+	for name, tc := range map[string]struct {
+		body string
+		most int
+	}{
+		"frames": {`{"type":"a","payload":1}`, maxOps},
+		"bytes":  {`{"type":"a","payload":"` + strings.Repeat("x", maxOpsSize/4-25-headerSize) + `"}`, 4},
+		"less":   {`{"type":"a","payload":"` + strings.Repeat("x", maxOpsSize/4-26-headerSize) + `"}`, 5},
+		"topics": {many, 2},
+	} {
+		to := make(chan *inbound, 1)
+		m := newTestMember(to, HubOptions{})
+		for i := range tc.most {
+			if len(to) != 0 {
+				t.Errorf("%s: handed over after %d frames", name, i)
+				break
+			}
+			if err := m.take(appendBody(tc.body)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if len(to) != 1 {
+			t.Errorf("%s: %d are not handed over", name, tc.most)
+		}
+	}
+}
+
+// What a reader gathers lies in memory that is lent, and given back whole.
+func TestInbound_Lends(t *testing.T) {
+	var in inbound
+	for range 2 {
+		in.add(op{kind: opIgnore, topics: []string{"a"}, reply: []byte("12")})
+		if cap(in.ops) != maxOps || in.size != topicSize+2 {
+			t.Errorf("room for %d, a size of %d", cap(in.ops), in.size)
+		}
+		in.encode(topicName{"a", 1}, nil, NodeID{})
+		ops := in.ops
+		in.next = 1
+		in.recycle()
+		if ops[0].topics != nil || in.lent != nil || in.ops != nil || in.size != 0 || in.next != 0 || in.text != nil {
+			t.Errorf("something is kept: %+v", in)
+		}
+	}
+	wantAllocs(t, 1, func() { // none, but for what the race detector has pools forget
+		in.add(op{kind: opIgnore})
+		in.encode(topicName{"a", 1}, nil, NodeID{})
+		in.recycle()
+	})
+}
+
+// What a listener was told before its end is there when it sees the end.
+func TestRouters_ListenersGetWhatTheyWereToldBeforeTheEnd(t *testing.T) {
+	hub, _ := newBenchRouter(0)
+	spoke, _ := newTestSpokeRouter()
+	for name, end := range map[string]func(*Subscription){
+		"hub": func(sub *Subscription) { hub.tell(&sub.subscriber, testRun("a", 1)); hub.unlistened(sub, errSlow) },
+		"spoke": func(sub *Subscription) {
+			spoke.listeners[sub] = &call{}
+			spoke.tell(&sub.subscriber, testRun("a", 1))
+			spoke.unlistened(sub, errSlow)
+		},
+	} {
+		sub := newSubscription([]string{"a"}, 1000, nil, nil)
+		end(sub)
+		n := 0
+		for range sub.Events() {
+			n++
+		}
+		if n != 1 || sub.Err() != error(errSlow) {
+			t.Errorf("%s: %d events, then %v", name, n, sub.Err())
+		}
+	}
+}
+
+// Subscribe says what the router says.
+func TestHub_SubscribeHearsTheRouter(t *testing.T) {
+	h := &Hub{inbox: newInbox()}
+	go func() {
+		q := <-h.inbox.listen
+		close(h.inbox.done)
+		q.reply <- errSlow
+	}()
+	if sub, err := h.Subscribe(t.Context(), "a"); sub != nil || err != error(errSlow) {
+		t.Errorf("Subscribe returns %v, %v", sub, err)
 	}
 }

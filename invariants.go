@@ -28,8 +28,8 @@ func (r *router) invariants() error {
 		if s.retired {
 			return leaving[s]
 		}
-		if m := s.spoke; m != nil {
-			return r.isMember(m)
+		if s.link != nil {
+			return s.place >= 0 && s.place < len(r.members) && s == &r.members[s.place].subscriber
 		}
 		_, ok := r.listeners[s.listener]
 		return ok && s == &s.listener.subscriber
@@ -55,11 +55,11 @@ func (f *fanout) tableHolds(isHere func(*subscriber) bool) error {
 	stands := make(map[*subscriber]int)
 	for _, top := range append(slices.Clone(t.list), &t.all) {
 		for i, sub := range top.subs {
-			if (sub.spoke == nil) == (sub.listener == nil) {
+			if (sub.link == nil) == (sub.listener == nil) {
 				return fmt.Errorf("topic %q: subscriber %d is neither a spoke nor a listener, or both", top.name, i)
 			}
 			if !isHere(sub) {
-				return fmt.Errorf("topic %q has a subscriber that is gone (spoke: %t)", top.name, sub.spoke != nil)
+				return fmt.Errorf("topic %q has a subscriber that is gone (spoke: %t)", top.name, sub.link != nil)
 			}
 			if at, ok := sub.at[top]; !ok || at != i {
 				return fmt.Errorf("topic %q: subscriber %d believes to be number %d (%t)", top.name, i, at, ok)

@@ -1,12 +1,14 @@
 package irohub
 
 import (
+	"irohub/internal/logging"
 	"log/slog"
 	"slices"
 	"time"
 )
 
-// This file is who is there, as the router knows it: connections, spokes and listeners.
+// This file is who is there, as the router knows it, and subscribed to what: connections,
+// spokes and listeners.
 // A connection is pending or has a spoke; a subscriber in the table is a member or a
 // listener, or has retired and is being taken out.
 
@@ -22,8 +24,8 @@ func (r *router) begun(p *peer) {
 	}
 	if len(r.pending) >= r.opts.MaxPending {
 		r.counts.Rejected++
-		if n := r.evicting.due(); n > 0 {
-			r.logs.add(slog.LevelWarn, "too many connections without a spoke: the oldest make room", "evicted", n, "limit", r.opts.MaxPending, "newest", p.addr)
+		if n := r.evicting.Due(); n > 0 {
+			r.logs.Add(slog.LevelWarn, "too many connections without a spoke: the oldest make room", "evicted", n, "limit", r.opts.MaxPending, "newest", p.addr)
 		}
 		oldest := r.pending[0]
 		r.promoted(oldest)
@@ -75,8 +77,8 @@ func (r *router) joined(m *member) error {
 	if len(r.members) >= r.opts.MaxSpokes {
 		// The connection stays pending, and so is closed in time whatever it does.
 		r.counts.Rejected++
-		if n := r.full.due(); n > 0 {
-			r.logs.add(slog.LevelWarn, "hub is full: spokes are turned away", "turned away", n, "limit", r.opts.MaxSpokes, "newest", p.addr)
+		if n := r.full.Due(); n > 0 {
+			r.logs.Add(slog.LevelWarn, "hub is full: spokes are turned away", "turned away", n, "limit", r.opts.MaxSpokes, "newest", p.addr)
 		}
 		return &CloseError{Code: CodeTooMany, Reason: "too many spokes"}
 	}
@@ -170,6 +172,57 @@ func (r *router) forget(s *subscriber) bool {
 	return len(s.at) == 0
 }
 
+// subscribe adds all topics of a request, or none.
+func (r *router) subscribe(m *member, op *op, end uint64) (done bool) {
+	room := r.opts.MaxSubscriptions - len(m.subscriber.at)
+	for ; !op.fits && len(op.topics)-op.next+op.fresh > room; op.next++ { // else even if none is there
+		if r.worked >= end {
+			return false
+		}
+		r.worked++
+		if topic := op.topics[op.next]; !r.table.has(&m.subscriber, topic) {
+			if op.fresh++; op.fresh > room {
+				r.counts.Refused++
+				r.reply(m, errorFrame(op.id, refusedTooMany, topic, "too many subscriptions"))
+				return true
+			}
+		}
+	}
+	if !op.fits {
+		op.fits, op.next = true, 0
+	}
+	for ; op.next < len(op.topics); op.next++ {
+		if r.worked >= end {
+			return false
+		}
+		r.table.add(&m.subscriber, op.topics[op.next])
+		r.charge(1)
+	}
+	r.answer(m, op)
+	return true
+}
+
+func (r *router) unsubscribe(m *member, op *op, end uint64) (done bool) {
+	for ; op.next < len(op.topics); op.next++ {
+		if r.worked >= end {
+			return false
+		}
+		r.table.remove(&m.subscriber, op.topics[op.next])
+		r.charge(1)
+	}
+	r.answer(m, op)
+	return true
+}
+
+// answer acknowledges a request that wants it.
+func (r *router) answer(m *member, op *op) {
+	if op.id != "" {
+		r.reply(m, ackFrame(op.id))
+	}
+}
+
+func (r *router) reply(m *member, frame []byte) { r.give(&m.subscriber, frames{frame, 1}) }
+
 // listened adds topics to a listener, a new one or one that is there.
 func (r *router) listened(q listening) error {
 	sub := q.sub
@@ -258,21 +311,21 @@ func (r *router) turnedAway(p *peer) {
 		if p.conn != nil {
 			attrs = append(attrs, "node", p.conn.RemoteID())
 		}
-		r.logs.add(slog.LevelInfo, "connection turned away", attrs...)
+		r.logs.Add(slog.LevelInfo, "connection turned away", attrs...)
 		r.report = time.NewTimer(reportEvery)
 		return
 	}
-	r.away.add(p.host(), p.why)
+	r.away.Add(p.host(), p.why)
 }
 
 // reported sums up those that were turned away since the last line.
 func (r *router) reported() {
-	if r.away.count == 0 {
+	if r.away.Count == 0 {
 		r.report.Stop()
 		r.report = nil
 		return
 	}
-	r.logs.add(slog.LevelInfo, "connections turned away", "count", r.away.count, "within", reportEvery, "most from", r.away.most(), "last err", r.away.last)
-	r.away = tally{}
+	r.logs.Add(slog.LevelInfo, "connections turned away", "count", r.away.Count, "within", reportEvery, "most from", r.away.Most(), "last err", r.away.Last)
+	r.away = logging.Tally{}
 	r.report.Reset(reportEvery)
 }

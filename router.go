@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"irohub/internal/assert"
+	"irohub/internal/logging"
 )
 
 // An inbox is how all others reach the router. A sender waits for the end besides: for
@@ -43,7 +44,7 @@ type loss struct {
 type router struct {
 	*inbox
 	opts HubOptions
-	logs *logs
+	logs *logging.Log
 
 	fanout
 	run       []message            // what makes one run for all who get it, not spread yet
@@ -66,15 +67,16 @@ type router struct {
 	counts   Stats
 
 	// What is logged once for many.
-	full, evicting notice
-	away           tally
+	full, evicting logging.Notice
+	away           logging.Tally
 	report         *time.Timer // runs while connections that are turned away are summed up
 }
 
-// A request is what is answered with an error or nil. The reply has room for it.
-type request[T any] struct {
-	value T
-	reply chan error
+// A message is a run on its way through a hub: at first, of one event.
+type message struct {
+	run
+	sender  *subscriber // does not get its own event back; nil: the hub
+	forward bool        // goes to spokes, not to listeners alone
 }
 
 // A listening is topics for a listener.
@@ -116,7 +118,7 @@ func newInbox() *inbox {
 	}
 }
 
-func newRouter(in *inbox, opts HubOptions, logs *logs) *router {
+func newRouter(in *inbox, opts HubOptions, logs *logging.Log) *router {
 	return &router{
 		inbox:     in,
 		opts:      opts,
@@ -152,7 +154,7 @@ func (r *router) loop() {
 			r.spread() // which may cut some off
 			answer(q, r.members, r.info)
 		case q := <-r.topics:
-			answer(q, r.table.list, (*topic).count)
+			answer(q, r.table.list, countOf)
 		case <-r.reportDue():
 			r.reported()
 		case <-r.atHand():
@@ -302,7 +304,7 @@ func (r *router) spread() {
 			}
 			sub.seen = r.event
 			switch {
-			case sub.spoke != nil && first.forward:
+			case sub.link != nil && first.forward:
 				if written.count == 0 {
 					written = join(r.run)
 				}
@@ -368,7 +370,8 @@ func (r *router) cutOff() {
 			continue
 		}
 		r.counts.CutOff++
-		if m := sub.spoke; m != nil {
+		if sub.link != nil {
+			m := r.members[sub.place] // as every spoke that has not retired
 			m.cut = r.info(m)
 			r.remove(m, errSlow)
 		} else {
@@ -436,57 +439,6 @@ func (r *router) do(m *member, op *op, end uint64) (done bool) {
 	r.cutOff()
 	return done
 }
-
-// subscribe adds all topics of a request, or none.
-func (r *router) subscribe(m *member, op *op, end uint64) (done bool) {
-	room := r.opts.MaxSubscriptions - len(m.subscriber.at)
-	for ; !op.fits && len(op.topics)-op.next+op.fresh > room; op.next++ { // else even if none is there
-		if r.worked >= end {
-			return false
-		}
-		r.worked++
-		if topic := op.topics[op.next]; !r.table.has(&m.subscriber, topic) {
-			if op.fresh++; op.fresh > room {
-				r.counts.Refused++
-				r.reply(m, errorFrame(op.id, refusedTooMany, topic, "too many subscriptions"))
-				return true
-			}
-		}
-	}
-	if !op.fits {
-		op.fits, op.next = true, 0
-	}
-	for ; op.next < len(op.topics); op.next++ {
-		if r.worked >= end {
-			return false
-		}
-		r.table.add(&m.subscriber, op.topics[op.next])
-		r.charge(1)
-	}
-	r.answer(m, op)
-	return true
-}
-
-func (r *router) unsubscribe(m *member, op *op, end uint64) (done bool) {
-	for ; op.next < len(op.topics); op.next++ {
-		if r.worked >= end {
-			return false
-		}
-		r.table.remove(&m.subscriber, op.topics[op.next])
-		r.charge(1)
-	}
-	r.answer(m, op)
-	return true
-}
-
-// answer acknowledges a request that wants it.
-func (r *router) answer(m *member, op *op) {
-	if op.id != "" {
-		r.reply(m, ackFrame(op.id))
-	}
-}
-
-func (r *router) reply(m *member, frame []byte) { r.give(&m.subscriber, frames{frame, 1}) }
 
 func (r *router) statistics() Stats {
 	r.spread()

@@ -5,10 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"irohub/internal/logging"
 	"log/slog"
-	"math"
-	"math/rand/v2"
-	"net"
 	"slices"
 	"time"
 )
@@ -57,7 +55,7 @@ type SpokeOptions struct {
 }
 
 func (o SpokeOptions) withDefaults() SpokeOptions {
-	o.MaxFrame = min(max(cmp.Or(max(o.MaxFrame, 0), maxFrame), minSpokeFrame), maxSpokeFrame)
+	o.MaxFrame = min(max(cmp.Or(max(o.MaxFrame, 0), maxFrame), minSpokeFrame), maxMaxFrame)
 	o.MaxQueue = cmp.Or(max(o.MaxQueue, 0), maxQueue)
 	o.HandshakeTimeout = cmp.Or(max(o.HandshakeTimeout, 0), handshakeTimeout)
 	o.WriteTimeout = cmp.Or(max(o.WriteTimeout, 0), writeTimeout)
@@ -66,11 +64,8 @@ func (o SpokeOptions) withDefaults() SpokeOptions {
 	return o
 }
 
-// What a Spoke's MaxFrame may be.
-const (
-	minSpokeFrame = maxAnswer + 64 // an answer, and the id of a request
-	maxSpokeFrame = 1 << 30
-)
+// minSpokeFrame is the least that a Spoke's MaxFrame is: an answer, and the id of a request.
+const minSpokeFrame = maxAnswer + 64
 
 // A Spoke is a connection to a hub that comes back by itself. Its methods may be
 // called from any goroutine.
@@ -80,7 +75,7 @@ type Spoke struct {
 	addr     Addr
 	opts     SpokeOptions
 	inbox    *spokeInbox
-	logs     *logs
+	logs     *logging.Log
 }
 
 // Dial connects to the hub at addr and returns once the hub has taken the Spoke in:
@@ -100,7 +95,7 @@ func Dial(ctx context.Context, endpoint Endpoint, addr Addr, opts SpokeOptions) 
 		addr:     addr,
 		opts:     opts.withDefaults(),
 		inbox:    newSpokeInbox(),
-		logs:     newLogs(opts.Logger),
+		logs:     logging.New(opts.Logger),
 	}
 	// The router's goroutine: ended by Close or by the keeper, and waited for by
 	// whoever waits for its done.
@@ -126,14 +121,14 @@ func Dial(ctx context.Context, endpoint Endpoint, addr Addr, opts SpokeOptions) 
 // lost. When ctx has ended, Publish publishes nothing. An event that is not allowed gets an
 // error that wraps [ErrInvalid]; after the end of the Spoke, every one gets what ended it.
 func (s *Spoke) Publish(ctx context.Context, ev Event) error {
-	m, err := ev.encode(s.opts.MaxFrame - fromOverhead)
+	r, err := ev.encode(s.opts.MaxFrame - fromOverhead)
 	if err == nil {
 		err = ctx.Err()
 	}
 	if err != nil {
 		return err
 	}
-	return s.write(ctx, m.frames)
+	return s.write(ctx, r.frames)
 }
 
 // write queues a frame behind those that were published before.
@@ -230,154 +225,107 @@ func (s *Spoke) Close() error {
 	return s.inbox.err
 }
 
-// keep is the keeper's goroutine: it sees to it that there is a link.
-func (s *Spoke) keep(ctx context.Context, l *link) {
-	pause := s.opts.MinBackoff
-	for {
-		since := time.Now()
-		<-l.closed
-		if isClosed(s.inbox.done) {
-			return
+// A notification is what the application is to be told of by a callback. Whatever that does,
+// no goroutine that dials, reads or writes is held up: the router has a bounded list of
+// notifications, and the notifier takes them one by one.
+type notification struct {
+	kind   notificationKind
+	err    error
+	missed int // others of its kind that were dropped before it
+}
+
+type notificationKind uint8
+
+const (
+	disconnected notificationKind = iota // this and the next take turns
+	reconnected
+	eventRefused
+)
+
+// maxNotifications is how many of a kind wait. Of connections there is an even number, since those
+// are dropped by twos: what is told takes turns all the same, and the last is how it is.
+const maxNotifications = 16
+
+// notifications are those that wait for the notifier, in order.
+type notifications struct{ waiting []notification }
+
+// add puts one behind the others. Where that is too many of a kind, the oldest are dropped.
+func (q *notifications) add(n notification) {
+	drop := 1
+	if n.kind != eventRefused {
+		drop = 2
+	}
+	q.waiting = append(q.waiting, n)
+	var alike []int
+	for i := range q.waiting {
+		if q.waiting[i].like(n) {
+			alike = append(alike, i)
 		}
-		err := l.err()
-		s.logs.add(slog.LevelInfo, "disconnected", "hub", s.addr.ID, "err", err)
-		if s.opts.NoReconnect || turnedAway(err) {
-			send(s.inbox, s.inbox.failed, err)
-			return
-		}
-		if time.Since(since) >= s.opts.MaxBackoff {
-			pause = s.opts.MinBackoff // it held; a link that never does is not to hammer
-		}
-		if l, pause, err = s.redial(ctx, pause); err != nil {
-			send(s.inbox, s.inbox.failed, err)
-			return
-		}
-		s.logs.add(slog.LevelInfo, "reconnected", "hub", s.addr.ID)
+	}
+	if len(alike) <= maxNotifications {
+		return
+	}
+	heir := &q.waiting[alike[drop]]
+	for _, i := range alike[:drop] {
+		heir.missed += 1 + q.waiting[i].missed
+	}
+	for _, i := range slices.Backward(alike[:drop]) {
+		q.waiting = slices.Delete(q.waiting, i, i+1)
 	}
 }
 
-// turnedAway says whether the hub has ended an established link for good.
-func turnedAway(err error) bool {
-	if end := closeError(err); end != nil {
-		switch end.Code {
-		case CodeProtocol, CodeForbidden, CodeTooMany:
-			return true
-		}
-	}
-	return false
+func (n *notification) like(other notification) bool {
+	return (n.kind == eventRefused) == (other.kind == eventRefused)
 }
 
-// redial dials until there is a link. It returns the pause that the next loss begins
-// with, and an error only where it is of no use to go on.
-func (s *Spoke) redial(ctx context.Context, pause time.Duration) (*link, time.Duration, error) {
+// first returns the first, and where it can be sent: nil, if there is none.
+func (q *notifications) first(to chan<- notification) (notification, chan<- notification) {
+	if len(q.waiting) == 0 {
+		return notification{}, nil
+	}
+	return q.waiting[0], to
+}
+
+// next says that the first was taken.
+func (q *notifications) next() { q.waiting = slices.Delete(q.waiting, 0, 1) }
+
+// notify is the notifier's goroutine: it calls the application, and nothing else waits for
+// it. It ends behind the router, with the last call.
+func (s *Spoke) notify() {
 	for {
-		timer := time.NewTimer(pause - time.Duration(rand.Int64N(int64(pause)/2+1)))
 		select {
-		case <-timer.C:
+		case n := <-s.inbox.notify:
+			s.tell(n)
 		case <-s.inbox.done:
-			timer.Stop()
-			return nil, 0, s.inbox.cause
-		}
-		l, err := s.connect(ctx, ctx, s.opts.HandshakeTimeout)
-		pause = min(2*pause, s.opts.MaxBackoff)
-		if err == nil {
-			return l, pause, nil
-		}
-		if errors.Is(err, errEndpointClosed) {
-			return nil, 0, err
-		}
-		s.logs.add(slog.LevelDebug, "dialing failed", "hub", s.addr.ID, "err", err)
-		if end := closeError(err); end != nil {
-			switch end.Code {
-			case CodeProtocol, CodeForbidden:
-				return nil, 0, err
-			case CodeTooMany:
-				pause = s.opts.MaxBackoff
+			for _, n := range s.inbox.untold {
+				s.tell(n)
 			}
+			return
 		}
 	}
 }
 
-var errEndpointClosed = errors.New("irohub: the endpoint of the spoke is closed")
-
-// dial makes a connection with a stream, within the limit if that is not 0.
-func (s *Spoke) dial(ctx context.Context, limit time.Duration) (Conn, Stream, error) {
-	if limit > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, limit)
-		defer cancel()
+func (s *Spoke) tell(n notification) {
+	if n.missed > 0 {
+		s.logs.Add(slog.LevelWarn, "callbacks do not keep up: calls were left out", "hub", s.addr.ID, "calls", n.missed)
 	}
-	conn, err := s.endpoint.Dial(ctx, s.addr)
-	if err != nil {
-		// A peer that closes has a code; what a context ends may close anything.
-		if errors.Is(err, net.ErrClosed) && closeError(err) == nil && ctx.Err() == nil {
-			err = fmt.Errorf("%w: %w", errEndpointClosed, err)
+	switch n.kind {
+	case disconnected:
+		if s.opts.OnDisconnect != nil {
+			s.call("OnDisconnect", func() { s.opts.OnDisconnect(n.err) })
 		}
-		return nil, nil, err
+	case reconnected:
+		if s.opts.OnReconnect != nil {
+			s.call("OnReconnect", s.opts.OnReconnect)
+		}
+	case eventRefused:
+		s.logs.Add(slog.LevelWarn, "event refused", "hub", s.addr.ID, "err", n.err)
+		if s.opts.OnRefused != nil {
+			s.call("OnRefused", func() { s.opts.OnRefused(n.err) })
+		}
 	}
-	stream, err := conn.OpenStream(ctx)
-	if err != nil {
-		conn.Close(0, "")
-		return nil, nil, err
-	}
-	return conn, stream, nil
 }
 
-// connect makes a link and returns it once the hub has acknowledged all subscriptions.
-// base bounds the link's life, and ctx the call; so does a limit that is not 0, while
-// nothing moves.
-func (s *Spoke) connect(ctx, base context.Context, limit time.Duration) (*link, error) {
-	conn, stream, err := s.dial(ctx, limit)
-	if err != nil {
-		return nil, err
-	}
-	// The outbox carries the Spoke's own requests alone, and needs no limit.
-	l := newLink(base, stream, math.MaxInt, s.opts.WriteTimeout)
-	l.published, l.gate, l.ready = s.inbox.published, &s.inbox.gate, make(chan struct{})
-	l.shut = func(end *CloseError) { conn.Close(end.Code, end.Reason) }
-	a := newAttachment(l)
-	if limit > 0 {
-		a.idle = time.AfterFunc(limit, func() {
-			l.cancel(&CloseError{Code: CodeTimeout, Reason: "the hub does not answer"})
-		})
-		defer a.idle.Stop()
-	}
-	if !send(s.inbox, s.inbox.up, a) {
-		conn.Close(0, "")
-		stream.Abort(0)
-		l.cancel(s.inbox.cause)
-		return nil, s.inbox.cause
-	}
-
-	// The reader, and the writer, which waits for it: not before the router has the
-	// attachment. Both are ended by the link's context, and nothing of the application is
-	// called on them; the router waits for the writer's down, the keeper for closed.
-	read := make(chan struct{})
-	go func() {
-		s.read(a, conn)
-		close(read)
-	}()
-	go func() {
-		l.write()
-		<-read
-		stream.Abort(0) // whatever can be read of it yet, nobody will
-		send(s.inbox, s.inbox.down, a)
-		close(l.closed)
-	}()
-	select {
-	case <-l.ready:
-		return l, nil
-	case <-ctx.Done():
-		if !isClosed(l.ready) {
-			l.cancel(ctx.Err())
-		}
-	case <-l.ctx.Done():
-	}
-	if !isClosed(l.ready) {
-		<-l.closed
-	}
-	if isClosed(l.ready) {
-		return l, nil // it was made, and if it has ended, that is to be told of
-	}
-	return nil, l.err()
+func (s *Spoke) call(name string, f func()) {
+	s.logs.Guard(name, func() error { f(); return nil })
 }

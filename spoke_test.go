@@ -1,518 +1,483 @@
-package irohub_test
+package irohub
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
-	"fmt"
-	"sync/atomic"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"irohub"
 )
 
-// restart serves a new hub on the old one's endpoint.
-func (w *world) restart(opts irohub.HubOptions) {
-	w.Helper()
-	w.hub.Close()
-	if err := <-w.served; !errors.Is(err, irohub.ErrHubClosed) {
-		w.Errorf("Serve: %v", err)
+// newTestAttachment is an attachment to a link that nobody reads or writes.
+func newTestAttachment() *attachment {
+	l := newLink(context.Background(), nil, 1<<20, time.Second)
+	l.ready = make(chan struct{})
+	return newAttachment(l)
+}
+
+// newTestSpokeRouter is a router whose hub has answered the greeting.
+func newTestSpokeRouter() (*spokeRouter, *attachment) {
+	r := newSpokeRouter(newSpokeInbox(), time.Second, func(error) {})
+	a := newTestAttachment()
+	r.attached(a)
+	r.answered("1", nil)
+	return r, a
+}
+
+// What the writer took is lost with the link, whether Publish has counted it yet or not; what is
+// still queued is not.
+func TestSpokeRouter_LossIsWhatTheWriterTook(t *testing.T) {
+	for _, taken := range []int64{0, 1} {
+		r, a := newTestSpokeRouter()
+		a.link.taken.Store(taken)
+		r.published <- frames{[]byte("event"), 1}
+		r.count.Store(1 - taken)
+		a.link.cancel(errors.New("lost"))
+		r.detached(a)
+		if lost := r.loss != nil; lost != (taken > 0) || r.refusal != r.loss {
+			t.Errorf("%d taken: the loss is %v, the refusal %v", taken, r.loss, r.refusal)
+		}
 	}
-	synctest.Wait() // all have noticed
-	w.hub = newHub(w, opts, w.endpoint)
-	go func() { w.served <- w.hub.Serve(w.Context()) }()
 }
 
-func TestSpoke_ReconnectsAndSubscribesAgain(t *testing.T) {
-	inWorld(t, irohub.HubOptions{}, func(w *world) {
-		var log []string
-		var s *testSpoke
-		s, err := w.dial(irohub.SpokeOptions{
-			OnDisconnect: func(err error) {
-				w.wantCode(err, irohub.CodeShutdown)
-				log = append(log, "lost")
-			},
-			OnReconnect: func() {
-				log = append(log, "back")
-				// All is subscribed by now, though nobody waited for it.
-				w.publish("a", 2)
-				// And what is called here may ask the hub for more.
-				if _, err := s.Subscribe(w.Context(), "c"); err != nil {
-					t.Error(err)
+// Nothing of one link means anything to another: not what its reader brings, nor its end.
+func TestSpokeRouter_ForgetsTheFormerLink(t *testing.T) {
+	r, old := newTestSpokeRouter()
+	sub := newSubscription([]string{"a"}, 1000, r.unlisten, r.done)
+	reply := make(chan error, 1)
+	r.listened(sub, reply)
+	r.on.ask(r.newID)
+	late := func(from *attachment) *arrivals {
+		reader := &spokeReader{on: from}
+		reader.work.free = make(chan *arrivals, 2)
+		in := &arrivals{from: reader}
+		for id := range r.lastID + 3 {
+			in.items = append(in.items, arrival{id: string(rune('0' + id))})
+		}
+		return in
+	}
+	old.link.cancel(errors.New("lost"))
+	r.detached(old)
+	r.work(late(old)) // while there is none
+	next := newTestAttachment()
+	r.work(late(next)) // before the router has heard of it
+	r.attached(next)
+	r.work(late(old))
+	r.detached(old)
+	if r.on != next || next.begun || len(next.askings) != 1 || len(reply) != 0 {
+		t.Errorf("on %p, want %p; begun: %v, answered: %d, and %d requests wait", r.on, next, next.begun, len(reply), len(next.askings))
+	}
+	r.on.ask(r.newID)
+	r.work(late(next))
+	r.work(late(next))
+	if !next.begun || len(reply) != 1 || len(next.askings) != 0 {
+		t.Errorf("begun: %v, answered: %d, %d askings", next.begun, len(reply), len(next.askings))
+	}
+}
+
+// An event that Publish was about to queue as the Spoke was closed is written with the last.
+func TestWriter_WaitsForThoseWhoHaveEntered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stream := &sink{}
+		l := newLink(t.Context(), stream, 1<<20, time.Second)
+		g, published := newGate(), make(chan frames, 1)
+		l.published, l.gate, l.ready = published, &g, make(chan struct{})
+		close(l.ready)
+		g.enter()
+		g.shut()
+		l.out.finish(&CloseError{})
+		written := make(chan error, 1)
+		go func() { written <- l.writeLoop() }()
+		synctest.Wait()
+		published <- frames{[]byte("event"), 1}
+		g.leave()
+		<-written
+		if stream.n == 0 {
+			t.Error("an event was accepted, and is not written")
+		}
+	})
+}
+
+// Without a connection, it is counted among what Close could not write.
+func TestSpokeRouter_CloseWaitsForThoseWhoHaveEntered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newSpokeRouter(newSpokeInbox(), time.Second, func(error) {})
+		r.enter()
+		go r.finish()
+		synctest.Wait()
+		r.published <- frames{[]byte("event"), 1}
+		r.leave()
+		synctest.Wait()
+		if r.err == nil {
+			t.Error("an event was accepted, and nothing said of it")
+		}
+	})
+}
+
+// Notifications are bounded, connections take turns, and the last one stays.
+func TestNotifications_DropsTheOldest(t *testing.T) {
+	var q notifications
+	for range 1000 {
+		q.add(notification{kind: reconnected})
+		q.add(notification{kind: eventRefused})
+		q.add(notification{kind: disconnected})
+		q.add(notification{kind: reconnected})
+		for _, n := range q.waiting {
+			if n.kind == disconnected {
+				t.Fatal("the first that is left is not the one whose turn it is")
+			} else if n.kind == reconnected {
+				break
+			}
+		}
+		q.add(notification{kind: disconnected})
+	}
+	counts := make(map[notificationKind]int)
+	missed := make(map[notificationKind]int)
+	var last notificationKind
+	for i, n := range q.waiting {
+		counts[n.kind]++
+		missed[n.kind] += n.missed
+		if n.kind == eventRefused {
+			continue
+		}
+		if i > 0 && n.kind == last {
+			t.Errorf("%d follows %d", n.kind, last)
+		}
+		last = n.kind
+	}
+	if last != disconnected {
+		t.Errorf("the last is %d", last)
+	}
+	for kind, want := range []int{8, 8, 16} {
+		if counts[notificationKind(kind)] != want {
+			t.Errorf("%d of kind %d wait, want %d", counts[notificationKind(kind)], kind, want)
+		}
+	}
+	for kind, want := range map[notificationKind]int{reconnected: 4000 - 16, eventRefused: 984} {
+		if missed[kind] != want {
+			t.Errorf("of kind %d, %d were missed, want %d", kind, missed[kind], want)
+		}
+	}
+}
+
+// A slow listener of rare small events between frequent large ones keeps no more than is counted.
+func TestSpokeRouter_EventsKeepNothingElseAlive(t *testing.T) {
+	r, _ := newTestSpokeRouter()
+	sub := newSubscription([]string{"rare"}, 1<<20, r.unlisten, r.done)
+	r.table.add(&sub.subscriber, "rare")
+	r.listeners[sub] = &call{}
+	reader := &spokeReader{on: r.on}
+	reader.work.free = make(chan *arrivals, 2)
+	in := &arrivals{from: reader}
+	large := make([]byte, 8000)
+	for i := range large {
+		large[i] = '1'
+	}
+	for range 100 {
+		for _, ev := range []Event{{Type: "rare", Payload: []byte("1")}, {Type: "often", Payload: large}} {
+			_, m := appendRun(nil, topicName{ev.Type, len(ev.Type)}, ev.Payload, NodeID{})
+			in.event(&m, slices.Clone(m.bytes))
+		}
+		r.work(in)
+		<-reader.work.free
+	}
+	r.fanout.flush()
+	kept := 0
+	for _, run := range (<-sub.queue.box).items {
+		kept += cap(run.bytes) + cap([]byte(run.topic.text))
+	}
+	if counted, events := sub.queue.waiting(); kept > counted || events != 100 {
+		t.Errorf("%d events keep %d bytes, and %d are counted", events, kept, counted)
+	}
+}
+
+// What a run costs is given back when its last event is out, since its memory goes no earlier.
+func TestSubscription_CountsAsLongAsTheMemoryIsThere(t *testing.T) {
+	sub := newSubscription([]string{"t"}, 1<<20, nil, nil)
+	f := fanout{table: newTable()}
+	all := testRun("t", 4)
+	f.tell(&sub.subscriber, all)
+	f.flush()
+	n := 0
+	for range sub.Events() {
+		n++
+		want := all.cost()
+		if n == 4 {
+			want = 0
+		}
+		if bytes, _ := sub.queue.waiting(); bytes != want {
+			t.Errorf("after event %d, %d bytes are counted, want %d", n, bytes, want)
+		}
+		if n == 4 {
+			break
+		}
+	}
+}
+
+// An answer to a Flush that comes twice settles nothing that came between.
+func TestSpokeRouter_SecondAnswerToAFlushCountsForNothing(t *testing.T) {
+	r, _ := newTestSpokeRouter()
+	frame, reply := make(chan frames, 1), make(chan error, 1)
+	r.flushing(flushing{frame: frame, reply: reply, gone: make(chan struct{})})
+	id := strconv.FormatUint(r.lastID, 10)
+	r.answered(id, nil)
+	if err := <-reply; err != nil {
+		t.Fatal(err)
+	}
+	r.answered("", &refusal{err: ErrForbidden})
+	r.answered(id, nil)
+	if r.refusal != ErrForbidden || len(reply) != 0 {
+		t.Errorf("the refusal is %v, and %d answers more have come", r.refusal, len(reply))
+	}
+}
+
+// A Spoke that is closed has lost nothing where its hub ends its half, and then closes with code 0.
+func TestSpokeRouter_CloseIsTheHubsLastWord(t *testing.T) {
+	for _, tc := range []struct {
+		end   error
+		ended bool
+		fine  bool
+	}{
+		{&CloseError{}, true, true},
+		{&CloseError{}, false, false},
+		{&CloseError{Code: CodeShutdown}, true, false},
+		{errors.New("no network"), true, false},
+		{errSpokeClosed, false, true},
+	} {
+		r, a := newTestSpokeRouter()
+		r.finish()
+		a.link.ended.Store(tc.ended)
+		a.link.cancel(tc.end)
+		r.detached(a)
+		if !r.ended || (r.err == nil) != tc.fine || r.err != nil && !errors.Is(r.err, tc.end) {
+			t.Errorf("%v, ended: %v: ended is %v, Close returns %v", tc.end, tc.ended, r.ended, r.err)
+		}
+	}
+}
+
+// Whoever comes behind Close is told so.
+func TestSpokeRouter_NothingBeginsBehindClose(t *testing.T) {
+	r, a := newTestSpokeRouter()
+	r.finish()
+	sub, reply := newSubscription([]string{"a"}, 1000, r.unlisten, r.done), make(chan error, 2)
+	r.listened(sub, reply)
+	r.flushing(flushing{reply: reply})
+	if len(reply) != 2 || <-reply != error(errSpokeClosed) || <-reply != error(errSpokeClosed) {
+		t.Error("Subscribe and Flush are not answered")
+	}
+	if sub.Err() != error(errSpokeClosed) || len(r.listeners) != 0 || len(r.interests) != 0 {
+		t.Errorf("the subscription ended with %v; %d are left", sub.Err(), len(r.listeners))
+	}
+	r.detached(a)
+	next := newTestAttachment()
+	r.attached(next)
+	if next.link.err() != error(errSpokeClosed) {
+		t.Errorf("a link that comes late ends with %v", next.link.err())
+	}
+}
+
+// The end of a Spoke is that of all that it has, each for the same reason.
+func TestSpokeRouter_EndsAll(t *testing.T) {
+	var dialling error
+	r := newSpokeRouter(newSpokeInbox(), time.Second, func(err error) { dialling = err })
+	a := newTestAttachment()
+	r.attached(a)
+	r.answered("1", nil)
+	sub := newSubscription([]string{"a"}, 1000, r.unlisten, r.done)
+	reply := make(chan error, 2)
+	r.listened(sub, reply)
+	r.flushing(flushing{frame: make(chan frames, 1), reply: reply, gone: make(chan struct{})})
+	why := errors.New("no hub")
+	r.end(why)
+	if len(reply) != 2 || <-reply != why || <-reply != why {
+		t.Error("Subscribe and Flush are not answered")
+	}
+	if sub.Err() != why || dialling != why || r.cause != why || r.err != why || !r.ended || r.enter() {
+		t.Errorf("subscription %v, dialling %v, cause %v, err %v, ended %v", sub.Err(), dialling, r.cause, r.err, r.ended)
+	}
+	if a.link.err() != error(errSpokeClosed) {
+		t.Errorf("the link ended with %v", a.link.err())
+	}
+}
+
+// newTestReader is a reader whose router takes nothing.
+func newTestReader(to chan *arrivals) *spokeReader {
+	a := newTestAttachment()
+	r := &spokeReader{on: a}
+	r.work = newHandover(a.link, to, &arrivals{from: r}, &arrivals{from: r})
+	return r
+}
+
+// What a reader remembers of the last event is that event's alone.
+func TestSpokeReader_EachEventIsItself(t *testing.T) {
+	a := `{"type":"a","payload":1}`
+	for _, between := range []string{`{"type":"b"}`, `{"type":"b", "payload":2}`, `{"type":"b","payload":2}`, `{"type":"` + strings.Repeat("b", 2*maxPrefix) + `","payload":2}`} {
+		r := newTestReader(nil)
+		for _, body := range []string{a, a, between, a, between, between, a} {
+			if err := r.take(appendBody(body)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got := 0
+		for _, item := range r.work.next.items {
+			for all := item.run; all.count > 0; got++ {
+				one := all.shift()
+				ev := one.event()
+				env, _ := parseEnvelope(one.bytes[headerSize:])
+				if string(env.typ) != ev.Type || string(env.payload) != string(ev.Payload) {
+					t.Errorf("frame %s is taken for %+v", one.bytes[headerSize:], ev)
 				}
-			},
+			}
+		}
+		if got != 7 || r.work.next.count != 7 {
+			t.Errorf("%d events, %d counted, want 7", got, r.work.next.count)
+		}
+	}
+}
+
+func appendBody(body string) []byte {
+	return append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...)
+}
+
+// A reader holds no more than so many frames, be they events or answers.
+func TestSpokeReader_HandsOverWhatIsMuch(t *testing.T) {
+	for name, frame := range map[string][]byte{
+		"answers":       ackFrame("1"),
+		"of no request": ackFrame(strings.Repeat("1", maxID+1)),
+		"events":        appendBody(`{"type":"a","payload":1}`),
+	} {
+		to := make(chan *arrivals, 1)
+		r := newTestReader(to)
+		for range maxOps {
+			if len(to) != 0 {
+				t.Errorf("%s: handed over early", name)
+			}
+			if err := r.take(frame); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if len(to) != 1 {
+			t.Errorf("%s: %d are not handed over", name, maxOps)
+		}
+	}
+}
+
+// A hub that breaks the protocol ends its link.
+func TestSpokeReader_RefusesWhatIsBroken(t *testing.T) {
+	for _, body := range []string{`{"type":"a"`, `{"type":""}`, `{"type":"a","from":"x"}`, `{"type":"a","from":1,"payload":1}`, `[]`} {
+		if err := newTestReader(nil).take(appendBody(body)); closeError(err) == nil || closeError(err).Code != CodeProtocol {
+			t.Errorf("%s: %v", body, err)
+		}
+	}
+}
+
+// Defaults are those that the comments name, and what is out of bounds is brought into them.
+func TestSpokeOptions_Defaults(t *testing.T) {
+	want := SpokeOptions{
+		MaxFrame: 1 << 20, MaxQueue: 1 << 20, HandshakeTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second,
+		MinBackoff: 250 * time.Millisecond, MaxBackoff: 30 * time.Second,
+	}
+	negative := SpokeOptions{-1, -1, -1, -1, false, -1, -1, nil, nil, nil, nil}
+	for _, o := range []SpokeOptions{{}, negative, want} {
+		if got := o.withDefaults(); !reflect.DeepEqual(got, want) {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+	}
+	own := SpokeOptions{MaxFrame: 4160, MaxQueue: 1, HandshakeTimeout: 2, WriteTimeout: 3, MinBackoff: 4, MaxBackoff: 5}
+	if got := own.withDefaults(); !reflect.DeepEqual(got, own) {
+		t.Errorf("got %+v, want %+v", got, own)
+	}
+	o := SpokeOptions{MaxFrame: 4095, MinBackoff: 5, MaxBackoff: 4}.withDefaults()
+	if most := (SpokeOptions{MaxFrame: 1<<30 + 1}).withDefaults().MaxFrame; o.MaxFrame != minSpokeFrame || o.MaxBackoff != 5 || most != 1<<30 {
+		t.Errorf("MaxFrame is brought to %d and %d, MaxBackoff to %v", o.MaxFrame, most, o.MaxBackoff)
+	}
+}
+
+// Requests grow with a hub that is fast, and shrink with one that is slow.
+func TestAttachment_RequestsFollowTheHub(t *testing.T) {
+	const limit = 8 * time.Second
+	for _, tc := range []struct {
+		most, topics int
+		took         time.Duration
+		want         int
+	}{
+		{1, 1, 0, 2},
+		{1, 0, 0, 1}, // the greeting tells nothing
+		{8, 7, 0, 8},
+		{8, 8, limit/8 - 1, 16},
+		{8, 8, limit / 8, 8},
+		{8, 8, limit / 4, 8},
+		{8, 8, limit/4 + 1, 4},
+		{8, 7, limit, 8},
+		{1, 1, limit, 1},
+		{40, 40, 0, maxRequestTopics},
+		{maxRequestTopics, maxRequestTopics, 0, maxRequestTopics},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			a := newTestAttachment()
+			a.most = tc.most
+			a.request("1", make([]string, tc.topics))
+			time.Sleep(tc.took)
+			if a.answered("2", limit) != nil || a.answered("1", limit) == nil || a.answered("1", limit) != nil {
+				t.Error("an answer is taken for another's")
+			}
+			if a.most != tc.want {
+				t.Errorf("behind %d of %d topics in %v, the next request may have %d, want %d", tc.topics, tc.most, tc.took, a.most, tc.want)
+			}
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		a, ab := s.feed("a"), s.feed("a", "b:*")
-		w.publish("a", 1)
-		a.want("1")
-		ab.want("1")
-		w.restart(irohub.HubOptions{})
-		// Subscribing and publishing wait for the hub to be back.
-		late := s.feed("late")
-		s.publish("up", 1)
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		if fmt.Sprint(log) != "[lost back]" {
-			t.Errorf("callbacks: %v", log)
-		}
-		a.want("2")
-		ab.want("2")
-		w.publish("late", 3)
-		w.publish("b:x", 4)
-		late.want("3")
-		ab.want("4")
-		topics := w.hub.Topics()
-		for _, topic := range []string{"a", "b:*", "c", "late"} {
-			if topics[topic] != 1 {
-				t.Errorf("topics after reconnect: %v", topics)
-			}
-		}
-		s.Close()
-	})
+	}
 }
 
-func TestSpoke_BacksOff(t *testing.T) {
-	inWorld(t, irohub.HubOptions{}, func(w *world) {
-		s, err := w.dial(irohub.SpokeOptions{MinBackoff: time.Second, MaxBackoff: 8 * time.Second, HandshakeTimeout: time.Millisecond})
-		if err != nil {
-			t.Fatal(err)
+// A request has so many topics, and so many bytes, but one topic in any case.
+func TestAttachment_RequestsFit(t *testing.T) {
+	half := strings.Repeat("x", maxRequest/2-3) // with its quotes and a comma
+	for _, tc := range []struct {
+		topics []string
+		most   int
+		want   int
+	}{
+		{nil, 5, 0},
+		{topicsOf("t", 5), 5, 5},
+		{topicsOf("t", 6), 5, 5},
+		{[]string{half, half, "a"}, 5, 2},
+		{[]string{half, half + "x", "a"}, 5, 1},
+		{[]string{half + half + half, "a"}, 5, 1},
+	} {
+		if got := fitting(slices.Values(tc.topics), tc.most); got != tc.want {
+			t.Errorf("%d of %d topics fit, want %d", got, len(tc.topics), tc.want)
 		}
-		w.hub.Close()
-		start := time.Now()
-		var pauses []time.Duration
-		for range 6 {
-			in, err := w.endpoint.Accept(w.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			pauses = append(pauses, time.Since(start))
-			in.Refuse()
-			start = time.Now()
-		}
-		for i, most := range []time.Duration{1, 2, 4, 8, 8, 8} {
-			if p := pauses[i]; p > most*time.Second || p < most*time.Second/2 {
-				t.Errorf("pause %d was %v, want half to all of %ds", i, p, most)
-			}
-		}
-		if err := s.Close(); err != nil {
-			t.Errorf("close: %v", err)
-		}
-	})
+	}
 }
 
-func TestSpoke_TurnedAwayDoesNotComeBack(t *testing.T) {
-	refuse := func(context.Context, irohub.NodeID) error { return errors.New("banned") }
-	inWorld(t, irohub.HubOptions{}, func(w *world) {
-		s := w.spoke()
-		f := s.feed("a")
-		w.restart(irohub.HubOptions{Admit: refuse})
-		time.Sleep(time.Hour)
-		synctest.Wait()
-		if !f.ended {
-			t.Fatal("the subscription goes on")
-		}
-		w.wantCode(f.sub.Err(), irohub.CodeForbidden)
-		w.wantCode(s.Publish(w.Context(), event("a", 1)), irohub.CodeForbidden)
-		_, err := s.Subscribe(w.Context(), "a")
-		w.wantCode(err, irohub.CodeForbidden)
-		w.wantCode(s.Close(), irohub.CodeForbidden)
-	})
-}
-
-func TestSpoke_ClonesDoNotFight(t *testing.T) {
-	var connects atomic.Int32
-	opts := irohub.HubOptions{MaxSpokesPerNode: 1, OnConnect: func(irohub.SpokeInfo) { connects.Add(1) }}
-	inWorld(t, opts, func(w *world) {
-		id := irohub.NodeID{5}
-		var spokes []*irohub.Spoke
-		for range 2 {
-			s, err := irohub.Dial(w.Context(), w.network.EndpointOf(id), w.endpoint.Addr(), irohub.SpokeOptions{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			spokes = append(spokes, s)
-		}
-		time.Sleep(time.Hour)
-		synctest.Wait()
-		if n := connects.Load(); n != 2 {
-			t.Errorf("%d connects, want 2", n)
-		}
-		w.wantCode(spokes[0].Publish(w.Context(), event("a", 1)), irohub.CodeTooMany)
-		if err := spokes[1].Publish(w.Context(), event("a", 1)); err != nil {
-			t.Error(err)
-		}
-		spokes[1].Close()
-	})
-}
-
-func TestSpoke_WaitsForAFullHub(t *testing.T) {
-	inWorld(t, irohub.HubOptions{}, func(w *world) {
-		s := w.spoke()
-		f := s.feed("a")
-		w.restart(irohub.HubOptions{MaxSpokes: 1})
-		other := w.raw() // is faster
-		other.send(`{"type":"__subscribe","payload":{"topics":[]}}`)
-		time.Sleep(time.Hour)
-		other.conn.Close(0, "")
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		w.publish("a", 1)
-		f.want("1")
-		if n := w.hub.Stats().Rejected; n < 100 || n > 250 {
-			t.Errorf("%d attempts in an hour, want one in 15 to 30 s", n)
-		}
-		s.Close()
-	})
-}
-
-func TestSpoke_NoReconnect(t *testing.T) {
-	inWorld(t, irohub.HubOptions{}, func(w *world) {
-		s, err := w.dial(irohub.SpokeOptions{NoReconnect: true})
-		if err != nil {
-			t.Fatal(err)
-		}
-		f := s.feed("a")
-		w.restart(irohub.HubOptions{})
-		synctest.Wait()
-		if !f.ended {
-			t.Error("the subscription goes on")
-		}
-		w.wantCode(f.sub.Err(), irohub.CodeShutdown)
-		w.wantCode(s.Close(), irohub.CodeShutdown)
-		w.wantCode(s.Close(), irohub.CodeShutdown)
-	})
-}
-
-func TestSpoke_SubscriptionRefusedAfterReconnectEnds(t *testing.T) {
-	inWorld(t, irohub.HubOptions{}, func(w *world) {
-		s := w.spoke()
-		a, ab, b := s.feed("a"), s.feed("a", "b"), s.feed("b")
-		w.restart(irohub.HubOptions{AllowSubscribe: func(_ irohub.NodeID, topic string) error {
-			if topic == "a" {
-				return errors.New("not a")
-			}
-			return nil
-		}})
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		w.publish("b", 1)
-		b.want("1")
-		for _, f := range []*feed{a, ab} {
-			if !f.ended || !errors.Is(f.sub.Err(), irohub.ErrForbidden) {
-				t.Errorf("ended=%v with %v, want ErrForbidden", f.ended, f.sub.Err())
-			}
-		}
-		s.Close()
-	})
-}
-
-func TestSpoke_SubscribeIsRefused(t *testing.T) {
-	opts := irohub.HubOptions{MaxSubscriptions: 2, AllowSubscribe: func(_ irohub.NodeID, topic string) error {
-		if topic == "secret" {
-			return errors.New("no")
-		}
-		return nil
-	}}
-	inWorld(t, opts, func(w *world) {
-		s := w.spoke()
-		f := s.feed("a")
-		for _, test := range []struct {
-			topics []string
-			want   error
-		}{
-			{[]string{"secret"}, irohub.ErrForbidden},
-			{[]string{"b", "secret"}, irohub.ErrForbidden},
-			{[]string{"b", "c", "d"}, irohub.ErrTooMany},
-			{[]string{"__x"}, irohub.ErrInvalid},
-			{[]string{""}, irohub.ErrInvalid},
-			{nil, irohub.ErrInvalid},
-		} {
-			if _, err := s.Subscribe(w.Context(), test.topics...); !errors.Is(err, test.want) {
-				t.Errorf("%v: %v, want %v", test.topics, err, test.want)
-			}
-		}
-		synctest.Wait()
-		if topics := w.hub.Topics(); len(topics) != 1 || topics["a"] != 1 {
-			t.Errorf("topics: %v", topics)
-		}
-		w.publish("a", 1)
-		f.want("1")
-		s.Close()
-	})
-}
-
-func TestSpoke_SubscribeGivesUpWithItsContext(t *testing.T) {
-	inWorld(t, irohub.HubOptions{}, func(w *world) {
-		s := w.spoke()
-		w.restart(irohub.HubOptions{})
-		ctx, cancel := context.WithTimeout(w.Context(), time.Millisecond)
-		defer cancel()
-		if _, err := s.Subscribe(ctx, "a"); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("%v", err)
-		}
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		if topics := w.hub.Topics(); len(topics) != 0 {
-			t.Errorf("topics: %v", topics)
-		}
-		s.Close()
-	})
-}
-
-func TestSpoke_TopicsAreSharedAndCounted(t *testing.T) {
-	inWorld(t, irohub.HubOptions{}, func(w *world) {
-		s := w.spoke()
-		one, two := s.feed("a", "a", "b"), s.feed("a")
-		w.publish("a", 1)
-		one.want("1")
-		two.want("1")
-		one.sub.Close()
-		one.sub.Close()
-		synctest.Wait()
-		if topics := w.hub.Topics(); len(topics) != 1 || topics["a"] != 1 {
-			t.Errorf("topics: %v", topics)
-		}
-		if !one.ended || one.sub.Err() != nil {
-			t.Errorf("closed: ended=%v, %v", one.ended, one.sub.Err())
-		}
-		w.publish("a", 2)
-		two.want("2")
-		two.sub.Close()
-		synctest.Wait()
-		if topics := w.hub.Topics(); len(topics) != 0 {
-			t.Errorf("topics: %v", topics)
-		}
-		three := s.feed("a")
-		w.publish("a", 3)
-		three.want("3")
-		s.Close()
-	})
-}
-
-func TestSpoke_SlowSubscriptionEndsAlone(t *testing.T) {
-	inWorld(t, irohub.HubOptions{}, func(w *world) {
-		s, err := w.dial(irohub.SpokeOptions{MaxQueue: 5000})
-		if err != nil {
-			t.Fatal(err)
-		}
-		slow, err := s.Subscribe(w.Context(), "a", "b")
-		if err != nil {
-			t.Fatal(err)
-		}
-		f := s.feed("a")
-		var want []string
-		for i := range 200 {
-			w.publish("a", i)
-			synctest.Wait()
-			want = append(want, fmt.Sprint(i))
-		}
-		f.want(want...)
-		w.wantCode(slow.Err(), irohub.CodeSlow)
-		if topics := w.hub.Topics(); len(topics) != 1 {
-			t.Errorf("topics: %v", topics)
-		}
-		s.Close()
-	})
-}
-
-func TestSpoke_CloseFlushes(t *testing.T) {
-	inWorld(t, irohub.HubOptions{MaxQueue: 10 << 20}, func(w *world) {
-		s := w.spoke()
-		f := w.feed("n")
-		var want []string
-		for i := range 5000 {
-			s.publish("n", i)
-			want = append(want, fmt.Sprint(i))
-		}
-		if err := s.Close(); err != nil {
-			t.Errorf("close: %v", err)
-		}
-		f.want(want...)
-		w.wantCode(s.Publish(w.Context(), event("n", 1)), 0)
-	})
-}
-
-func TestSpoke_CloseSaysWhatWasNotWritten(t *testing.T) {
-	inWorld(t, irohub.HubOptions{}, func(w *world) {
-		s := w.spoke()
-		w.hub.Close()
-		synctest.Wait()
-		s.publish("n", 1)
-		if err := s.Close(); err == nil {
-			t.Error("close returned nil, with an event not written")
-		}
-	})
-}
-
-func TestSpoke_PublishWaitsWhileDisconnected(t *testing.T) {
-	inWorld(t, irohub.HubOptions{}, func(w *world) {
-		s := w.spoke()
-		w.restart(irohub.HubOptions{MaxQueue: 10 << 20})
-		f := w.feed("n")
-		var want []string
-		for i := range 500 {
-			s.publish("n", i)
-			want = append(want, fmt.Sprint(i))
-		}
-		f.want(want...)
-		w.hub.Close()
-		synctest.Wait()
-		ctx, cancel := context.WithTimeout(w.Context(), time.Second)
-		defer cancel()
-		var err error
-		for err == nil {
-			err = s.Publish(ctx, event("n", 1))
-		}
-		if !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("publish: %v", err)
-		}
-		s.Close()
-	})
-}
-
-func TestSpoke_HearsOfRefusedEvents(t *testing.T) {
-	opts := irohub.HubOptions{AllowPublish: func(irohub.NodeID, string) error { return errors.New("read only") }}
-	inWorld(t, opts, func(w *world) {
-		refused := make(chan error, 1)
-		s, err := w.dial(irohub.SpokeOptions{OnRefused: func(err error) { refused <- err }})
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.publish("a", 1)
-		if err := <-refused; !errors.Is(err, irohub.ErrForbidden) {
-			t.Errorf("%v, want ErrForbidden", err)
-		}
-		s.Close()
-	})
-}
-
-func TestSpoke_FlushWaitsForTheHub(t *testing.T) {
-	opts := irohub.HubOptions{AllowPublish: func(_ irohub.NodeID, topic string) error {
-		if topic == "secret" {
-			return errors.New("no")
-		}
-		return nil
-	}}
-	inWorld(t, opts, func(w *world) {
-		s := w.spoke()
-		for i := range 500 {
-			s.publish("a", i)
-		}
-		if err := s.Flush(w.Context()); err != nil {
-			t.Error(err)
-		}
-		if n := w.hub.Stats().Received; n != 500 {
-			t.Errorf("the hub has worked through %d events, want 500", n)
-		}
-		s.publish("secret", 1)
-		s.publish("a", 1)
-		if err := s.Flush(w.Context()); !errors.Is(err, irohub.ErrForbidden) {
-			t.Errorf("%v, want ErrForbidden", err)
-		}
-		if err := s.Flush(w.Context()); err != nil {
-			t.Errorf("a refusal is reported again: %v", err)
-		}
-		// Disconnected, it waits; a connection lost meanwhile is an error.
-		w.restart(opts)
-		if err := s.Flush(w.Context()); err != nil {
-			t.Errorf("after a reconnect: %v", err)
-		}
-		w.hub.Close()
-		synctest.Wait()
-		ctx, cancel := context.WithTimeout(w.Context(), time.Second)
-		defer cancel()
-		if err := s.Flush(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("without a hub: %v", err)
-		}
-		s.Close()
-		if err := s.Flush(w.Context()); err == nil {
-			t.Error("flushed a closed spoke")
-		}
-	})
-}
-
-func TestSpoke_FlushSaysThatTheConnectionWasLost(t *testing.T) {
-	inWorld(t, irohub.HubOptions{AllowPublish: func(irohub.NodeID, string) error {
-		time.Sleep(time.Hour)
-		return nil
-	}}, func(w *world) {
-		s := w.spoke()
-		s.publish("a", 1)
-		time.AfterFunc(time.Second, func() { w.hub.Close() })
-		w.wantCode(s.Flush(w.Context()), irohub.CodeShutdown)
-		s.Close()
-		time.Sleep(2 * time.Hour) // the callback returns
-	})
-}
-
-func TestSpoke_DialFails(t *testing.T) {
-	inWorld(t, irohub.HubOptions{}, func(w *world) {
-		ep := w.network.Endpoint()
-		if _, err := irohub.Dial(w.Context(), ep, irohub.Addr{ID: ep.ID()}, irohub.SpokeOptions{}); err == nil {
-			t.Error("dialled nobody")
-		}
-		ctx, cancel := context.WithTimeout(w.Context(), time.Second)
-		defer cancel()
-		deaf := w.network.Endpoint() // does not accept
-		if _, err := irohub.Dial(ctx, ep, deaf.Addr(), irohub.SpokeOptions{}); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("a hub that does not accept: %v", err)
-		}
-		// One that connects, and answers nothing.
-		go func() {
-			in, err := deaf.Accept(w.Context())
-			if err == nil {
-				in.Handshake(w.Context())
-			}
-		}()
-		ctx, cancel = context.WithTimeout(w.Context(), time.Second)
-		defer cancel()
-		if _, err := irohub.Dial(ctx, ep, deaf.Addr(), irohub.SpokeOptions{}); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("a hub that does not answer: %v", err)
-		}
-	})
-}
-
-func TestSpoke_CloseWhileDialling(t *testing.T) {
-	inWorld(t, irohub.HubOptions{}, func(w *world) {
-		s := w.spoke()
-		w.hub.Close()
-		time.Sleep(time.Second) // it dials, and nobody accepts
-		if err := s.Close(); err != nil {
-			t.Errorf("close: %v", err)
-		}
-	})
-}
-
-func TestSubscription_BreakAndGoOn(t *testing.T) {
-	inWorld(t, irohub.HubOptions{}, func(w *world) {
-		s := w.spoke()
-		sub, err := s.Subscribe(w.Context(), "n")
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i := range 10 {
-			w.publish("n", i)
-		}
-		synctest.Wait()
-		n := 0
-		for n < 10 {
-			for ev := range sub.Events() {
-				if string(ev.Payload) != fmt.Sprint(n) {
-					t.Fatalf("event %s, want %d", ev.Payload, n)
-				}
-				if n++; n%3 == 0 || n == 10 {
-					break
-				}
-			}
-		}
-		sub.Close()
-		for range sub.Events() {
-			t.Error("an event after Close")
-		}
-		s.Close()
-	})
+// What nobody wants any more is not asked for, or the hub is told, and what it says is no matter.
+func TestAttachment_Drop(t *testing.T) {
+	a := newTestAttachment()
+	for _, topic := range []string{"a", "b", "c"} {
+		a.first[topic] = struct{}{}
+		a.want(topic)
+	}
+	a.drop("b") // before it is asked for
+	id := 0
+	newID := func() string { id++; return strconv.Itoa(id) }
+	a.most = 2
+	a.ask(newID)
+	a.drop("c") // behind
+	a.drop("d") // never wanted
+	a.ask(newID)
+	var got []byte
+	for _, f := range (<-a.link.out.box).items {
+		got = append(got, f.bytes...)
+	}
+	want := slices.Concat(subscribeFrame(typeSubscribe, "1", "a", "c"), subscribeFrame(typeUnsubscribe, "", "c"))
+	if string(got) != string(want) {
+		t.Errorf("the hub is asked %q, want %q", got, want)
+	}
+	if len(a.first) != 1 || len(a.asked) != 1 || len(a.place) != 0 || a.todo.Len() != 0 || a.given != nil {
+		t.Errorf("left are %d, %d, %d, %d and %d", len(a.first), len(a.asked), len(a.place), a.todo.Len(), len(a.given))
+	}
 }

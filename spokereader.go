@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 
+	"irohub/internal/framing"
 	"irohub/internal/words"
 )
 
@@ -38,7 +39,7 @@ func (a *arrivals) event(like *run, frame []byte) {
 	own := (*a.text)[start:]
 	if n := len(a.items); n > 0 {
 		last := &a.items[n-1].run
-		if len(last.bytes)+len(own) <= maxBuffer && last.goesWith(like) && last.follows(own) { // an answer has no topic
+		if len(last.bytes)+len(own) <= framing.MaxBuffer && last.goesWith(like) && last.follows(own) { // an answer has no topic
 			last.bytes = last.bytes[:len(last.bytes)+len(own)]
 			last.count++
 			return
@@ -74,7 +75,7 @@ func (a *arrivals) answer(id []byte, refusal *refusal) {
 func (s *Spoke) read(a *attachment, conn Conn) {
 	l, r := a.link, &spokeReader{on: a}
 	r.work = newHandover(l, s.inbox.inbound, &arrivals{from: r}, &arrivals{from: r})
-	err := l.readLoop(&frameReader{max: s.opts.MaxFrame}, r.take, r.work.flush)
+	err := l.readLoop(&framing.Reader{Max: s.opts.MaxFrame}, r.take, r.work.flush)
 	if err == io.EOF {
 		l.ended.Store(true)
 		// The hub has ended the stream; why, it says in closing the connection.
@@ -154,10 +155,9 @@ func (r *spokeReader) event(env *envelope, frame []byte, plain bool) ([]byte, er
 	topic := r.topics.name(env.typ, env.id)
 	r.prefix = r.prefix[:0]
 	if !plain {
-		own, m := appendMessage(nil, topic, env.payload, from)
-		r.last = m.run
+		frame, r.last = appendRun(nil, topic, env.payload, from)
 		r.last.frames = frames{}
-		return own, nil
+		return frame, nil
 	}
 	r.last = run{topic: topic, from: from}
 	if n := len(frame) - 1 - len(env.payload); len(env.payload) > 0 {

@@ -25,13 +25,14 @@ type topic struct {
 	subs  []*subscriber
 }
 
-func (t *topic) count() topicCount { return topicCount{t.name, len(t.subs)} }
-
-// A subscriber is one side of the table: a spoke, or a listener of this process.
+// A subscriber is one side of the table: a spoke's link, or a listener of this process.
 type subscriber struct {
-	spoke    *member       // exactly one of these two is set
-	listener *Subscription //
+	// Immutable. Exactly one of the two is set.
+	link     *link
+	listener *Subscription
 
+	// Owned by the router.
+	place   int            // a spoke's, among those of its hub; negative: it is not there
 	at      map[*topic]int // where it stands in each of its topics' subs
 	seen    uint64         // number of the last events it was given, so that two topics give them once
 	retired bool           // it gets nothing any more, and is to be taken out of the table
@@ -180,7 +181,7 @@ func (f *fanout) gathered() uint64 { return f.worked - f.flushed }
 // give puts frames into a spoke's outbox; false: that is over its limit. No frames are for one
 // that has retired.
 func (f *fanout) give(sub *subscriber, what frames) bool {
-	out := &sub.spoke.link.out
+	out := &sub.link.out
 	fresh := out.next == nil
 	return f.mark(sub, fresh, out.push(what, what.cost(), what.count))
 }
@@ -223,8 +224,8 @@ func (f *fanout) takeFull() []*subscriber {
 // flush hands over what has been gathered.
 func (f *fanout) flush() {
 	for _, sub := range f.dirty {
-		if sub.spoke != nil {
-			sub.spoke.link.out.flush()
+		if sub.link != nil {
+			sub.link.out.flush()
 		} else {
 			sub.listener.queue.flush()
 		}

@@ -1,7 +1,11 @@
 package irohub
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
+	"irohub/internal/framing"
 	"maps"
 	"math"
 	"math/rand/v2"
@@ -10,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // A tableModel does what a table does, plainly: who has which subscriptions.
@@ -562,7 +567,7 @@ func TestOutbox_RandomOperations(t *testing.T) {
 // A fanout notes once who has something to flush, and hands over all of it.
 func TestFanout(t *testing.T) {
 	f := fanout{table: newTable()}
-	spoke := &subscriber{spoke: &member{link: &link{out: newOutbox[frames](2*67, &frameBatches)}}} // two of three bytes
+	spoke := &subscriber{link: &link{out: newOutbox[frames](2*67, &frameBatches)}} // two of three bytes
 	listener := &subscriber{listener: &Subscription{queue: newOutbox[run](1000, &runBatches)}}
 	one, two, much := frames{[]byte("one"), 1}, frames{[]byte("two"), 2}, frames{[]byte("much too much"), 1}
 	f.give(spoke, one)
@@ -580,13 +585,13 @@ func TestFanout(t *testing.T) {
 		t.Errorf("%d are over their limit again", len(full))
 	}
 	f.flush()
-	takes(t, &spoke.spoke.link.out, one, two)
+	takes(t, &spoke.link.out, one, two)
 	takes(t, &listener.listener.queue, first)
 	if f.gathered() != 0 || len(f.dirty) != 0 {
 		t.Errorf("after the flush %d gathered, %d to flush", f.gathered(), len(f.dirty))
 	}
 	f.flush()
-	takes(t, &spoke.spoke.link.out)
+	takes(t, &spoke.link.out)
 
 	f.tell(listener, second)
 	f.flush()
@@ -597,7 +602,7 @@ func TestFanout(t *testing.T) {
 func testRun(typ string, count int) run {
 	messages := make([]message, max(count, 1))
 	for i := range messages {
-		_, messages[i] = appendMessage(nil, topicName{typ, len(typ)}, []byte("1"), someNode)
+		_, messages[i].run = appendRun(nil, topicName{typ, len(typ)}, []byte("1"), someNode)
 	}
 	return join(messages)
 }
@@ -684,10 +689,10 @@ func TestRouter_RunsAreCopied(t *testing.T) {
 func TestInbound_LargeTextIsNotKept(t *testing.T) {
 	for range 100 {
 		in := &inbound{}
-		in.encode(topicName{"t", 1}, make([]byte, 2*maxBuffer), someNode)
+		in.encode(topicName{"t", 1}, make([]byte, 2*framing.MaxBuffer), someNode)
 		in.recycle()
-		if text := *encodeBuffers.Get().(*[]byte); cap(text) > 2*maxBuffer {
-			t.Fatalf("%d bytes are kept, want %d at most", cap(text), 2*maxBuffer)
+		if text := *encodeBuffers.Get().(*[]byte); cap(text) > 2*framing.MaxBuffer {
+			t.Fatalf("%d bytes are kept, want %d at most", cap(text), 2*framing.MaxBuffer)
 		}
 	}
 }
@@ -723,6 +728,143 @@ func TestRun_ShiftTakesOne(t *testing.T) {
 		one := all.shift()
 		if one.count != 1 || all.count != left || string(before) != string(one.bytes)+string(all.bytes) {
 			t.Errorf("%d are taken and %d left, want one and %d", one.count, all.count, left)
+		}
+	}
+}
+
+// A sink is a stream that counts what is written.
+type sink struct {
+	Stream
+	n int
+}
+
+func (s *sink) Write(_ context.Context, p []byte) (int, error) { s.n += len(p); return len(p), nil }
+func (s *sink) CloseWrite(context.Context) error               { return nil }
+
+// A Spoke that is closed as soon as it is connected: the writer finds its last batch
+// together with the word that published events may be written. Each is chosen by chance, so
+// there are many rounds.
+func TestWriter_WritesWhatWasPublishedBeforeTheLast(t *testing.T) {
+	for range 100 {
+		stream := &sink{}
+		l := newLink(context.Background(), stream, 1<<20, time.Second)
+		published := make(chan frames, 1)
+		g := newGate()
+		g.shut()
+		l.published, l.gate, l.ready = published, &g, make(chan struct{})
+		close(l.ready)
+		published <- frames{[]byte("event"), 1}
+		l.out.finish(&CloseError{})
+		l.writeLoop()
+		if stream.n == 0 {
+			t.Fatal("an event was not written")
+		}
+	}
+}
+
+// A stuck is a stream that takes so many writes, and then no more.
+type stuck struct {
+	Stream
+	writes int
+	full   chan struct{} // closed then
+}
+
+func (s *stuck) Write(ctx context.Context, p []byte) (int, error) {
+	if s.writes--; s.writes >= 0 {
+		return len(p), nil
+	}
+	close(s.full)
+	<-ctx.Done()
+	return 0, ctx.Err()
+}
+
+// What is written does not count any more, so it must not be kept either, or a peer that reads
+// all of a batch but its end has a second queue held.
+func TestWriter_KeepsNothingOfWhatIsWritten(t *testing.T) {
+	const events, size = 256, 32 << 10
+	before := heap()
+	stream := &stuck{writes: events - 2, full: make(chan struct{})} // its writer is at the last but one
+	ctx, cancel := context.WithCancel(t.Context())
+	l := newLink(ctx, stream, 1<<30, time.Hour)
+	for range events {
+		f := frames{make([]byte, size), 1}
+		l.out.push(f, f.cost(), 1)
+	}
+	l.out.flush()
+	ended := make(chan error)
+	go func() { ended <- l.writeLoop() }()
+	<-stream.full
+	if kept := int64(heap()) - int64(before); kept > events*size/4 {
+		t.Errorf("%d bytes are kept of %d, of which nearly all is written", kept, events*size)
+	}
+	cancel()
+	<-ended
+}
+
+// A place in a batch is there until the batch is written, so until then it counts.
+func TestWriter_CountsPlacesUntilTheBatchIsWritten(t *testing.T) {
+	const events, size = 16, 32 << 10
+	stream := &stuck{writes: events - 1, full: make(chan struct{})}
+	ctx, cancel := context.WithCancel(t.Context())
+	l := newLink(ctx, stream, 1<<30, time.Hour)
+	f := frames{make([]byte, size), 1}
+	for range events {
+		l.out.push(f, f.cost(), 1)
+	}
+	l.out.flush()
+	ended := make(chan error)
+	go func() { ended <- l.writeLoop() }()
+	<-stream.full
+	if bytes, waiting := l.out.waiting(); bytes != size+events*(f.cost()-size) || waiting != 1 {
+		t.Errorf("%d bytes and %d events wait, want those of one event, and the places of all", bytes, waiting)
+	}
+	cancel()
+	<-ended
+	l = newLink(t.Context(), &sink{}, 1<<30, time.Hour)
+	for range events {
+		l.out.push(f, f.cost(), 1)
+	}
+	l.out.finish(&CloseError{})
+	l.writeLoop()
+	if bytes, waiting := l.out.waiting(); bytes != 0 || waiting != 0 {
+		t.Errorf("%d bytes and %d events wait, and all are written", bytes, waiting)
+	}
+}
+
+// A reader's work with the router has its frames' events in memory of that size: what it has
+// gathered, one frame more, and what an allocation is rounded up by.
+func TestInbound_HoldsWhatItsFramesNeed(t *testing.T) {
+	const most = maxOpsSize + maxFrame + 64<<10
+	for gathered := 0; gathered < maxOpsSize; gathered += 999 {
+		in := &inbound{}
+		for _, n := range []int{gathered, maxFrame - 100} {
+			in.encode(topicName{"n", 1}, make([]byte, n), NodeID{1})
+		}
+		if n := cap(*in.text); n > most {
+			t.Fatalf("%d bytes for a frame behind %d, want at most %d", n, gathered, most)
+		}
+	}
+}
+
+// What a peer has said is not said to another, and what is no fault is none.
+func TestEndOf(t *testing.T) {
+	slow := &CloseError{Code: CodeSlow, Reason: "slow"}
+	for _, tc := range []struct {
+		err    error
+		code   uint64
+		reason string
+	}{
+		{slow, CodeSlow, "slow"},
+		{fmt.Errorf("wrapped: %w", slow), CodeSlow, "slow"},
+		{&remoteEnd{slow}, 0, ""},
+		{&remoteEnd{errors.New("no network")}, 0, ""},
+		{io.EOF, 0, ""},
+		{context.Canceled, 0, ""},
+		{context.DeadlineExceeded, 0, ""},
+		{io.ErrNoProgress, CodeProtocol, io.ErrNoProgress.Error()},
+	} {
+		if end := endOf(tc.err); end.Code != tc.code || end.Reason != tc.reason {
+			t.Errorf("%v is closed with %d %q", tc.err, end.Code, end.Reason)
 		}
 	}
 }

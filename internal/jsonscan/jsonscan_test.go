@@ -1,40 +1,28 @@
-package irohub
+package jsonscan
 
 import (
 	"encoding/json"
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"irohub/internal/jsonscan/reference"
 )
 
-// jsonValues are texts that a payload may or may not be. What json.Valid and
-// utf8.Valid say of each is what the codec must say.
-var jsonValues = []string{
-	``, ` `, `null`, `true`, `false`, `nul`, `nulll`, `True`, `t`, `f`, `n`, `falsе`,
-	`0`, `-0`, `-`, `+1`, `01`, `-01`, `00`, `1.`, `.5`, `1.5`, `1.50e`, `1e5`, `1E+5`, `1e-05`, `1e+`, `1e`, `0e0`, `0.0`, `1.e1`,
-	`0x10`, `1_000`, `NaN`, `Infinity`, `--1`, `1-`, `1 2`, `12345678901234567890.12345678901234567890e-1234`,
-	`""`, `"`, `"a`, `"a"b`, `'a'`, `"a" "b"`, `"\`, `"\"`, `"\\"`, `"\/"`, `"\b\f\n\r\t"`, `"\a"`, `"\v"`, `"\0"`, `"\'"`, `"\x41"`,
-	`"\u"`, `"\u1"`, `"\u12"`, `"\u123"`, `"\u1234"`, `"\u123g"`, `"\uABCD"`, `"\uabcd"`, `"\U0041"`, `"\u 123"`, `"\ud83d\ude00"`, `"\ud83d"`, `"\ude00\ud83d"`,
-	"\"\x00\"", "\"\x1f\"", "\"\n\"", "\"\t\"", "\"\x7f\"", "\"\u0085\"", "\"\u2028\"", "\u00a0null", "\ufeffnull", "\vnull", "\fnull", "null\x00", "\x00",
-	"\"12345678901234567\x01\"", "\"123456\x1f\"", "\"1234567\x1f\"", "\"12345678\x1f\"",
-	`[]`, `[ ]`, `[`, `]`, `[1`, `[1,`, `[1,]`, `[,1]`, `[,]`, `[1 2]`, `[1,2]`, `[[]`, `[]]`, `[}`, `[1}`, `[[1},2]`,
-	`{}`, `{ }`, `{`, `}`, `{"a"`, `{"a":`, `{"a":1`, `{"a":1,`, `{"a":1,}`, `{,"a":1}`, `{"a" 1}`, `{"a":1 "b":2}`, `{"a"::1}`, `{a:1}`, `{1:1}`, `{null:1}`,
-	`{"a":1,"b":[{"c":{}}]}`, `{"a":{"b":1]}`, `{"a":[1}}`, `{]`, `{"a":1]`, `{"a":[]}`, `[{}]`, `[{"a":[]},[]]`, `[{"a":1},2]`, `[{"a":1},"b":2]`, `{"a":[1],2}`,
-	" \t\r\n{ \"a\" \t:\r\n[ 1 , 2 ] , \"b\" : { } } \n", `/**/1`, `1//`, `"a",`, `,`, `:`, `{"\ud800":1}`, `{"a":1,"a":2}`,
-	`"é"`, `"😀"`, "\"\xff\"", "\"\xc3\"", "\"\xc0\x80\"", "\"\xed\xa0\x80\"", "\"\xf4\x90\x80\x80\"", "\xff", "[\"a\",\"\x80\"]", "{\"\x80\":1}", "\"\xc3\\n\xa9\"", "\"aaaaaaa\xe2\x82\"", "\"\xe2\x82\xac\"", "\"\\n\xe2\x82\"",
-}
+// valid checks a value that stands one level deep.
+func valid(text []byte) bool { return Valid(text, 1) }
 
-// TestJSON_AcceptsWhatEncodingJSONDoes looks at every text by itself, behind other
+// TestAcceptsWhatEncodingJSONDoes looks at every text by itself, behind other
 // bytes, so that each falls on every place of a word of eight, and cut off.
-func TestJSON_AcceptsWhatEncodingJSONDoes(t *testing.T) {
+func TestAcceptsWhatEncodingJSONDoes(t *testing.T) {
 	check := func(text string) {
 		t.Helper()
 		want := utf8.ValidString(text) && json.Valid([]byte(text))
-		if got := validPayload([]byte(text)); got != want {
-			t.Errorf("validPayload(%q) is %v, want %v", text, got, want)
+		if got := valid([]byte(text)); got != want {
+			t.Errorf("Valid(%q) is %v, want %v", text, got, want)
 		}
 	}
-	for _, text := range jsonValues {
+	for _, text := range reference.Values {
 		check(text)
 		for n := range 9 {
 			pad := strings.Repeat("x", n)
@@ -55,14 +43,14 @@ func TestJSON_AcceptsWhatEncodingJSONDoes(t *testing.T) {
 
 // Every byte in a string, at every place of a word, alone and behind what else makes
 // the check stop: whether a string goes on is decided for eight bytes at a time.
-func TestJSON_EveryByteInAString(t *testing.T) {
+func TestEveryByteInAString(t *testing.T) {
 	for c := range 256 {
 		for n := range 17 {
 			for _, after := range []string{"", "abcdefgh", `\n`, "é", "\x01", "!"} {
 				text := `"` + strings.Repeat("#", n) + string([]byte{byte(c)}) + after + `" `
 				want := utf8.ValidString(text) && json.Valid([]byte(text))
-				if got := validPayload([]byte(text)); got != want {
-					t.Fatalf("validPayload(%q) is %v, want %v", text, got, want)
+				if got := valid([]byte(text)); got != want {
+					t.Fatalf("Valid(%q) is %v, want %v", text, got, want)
 				}
 			}
 		}
@@ -86,43 +74,26 @@ func TestPlainPrefix(t *testing.T) {
 	}
 }
 
-// nest is a value of so many levels, each an object where shape has an 'o' in turn,
-// else an array.
-func nest(levels int, shape string) string {
-	var left, right []byte
-	for i := range levels {
-		if shape[i%len(shape)] == 'o' {
-			left, right = append(left, `{"k":`...), append(right, '}')
-		} else {
-			left, right = append(left, '['), append(right, ']')
-		}
-	}
-	for i, j := 0, len(right)-1; i < j; i, j = i+1, j-1 {
-		right[i], right[j] = right[j], right[i]
-	}
-	return string(left) + "1" + string(right)
-}
-
-func TestJSON_Depth(t *testing.T) {
+func TestDepth(t *testing.T) {
 	for _, shape := range []string{"a", "o", "ao", "oa", "aoo", "ooaaa", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaao"} {
-		for levels := 1; levels <= maxDepth+2; levels++ {
-			text := nest(levels, shape)
-			if got, want := validPayload([]byte(text)), levels <= maxDepth-1; got != want {
+		for levels := 1; levels <= MaxDepth+2; levels++ {
+			text := reference.Nest(levels, shape)
+			if got, want := valid([]byte(text)), levels <= MaxDepth-1; got != want {
 				t.Errorf("shape %q: %d levels: %v, want %v", shape, levels, got, want)
 			}
 		}
 		// Each bracket must be the one that its level began with.
-		text := nest(maxDepth-1, shape)
+		text := reference.Nest(MaxDepth-1, shape)
 		for i := strings.IndexByte(text, '1') + 1; i < len(text); i++ {
 			wrong := []byte(text)
 			wrong[i] ^= ']' ^ '}'
-			if validPayload(wrong) {
+			if valid(wrong) {
 				t.Errorf("shape %q: the bracket at %d may be the wrong one", shape, i)
 			}
 		}
 		// What has been closed does not count.
-		wide := "[" + strings.Repeat(nest(maxDepth-2, shape)+",", 3) + nest(maxDepth-2, shape) + "]"
-		if !validPayload([]byte(wide)) {
+		wide := "[" + strings.Repeat(reference.Nest(MaxDepth-2, shape)+",", 3) + reference.Nest(MaxDepth-2, shape) + "]"
+		if !valid([]byte(wide)) {
 			t.Errorf("shape %q: levels side by side count", shape)
 		}
 	}
@@ -155,9 +126,9 @@ func TestUnquote(t *testing.T) {
 		{`"\ud83d\\ude00"`, "\ufffd\\ude00", false},
 		{`"\\ud83d"`, `\ud83d`, true},
 	} {
-		got, ok := unquote([]byte(tc.quoted))
+		got, ok := Unquote([]byte(tc.quoted))
 		if string(got) != tc.want || ok != tc.ok {
-			t.Errorf("unquote(%s) is %q, %v, want %q, %v", tc.quoted, got, ok, tc.want, tc.ok)
+			t.Errorf("Unquote(%s) is %q, %v, want %q, %v", tc.quoted, got, ok, tc.want, tc.ok)
 		}
 		var std string
 		if err := json.Unmarshal([]byte(tc.quoted), &std); err != nil || std != tc.want {
@@ -168,13 +139,13 @@ func TestUnquote(t *testing.T) {
 
 func TestAppendQuoted(t *testing.T) {
 	for _, s := range []string{"", "plain", `"`, `\`, "a\"b\\c", "\x00\x01\x1f", "\n\t", "\x7f", "é😀", "<&>", "1234567\"", "12345678\"9", strings.Repeat(`\"`, 20)} {
-		quoted := appendQuoted([]byte("before"), s)
+		quoted := AppendQuoted([]byte("before"), s)
 		var back string
 		if err := json.Unmarshal(quoted[len("before"):], &back); err != nil || back != s {
-			t.Errorf("appendQuoted(%q) is %s, which is %q, %v", s, quoted, back, err)
+			t.Errorf("AppendQuoted(%q) is %s, which is %q, %v", s, quoted, back, err)
 		}
 	}
-	if got := string(appendQuoted(nil, "a\x1fé\"\\<")); got != `"a\u001fé\"\\<"` {
+	if got := string(AppendQuoted(nil, "a\x1fé\"\\<")); got != `"a\u001fé\"\\<"` {
 		t.Errorf("got %s", got)
 	}
 }

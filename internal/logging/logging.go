@@ -1,4 +1,6 @@
-package irohub
+// Package logging is how irohub logs and calls the application: nothing waits for a log
+// handler, no panic of the application's gets further, and what may be much is summed up.
+package logging
 
 import (
 	"context"
@@ -9,10 +11,10 @@ import (
 	"time"
 )
 
-// logs is how a hub or a spoke logs: nothing of it ever waits for the application's
+// A Log is how a hub or a spoke logs: nothing of it ever waits for the application's
 // handler. Lines go into a bounded queue; what finds it full is dropped and counted. A
 // goroutine that hands the lines to the handler exists only while there are any.
-type logs struct {
+type Log struct {
 	logger  *slog.Logger     // nil: nothing is logged
 	queue   chan slog.Record // capacity logQueue; never closed
 	writing atomic.Bool      // the goroutine exists
@@ -22,12 +24,13 @@ type logs struct {
 // logQueue is how many lines wait for a slow handler.
 const logQueue = 256
 
-func newLogs(logger *slog.Logger) *logs {
-	return &logs{logger: logger, queue: make(chan slog.Record, logQueue)}
+// New makes a Log of the application's logger; nil: nothing is logged.
+func New(logger *slog.Logger) *Log {
+	return &Log{logger: logger, queue: make(chan slog.Record, logQueue)}
 }
 
-// add logs a line. It never blocks.
-func (l *logs) add(level slog.Level, text string, attrs ...any) {
+// Add logs a line. It never blocks.
+func (l *Log) Add(level slog.Level, text string, attrs ...any) {
 	if l.logger == nil {
 		return
 	}
@@ -45,7 +48,7 @@ func (l *logs) add(level slog.Level, text string, attrs ...any) {
 	}
 }
 
-func (l *logs) write() {
+func (l *Log) write() {
 	for {
 		for len(l.queue) > 0 { // nobody else receives
 			line := <-l.queue
@@ -64,7 +67,7 @@ func (l *logs) write() {
 }
 
 // handle gives a line to the application's handler. One that panics has lost the line.
-func (l *logs) handle(line slog.Record) {
+func (l *Log) handle(line slog.Record) {
 	defer func() {
 		if recover() != nil {
 			l.dropped.Add(1)
@@ -76,11 +79,11 @@ func (l *logs) handle(line slog.Record) {
 	}
 }
 
-// guard calls the application, and makes an error of a panic.
-func (l *logs) guard(name string, call func() error) (err error) {
+// Guard calls the application, and makes an error of a panic.
+func (l *Log) Guard(name string, call func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			l.add(slog.LevelError, "callback panicked", "callback", name, "panic", v, "stack", string(debug.Stack()))
+			l.Add(slog.LevelError, "callback panicked", "callback", name, "panic", v, "stack", string(debug.Stack()))
 			err = errors.New("internal error")
 		}
 	}()
@@ -90,14 +93,14 @@ func (l *logs) guard(name string, call func() error) (err error) {
 // noticePause is how long a warning of one kind is not repeated.
 const noticePause = time.Minute
 
-// A notice is a warning that would otherwise come with each of many events.
-type notice struct {
+// A Notice is a warning that would otherwise come with each of many events.
+type Notice struct {
 	again time.Time // when it may come again
 	count int       // events since it came
 }
 
-// due counts an event; a count other than 0 is to be told of now.
-func (n *notice) due() (count int) {
+// Due counts an event; a count other than 0 is to be told of now.
+func (n *Notice) Due() (count int) {
 	n.count++
 	if now := time.Now(); now.After(n.again) {
 		n.again = now.Add(noticePause)
@@ -106,21 +109,22 @@ func (n *notice) due() (count int) {
 	return count
 }
 
-// A tally sums up the connections that were turned away while nobody was told. It takes
+// A Tally sums up the connections that were turned away while nobody was told. It takes
 // little memory, however many they are and wherever they come from.
-type tally struct {
-	count int
-	last  error
+type Tally struct {
+	Count int
+	Last  error
+
 	hosts map[string]int // candidates for the host that most came from
 }
 
-// tallyHosts is how many hosts a tally knows. By the algorithm of Misra and Gries, a host
+// tallyHosts is how many hosts a Tally knows. By the algorithm of Misra and Gries, a host
 // that more than one in so many came from is among them.
 const tallyHosts = 64
 
-func (t *tally) add(host string, why error) {
-	t.count++
-	t.last = why
+func (t *Tally) Add(host string, why error) {
+	t.Count++
+	t.Last = why
 	if t.hosts == nil {
 		t.hosts = make(map[string]int)
 	}
@@ -137,8 +141,8 @@ func (t *tally) add(host string, why error) {
 	}
 }
 
-// most is a host that most came from, as far as the tally can tell.
-func (t *tally) most() (host string) {
+// Most is a host that most came from, as far as the Tally can tell.
+func (t *Tally) Most() (host string) {
 	for other, n := range t.hosts {
 		if best := t.hosts[host]; n > best || n == best && other < host {
 			host = other

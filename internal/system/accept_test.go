@@ -1,4 +1,4 @@
-package irohub_test
+package system_test
 
 import (
 	"context"

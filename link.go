@@ -1,14 +1,22 @@
 package irohub
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"irohub/internal/framing"
 	"sync"
 	"sync/atomic"
 	"time"
+)
+
+// Defaults of hubs and spokes alike, besides maxFrame, and the most that MaxFrame can be.
+const (
+	maxMaxFrame      = 1 << 30
+	maxQueue         = 1 << 20
+	handshakeTimeout = 10 * time.Second
+	writeTimeout     = 10 * time.Second
 )
 
 // writeSize is what a writer gives the transport at most in one call.
@@ -16,134 +24,6 @@ const writeSize = 64 << 10
 
 // gatherSize is what is copied together for one write at most.
 const gatherSize = 16 << 10
-
-// A batch is what a router hands to one receiver in one channel operation.
-type batch[T any] struct {
-	items []T
-	last  *CloseError // after these items the stream is to end, with this code; nil: more may come
-	pool  *sync.Pool  // where it goes when it is done with
-}
-
-var frameBatches, runBatches sync.Pool
-
-// keepItems is the largest batch that is kept for another use.
-const keepItems = 512
-
-func (b *batch[T]) recycle() {
-	if cap(b.items) <= keepItems {
-		clear(b.items) // or it would keep what it carried alive
-		b.items, b.last = b.items[:0], nil
-		b.pool.Put(b)
-	}
-}
-
-// An outbox is the bounded queue from a router to one receiver: a spoke's writer,
-// or a Subscription. The router gathers a round's items in next and puts them into
-// box, from which it first takes back what the receiver has not collected. So it
-// never blocks, the receiver gets as much as is waiting in one operation, and a
-// receiver that falls behind need not say when it is ready again.
-type outbox[T any] struct {
-	// box: from the router, its only sender, to the receiver. Capacity 1, so
-	// that the router, having emptied it, can always fill it. Never closed.
-	box chan *batch[T]
-
-	// Owned by the router.
-	limit     int64
-	next      *batch[T]
-	putBytes  int64 // ever put
-	putEvents int64
-	known     int64 // doneBytes when the router looked last
-
-	// Written by the receiver: what it is done with, of all that was ever put.
-	doneBytes  atomic.Int64
-	doneEvents atomic.Int64
-
-	pool *sync.Pool
-}
-
-func newOutbox[T any](limit int, pool *sync.Pool) outbox[T] {
-	return outbox[T]{box: make(chan *batch[T], 1), limit: int64(limit), pool: pool}
-}
-
-// push adds an item, of so many events, to what the next flush will hand over, unless more
-// than the limit would be waiting then. An event by itself has no limit.
-func (o *outbox[T]) push(item T, size, events int) bool {
-	if o.putBytes-o.known+int64(size) > o.limit {
-		o.known = o.doneBytes.Load()
-		if waiting := o.putBytes - o.known; waiting+int64(size) > o.limit && (waiting > 0 || events > 1) {
-			return false
-		}
-	}
-	b := o.open()
-	b.items = append(b.items, item)
-	o.putBytes += int64(size)
-	o.putEvents += int64(events)
-	return true
-}
-
-// room is what the limit leaves, and how many events there is room for in any case.
-func (o *outbox[T]) room() (size, least int) {
-	o.known = o.doneBytes.Load()
-	waiting := o.putBytes - o.known
-	if waiting == 0 {
-		least = 1
-	}
-	return int(max(0, o.limit-waiting)), least
-}
-
-// open returns the batch that the next flush hands over.
-func (o *outbox[T]) open() *batch[T] {
-	if o.next == nil {
-		var ok bool
-		if o.next, ok = o.pool.Get().(*batch[T]); !ok {
-			o.next = &batch[T]{pool: o.pool}
-		}
-	}
-	return o.next
-}
-
-func (o *outbox[T]) flush() {
-	if o.next == nil {
-		return
-	}
-	select {
-	case waiting := <-o.box:
-		waiting.items = append(waiting.items, o.next.items...)
-		waiting.last = cmp.Or(waiting.last, o.next.last)
-		o.box <- waiting
-		o.next.recycle()
-	default:
-		o.box <- o.next
-	}
-	o.next = nil
-}
-
-// finish tells the receiver that nothing comes any more.
-func (o *outbox[T]) finish(last *CloseError) {
-	o.open().last = last
-	o.flush()
-}
-
-// done is the receiver's: it has dealt with so much of what it got.
-func (o *outbox[T]) done(events, bytes int) {
-	o.doneEvents.Add(int64(events))
-	o.doneBytes.Add(int64(bytes))
-}
-
-// waiting is the router's: what was put and is not done.
-func (o *outbox[T]) waiting() (bytes, events int) {
-	return int(o.putBytes - o.doneBytes.Load()), int(o.putEvents - o.doneEvents.Load())
-}
-
-// isClosed says whether a channel that carries nothing is closed.
-func isClosed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
-}
 
 // A link is one stream with its reader and its writer, the same in a hub and in a
 // spoke. It ends when its context does, whoever ends that: the writer then closes
@@ -203,9 +83,9 @@ func (e *remoteEnd) Unwrap() error { return e.error }
 
 // readLoop reads frames until the stream ends, and gives each to take. Before it waits
 // for more bytes, it calls flush.
-func (l *link) readLoop(frames *frameReader, take func(frame []byte) error, flush func() error) error {
-	defer frames.giveBack()
-	frames.read = func(p []byte) (int, error) {
+func (l *link) readLoop(frames *framing.Reader, take func(frame []byte) error, flush func() error) error {
+	defer frames.GiveBack()
+	frames.Read = func(p []byte) (int, error) {
 		n, err := l.stream.Read(l.ctx, p)
 		l.bytesIn.Add(uint64(n))
 		if err != nil && err != io.EOF {
@@ -214,22 +94,37 @@ func (l *link) readLoop(frames *frameReader, take func(frame []byte) error, flus
 		return n, err
 	}
 	for {
-		if frames.waits() {
+		if frames.Waits() {
 			if err := flush(); err != nil {
 				return err
 			}
 		}
-		frame, err := frames.next()
-		if err == io.ErrUnexpectedEOF {
-			err = protocolError("the stream ends inside a frame")
-		}
+		frame, err := frames.Next()
 		if err != nil {
-			return err
+			return frameError(err)
 		}
 		if err := take(frame); err != nil {
 			return err
 		}
 	}
+}
+
+// What a reader hands to the router at once at most: enough for the channel to cost
+// little for each frame, few enough to hold little memory. A single frame may be more.
+const (
+	maxOps     = 64
+	maxOpsSize = 64 << 10 // bytes of their frames
+)
+
+// frameError makes of an error in reading frames what it is to the peer.
+func frameError(err error) error {
+	if size, ok := err.(*framing.SizeError); ok {
+		return protocolError("%v", size)
+	}
+	if err == io.ErrUnexpectedEOF {
+		return protocolError("the stream ends inside a frame")
+	}
+	return err
 }
 
 // A handover is how a reader gives to its router what it has made of frames: it has two

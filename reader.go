@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"irohub/internal/framing"
 	"log/slog"
 	"strings"
 	"sync"
@@ -18,14 +19,14 @@ type member struct {
 	hub  *Hub
 	peer *peer
 	id   NodeID
-	link *link
+
+	// Its link, which is immutable, and what the table knows of it.
+	subscriber
 
 	// Owned by the router; number, since and cut can be read by the reader once it
 	// has had the router's answer, or seen the link's end.
-	subscriber    subscriber
 	number        uint64
 	since         time.Time
-	place         int       // among the members; negative: it is none
 	counted       bool      // in its peer's spokes
 	expelled      bool      // the router has ended it
 	in, out       uint64    // of the bytes that its link has counted, those that are in the hub's figures
@@ -35,7 +36,7 @@ type member struct {
 	// Owned by the reader.
 	silent *time.Timer // ends the stream unless a whole frame comes
 	joined bool
-	frames frameReader
+	frames framing.Reader
 	work   handover[inbound]
 	topics namer
 	pace   pace
@@ -47,12 +48,11 @@ func newMember(p *peer, stream Stream) *member {
 		hub:    p.hub,
 		peer:   p,
 		id:     p.conn.RemoteID(),
-		link:   newLink(p.ctx, stream, opts.MaxQueue, opts.WriteTimeout),
-		place:  -1,
-		frames: frameReader{max: min(opts.MaxFrame, maxFirstFrame)},
+		frames: framing.Reader{Max: min(opts.MaxFrame, maxFirstFrame)},
 		pace:   newPace(opts.MaxEventRate, opts.MaxByteRate),
 	}
-	m.subscriber.spoke = m
+	m.link = newLink(p.ctx, stream, opts.MaxQueue, opts.WriteTimeout)
+	m.place = -1
 	m.work = newHandover(m.link, p.hub.inbox.inbound, &inbound{from: m}, &inbound{from: m})
 	m.link.shut = func(end *CloseError) { p.closed(stream, end) }
 	return m
@@ -79,7 +79,7 @@ func (in *inbound) encode(topic topicName, payload []byte, from NodeID) (m messa
 		in.text = encodeBuffers.Get().(*[]byte)
 		*in.text = (*in.text)[:0]
 	}
-	*in.text, m = appendMessage(*in.text, topic, payload, from)
+	*in.text, m.run = appendRun(*in.text, topic, payload, from)
 	return m
 }
 
@@ -135,13 +135,6 @@ const (
 	opEnd    // the spoke has closed its half
 )
 
-// What a reader hands to the router at once at most: enough for the channel to cost
-// little for each frame, few enough to hold little memory. A single frame may be more.
-const (
-	maxOps     = 64
-	maxOpsSize = 64 << 10 // bytes of their frames
-)
-
 // read is the reader's goroutine, which is the spoke's for callbacks too.
 func (m *member) read() {
 	opts := &m.hub.opts
@@ -189,11 +182,11 @@ func (m *member) info() SpokeInfo {
 }
 
 func (m *member) log(level slog.Level, text string, attrs ...any) {
-	m.hub.logs.add(level, text, append(attrs, "node", m.id, "spoke", m.number, "addr", m.peer.addr)...)
+	m.hub.logs.Add(level, text, append(attrs, "node", m.id, "spoke", m.number, "addr", m.peer.addr)...)
 }
 
 func (m *member) call(name string, f func()) {
-	m.hub.logs.guard(name, func() error { f(); return nil })
+	m.hub.logs.Guard(name, func() error { f(); return nil })
 }
 
 // join makes the stream a spoke, as its first frame has come.
@@ -208,7 +201,7 @@ func (m *member) join() error {
 	m.silent.Stop()
 	m.joined = true
 	opts := &m.hub.opts
-	m.frames.max = opts.MaxFrame
+	m.frames.Max = opts.MaxFrame
 	m.log(slog.LevelInfo, "spoke connected")
 	if opts.OnConnect != nil {
 		m.call("OnConnect", func() { opts.OnConnect(m.info()) })
@@ -340,11 +333,78 @@ func (m *member) allow(name string, policy func(NodeID, string) error, topic str
 	if policy == nil {
 		return nil
 	}
-	return m.hub.logs.guard(name, func() error { return policy(m.id, topic) })
+	return m.hub.logs.Guard(name, func() error { return policy(m.id, topic) })
 }
 
 // refuse answers what the reader does not let through. The answer takes the router's
 // way all the same, to stay in order with others.
 func refuse(id, code, topic string, err error) op {
 	return op{kind: opRefuse, reply: errorFrame(id, code, topic, err.Error())}
+}
+
+// A pace is how fast a spoke may send, in two token buckets that each hold a second's
+// worth. The reader alone touches it.
+type pace struct {
+	frames, bytes bucket
+}
+
+type bucket struct {
+	rate float64 // tokens a second, and how many there can be; 0: no limit
+	have float64 // negative: so many are owed
+	at   time.Time
+}
+
+func newPace(frames, bytes int) pace {
+	return pace{newBucket(frames), newBucket(bytes)}
+}
+
+func newBucket(rate int) bucket {
+	r := float64(max(rate, 0))
+	return bucket{rate: r, have: r}
+}
+
+// spend takes one frame of so many bytes, and returns how long to wait before the next.
+func (p *pace) spend(bytes int) time.Duration {
+	if p.frames.rate == 0 && p.bytes.rate == 0 {
+		return 0
+	}
+	now := time.Now()
+	return max(p.frames.spend(1, now), p.bytes.spend(float64(bytes), now))
+}
+
+func (b *bucket) spend(n float64, now time.Time) time.Duration {
+	if b.rate == 0 {
+		return 0
+	}
+	if !b.at.IsZero() {
+		b.have = min(b.rate, b.have+b.rate*now.Sub(b.at).Seconds())
+	}
+	b.at = now
+	if b.have -= n; b.have >= 0 {
+		return 0
+	}
+	return time.Duration(-b.have / b.rate * float64(time.Second))
+}
+
+// slowDown waits where the spoke has sent more than it may. What has come so far goes to
+// the router before. Once the connection has ended, there is little more to read, and the
+// sooner that is done, the sooner is the spoke known to be gone.
+func (m *member) slowDown(bytes int) error {
+	wait := m.pace.spend(bytes)
+	if wait == 0 {
+		return nil
+	}
+	if err := m.work.flush(); err != nil {
+		return err
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-m.peer.over:
+		return nil
+	case <-m.link.ctx.Done():
+		return m.link.err()
+	}
 }

@@ -1,4 +1,8 @@
-package irohub
+// Package jsonscan reads JSON where encoding/json cannot: it finds the members of an object in
+// one pass that also checks the whole text and its UTF-8, refuses half surrogate pairs, keeps
+// repeated members, and compares names exactly. It accepts what json.Valid and utf8.Valid
+// accept, up to MaxDepth; its fuzz tests hold it to that.
+package jsonscan
 
 import (
 	"bytes"
@@ -8,30 +12,36 @@ import (
 	"unicode/utf8"
 )
 
-// What this file does encoding/json cannot: find the members of an object in one
-// pass that also checks the whole text and its UTF-8, refuse repeated members and
-// half surrogate pairs, and compare names exactly. It accepts what json.Valid and
-// utf8.Valid accept, up to maxDepth; FuzzEnvelope holds it to that.
+// MaxDepth is how many objects and arrays may be nested.
+const MaxDepth = 128
 
-// An object walks over the members of the JSON object that text holds.
-type object struct {
-	text  []byte
-	depth int // of the object itself, the outermost being 1
-	at    int // where the next member begins
-	state walkState
-
-	name  []byte // decoded
-	value []byte // as it stands in text
+// Valid says whether text is one JSON value in UTF-8, inside so many objects and arrays.
+func Valid(text []byte, depth int) bool {
+	end, ok := SkipValue(text, SkipSpace(text, 0), depth)
+	return ok && SkipSpace(text, end) == len(text)
 }
 
-// An array walks over the elements of the JSON array that text holds.
-type array struct {
-	text  []byte
-	only  []byte // where set, the walk is over this value alone
+// An Object walks over the members of the JSON object that Text holds.
+type Object struct {
+	Text  []byte
+	Depth int // of the object itself, the outermost being 1
+
+	Name  []byte // of the member that Next went to, decoded
+	Value []byte // as it stands in Text
+
+	at    int // where the next member begins
+	state walkState
+}
+
+// An Array walks over the elements of the JSON array that Text holds.
+type Array struct {
+	Text []byte
+	Only []byte // where set, the walk is over this value alone
+
+	Value []byte // of the element that Next went to
+
 	at    int
 	state walkState
-
-	value []byte
 }
 
 type walkState uint8
@@ -45,12 +55,12 @@ const (
 
 // open steps into text[at], which must be the bracket that begins it.
 func open(text []byte, left, right byte) (at int, state walkState) {
-	at = skipSpace(text, 0)
-	if !isAt(text, at, left) {
+	at = SkipSpace(text, 0)
+	if !IsAt(text, at, left) {
 		return at, walkBroken
 	}
-	at = skipSpace(text, at+1)
-	if isAt(text, at, right) {
+	at = SkipSpace(text, at+1)
+	if IsAt(text, at, right) {
 		return at + 1, walkEnd
 	}
 	return at, walkOn
@@ -58,84 +68,85 @@ func open(text []byte, left, right byte) (at int, state walkState) {
 
 // step goes over what follows a value: a comma, or the bracket that ends the text.
 func step(text []byte, at int, right byte) (next int, state walkState) {
-	at = skipSpace(text, at)
+	at = SkipSpace(text, at)
 	switch {
-	case isAt(text, at, ','):
-		return skipSpace(text, at+1), walkOn
-	case isAt(text, at, right):
+	case IsAt(text, at, ','):
+		return SkipSpace(text, at+1), walkOn
+	case IsAt(text, at, right):
 		return at + 1, walkEnd
 	}
 	return at, walkBroken
 }
 
-// next goes to the next member and reports whether there is one.
-func (o *object) next() bool {
+// Next goes to the next member and reports whether there is one.
+func (o *Object) Next() bool {
 	if o.state == walkStart {
-		o.at, o.state = open(o.text, '{', '}')
+		o.at, o.state = open(o.Text, '{', '}')
 	}
 	if o.state != walkOn {
 		return false
 	}
 	at := o.at // a member that is broken ends the walk here for ever
-	if !isAt(o.text, at, '"') {
+	if !IsAt(o.Text, at, '"') {
 		return false
 	}
-	end, ok := skipString(o.text, at+1)
+	end, ok := skipString(o.Text, at+1)
 	if !ok {
 		return false
 	}
 	// A name with half a surrogate pair is none of ours, but it is JSON.
-	o.name, _ = unquote(o.text[at:end])
-	at = skipSpace(o.text, end)
-	if !isAt(o.text, at, ':') {
+	o.Name, _ = Unquote(o.Text[at:end])
+	at = SkipSpace(o.Text, end)
+	if !IsAt(o.Text, at, ':') {
 		return false
 	}
-	at = skipSpace(o.text, at+1)
-	end, ok = skipValue(o.text, at, o.depth)
+	at = SkipSpace(o.Text, at+1)
+	end, ok = SkipValue(o.Text, at, o.Depth)
 	if !ok {
 		return false
 	}
-	o.value = o.text[at:end:end]
-	o.at, o.state = step(o.text, end, '}')
+	o.Value = o.Text[at:end:end]
+	o.at, o.state = step(o.Text, end, '}')
 	return o.state != walkBroken
 }
 
-// complete reports whether text was one whole object and nothing else.
-func (o *object) complete() bool {
-	return o.state == walkEnd && skipSpace(o.text, o.at) == len(o.text)
+// Complete reports whether Text was one whole object and nothing else.
+func (o *Object) Complete() bool {
+	return o.state == walkEnd && SkipSpace(o.Text, o.at) == len(o.Text)
 }
 
-// next goes to the next element and reports whether there is one.
-func (a *array) next() bool {
-	if a.only != nil {
-		a.value, a.only, a.state = a.only, nil, walkEnd
+// Next goes to the next element and reports whether there is one.
+func (a *Array) Next() bool {
+	if a.Only != nil {
+		a.Value, a.Only, a.state = a.Only, nil, walkEnd
 		return true
 	}
 	if a.state == walkStart {
-		a.at, a.state = open(a.text, '[', ']')
+		a.at, a.state = open(a.Text, '[', ']')
 	}
 	if a.state != walkOn {
 		return false
 	}
-	end, ok := skipValue(a.text, a.at, 0)
+	end, ok := SkipValue(a.Text, a.at, 0)
 	if !ok {
 		return false
 	}
-	a.value = a.text[a.at:end:end]
-	a.at, a.state = step(a.text, end, ']')
+	a.Value = a.Text[a.at:end:end]
+	a.at, a.state = step(a.Text, end, ']')
 	return a.state != walkBroken
 }
 
-// complete reports whether text was one whole array and nothing else.
-func (a *array) complete() bool {
-	return a.state == walkEnd && skipSpace(a.text, a.at) == len(a.text)
+// Complete reports whether Text was one whole array and nothing else.
+func (a *Array) Complete() bool {
+	return a.state == walkEnd && SkipSpace(a.Text, a.at) == len(a.Text)
 }
 
-// isAt reports whether b[i] is c. Compared as unsigned numbers, one check does for
+// IsAt reports whether b[i] is c. Compared as unsigned numbers, one check does for
 // both ends of b, and the compiler adds none of its own.
-func isAt(b []byte, i int, c byte) bool { return uint(i) < uint(len(b)) && b[i] == c }
+func IsAt(b []byte, i int, c byte) bool { return uint(i) < uint(len(b)) && b[i] == c }
 
-func skipSpace(b []byte, i int) int {
+// SkipSpace returns where, from b[i] on, the first byte is that is not space.
+func SkipSpace(b []byte, i int) int {
 	const spaces uint64 = 1<<' ' | 1<<'\n' | 1<<'\t' | 1<<'\r'
 	for uint(i) < uint(len(b)) && b[i] <= ' ' && spaces>>b[i]&1 != 0 {
 		i++
@@ -143,26 +154,26 @@ func skipSpace(b []byte, i int) int {
 	return i
 }
 
-// skipValue returns where the value that begins at b[i] ends. depth counts the
+// SkipValue returns where the value that begins at b[i] ends. depth counts the
 // objects and arrays around it. A loop rather than recursion: what it nests is a
 // peer's choice, and a bit a level is all it has to remember.
-func skipValue(b []byte, i, depth int) (end int, ok bool) {
+func SkipValue(b []byte, i, depth int) (end int, ok bool) {
 	level := 0            // objects and arrays that are open
 	var last, rest uint64 // a bit for each, the innermost lowest in last: 1 an object, 0 an array
 value:
 	for {
 		if last&1 != 0 {
-			if !isAt(b, i, '"') {
+			if !IsAt(b, i, '"') {
 				return i, false
 			}
 			if i, ok = skipString(b, i+1); !ok {
 				return i, false
 			}
-			i = skipSpace(b, i)
-			if !isAt(b, i, ':') {
+			i = SkipSpace(b, i)
+			if !IsAt(b, i, ':') {
 				return i, false
 			}
-			i = skipSpace(b, i+1)
+			i = SkipSpace(b, i+1)
 		}
 		if uint(i) >= uint(len(b)) {
 			return i, false
@@ -171,14 +182,14 @@ value:
 		case '"':
 			i, ok = skipString(b, i+1)
 		case '{', '[':
-			if ok = depth+level < maxDepth; !ok {
+			if ok = depth+level < MaxDepth; !ok {
 				break
 			}
 			level++
 			rest = rest<<1 | last>>63
 			last = last<<1 | uint64(c>>5&1) // the bit that '{' and '[' differ in
-			i = skipSpace(b, i+1)
-			if !isAt(b, i, c+2) { // '}' and ']' stand two behind '{' and '['
+			i = SkipSpace(b, i+1)
+			if !IsAt(b, i, c+2) { // '}' and ']' stand two behind '{' and '['
 				continue value
 			}
 		case 't':
@@ -194,13 +205,13 @@ value:
 			return i, false
 		}
 		for level > 0 {
-			i = skipSpace(b, i)
+			i = SkipSpace(b, i)
 			if uint(i) >= uint(len(b)) {
 				return i, false
 			}
 			switch b[i] {
 			case ',':
-				i = skipSpace(b, i+1)
+				i = SkipSpace(b, i+1)
 				continue value
 			case ']' | byte(last&1)<<5: // or '}' in an object
 				i++
@@ -223,7 +234,7 @@ func skipWord(b []byte, i int, word string) (int, bool) {
 }
 
 func skipNumber(b []byte, i int) (int, bool) {
-	if isAt(b, i, '-') {
+	if IsAt(b, i, '-') {
 		i++
 	}
 	first := i
@@ -239,9 +250,9 @@ func skipNumber(b []byte, i int) (int, bool) {
 			return i, false
 		}
 	}
-	if isAt(b, i, 'e') || isAt(b, i, 'E') {
+	if IsAt(b, i, 'e') || IsAt(b, i, 'E') {
 		i++
-		if isAt(b, i, '+') || isAt(b, i, '-') {
+		if IsAt(b, i, '+') || IsAt(b, i, '-') {
 			i++
 		}
 		first = i
@@ -265,7 +276,7 @@ func skipString(b []byte, i int) (end int, ok bool) {
 	if i >= 0 && i <= len(b)-8 { // i >= 0 for the compiler, which then checks no bounds
 		hit := marks(binary.LittleEndian.Uint64(b[i:])) & tops
 		if hit != 0 {
-			if end := i + bits.TrailingZeros64(hit)/8; isAt(b, end, '"') { // a short one, as most are
+			if end := i + bits.TrailingZeros64(hit)/8; IsAt(b, end, '"') { // a short one, as most are
 				return end + 1, true
 			}
 		}
@@ -276,10 +287,10 @@ func skipString(b []byte, i int) (end int, ok bool) {
 // skipLong is skipString without its short way.
 func skipLong(b []byte, i int) (end int, ok bool) {
 	for {
-		if i = skipPlain(b, i); isAt(b, i, '"') {
+		if i = SkipPlain(b, i); IsAt(b, i, '"') {
 			return i + 1, true
 		}
-		if !isAt(b, i, '\\') {
+		if !IsAt(b, i, '\\') {
 			return skipWide(b, i)
 		}
 		n := escapeLen(b[i:])
@@ -290,10 +301,10 @@ func skipLong(b []byte, i int) (end int, ok bool) {
 	}
 }
 
-// skipPlain returns where, from b[i] on, the first byte is that is not plain ASCII: a
+// SkipPlain returns where, from b[i] on, the first byte is that is not plain ASCII: a
 // quote, a backslash, a control character, or one beyond ASCII. Most strings have but the
 // quote that ends them, and are looked at once, eight bytes at a time.
-func skipPlain(b []byte, i int) int {
+func SkipPlain(b []byte, i int) int {
 	for ; i >= 0 && i <= len(b)-8; i += 8 { // i >= 0 for the compiler, which then checks no bounds
 		if hit := marks(binary.LittleEndian.Uint64(b[i:])) & tops; hit != 0 {
 			return i + bits.TrailingZeros64(hit)/8
@@ -400,9 +411,9 @@ func hex4(b []byte) rune {
 	return r
 }
 
-// unquote decodes a string that skipString has passed, its quotes included. ok is
+// Unquote decodes a string that skipString has passed, its quotes included. ok is
 // false where an escape stands for half a surrogate pair.
-func unquote(quoted []byte) (s []byte, ok bool) {
+func Unquote(quoted []byte) (s []byte, ok bool) {
 	s = quoted[1 : len(quoted)-1 : len(quoted)-1]
 	if bytes.IndexByte(s, '\\') < 0 {
 		return s, true
@@ -446,4 +457,25 @@ func unquote(quoted []byte) (s []byte, ok bool) {
 		s = s[2:]
 	}
 	return out, ok
+}
+
+// AppendQuoted appends s as a JSON string. s is valid UTF-8.
+func AppendQuoted(buf []byte, s string) []byte {
+	const digits = "0123456789abcdef"
+	buf = append(buf, '"')
+	first := 0
+	for i := range len(s) {
+		c := s[i]
+		if c >= ' ' && c != '"' && c != '\\' {
+			continue
+		}
+		buf = append(buf, s[first:i]...)
+		first = i + 1
+		if c >= ' ' {
+			buf = append(buf, '\\', c)
+		} else {
+			buf = append(buf, '\\', 'u', '0', '0', digits[c>>4], digits[c&15])
+		}
+	}
+	return append(append(buf, s[first:]...), '"')
 }
