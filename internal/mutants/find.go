@@ -5,6 +5,7 @@ import (
 	"go/ast"
 	"go/token"
 	"go/types"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -24,8 +25,17 @@ type finder struct {
 // a check is not to break the package.
 const checks = "invariants.go"
 
-// find returns every mutant of the tree, in the order of files and places.
-func find(t *tree) []*mutant {
+// find returns every mutant of the trees, in the order of files and places.
+func find(trees ...*tree) []*mutant {
+	var all []*mutant
+	for _, t := range trees {
+		all = append(all, t.find()...)
+	}
+	identify(all)
+	return all
+}
+
+func (t *tree) find() []*mutant {
 	f := &finder{tree: t}
 	for _, f.src = range t.files {
 		if filepath.Base(f.src.name) == checks {
@@ -50,7 +60,6 @@ func find(t *tree) []*mutant {
 			return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.end, b.end))
 		})
 	}
-	identify(f.found)
 	return f.found
 }
 
@@ -111,7 +120,7 @@ func (f *finder) cut(kind string, from, to token.Pos, text string) {
 	at := f.tree.fset.Position(from)
 	m := &mutant{
 		Func: f.fn, Kind: kind,
-		File: filepath.Base(f.src.name), Line: at.Line, Column: at.Column,
+		File: path.Join(f.tree.pkg, filepath.Base(f.src.name)), Line: at.Line, Column: at.Column,
 		src: f.src, start: at.Offset, end: f.offset(to), text: text,
 	}
 	m.Before, m.After = normal(string(f.src.text[m.start:m.end])), normal(text)

@@ -1,4 +1,4 @@
-// Command mutants breaks a package at random places, one at a time, and says which of the
+// Command mutants breaks a package, and those that are parts of it, at random places, one at a time, and says which of the
 // breaks no test notices. What does not compile is not counted: it is no break that a test
 // could notice.
 package main
@@ -24,12 +24,16 @@ import (
 	"time"
 )
 
+// Packages that are parts of the root package, and are broken too.
+const defaultParts = "./internal/jsonscan,./internal/framing,./internal/logging"
+
 // Packages whose tests use the root package, asked about what its own do not notice.
-const defaultAlso = "./irohubtest,./internal/transporttest,./internal/simulation"
+const defaultAlso = "./internal/system,./irohubtest,./internal/transporttest,./internal/simulation"
 
 // A config is what the flags say.
 type config struct {
 	dir        string
+	parts      string
 	also       string
 	required   bool // each package of also must be there, and have tests
 	equivalent string
@@ -46,6 +50,7 @@ type config struct {
 func main() {
 	var c config
 	flag.StringVar(&c.dir, "C", ".", "the `directory` of the package to break")
+	flag.StringVar(&c.parts, "parts", defaultParts, "`packages`, after commas, that are broken too; their own tests are asked first")
 	flag.StringVar(&c.also, "also", defaultAlso, "`packages`, after commas, whose tests see what the package's own do not notice; of the default, those that are there")
 	flag.StringVar(&c.equivalent, "equivalent", "internal/mutants/equivalent.txt", "the `file` of mutants known to change nothing")
 	flag.Uint64Var(&c.seed, "seed", 1, "which mutants are drawn, in which order")
@@ -74,11 +79,15 @@ func main() {
 }
 
 func run(ctx context.Context, c config, out, progress io.Writer) error {
-	t, err := loadTree(c.dir)
-	if err != nil {
-		return err
+	var trees []*tree
+	for _, pkg := range append([]string{"."}, fields(c.parts)...) {
+		t, err := loadTree(c.dir, pkg)
+		if err != nil {
+			return err
+		}
+		trees = append(trees, t)
 	}
-	all := find(t)
+	all := find(trees...)
 	known, err := readEquivalent(filepath.Join(c.dir, c.equivalent))
 	if err != nil {
 		return err
@@ -91,9 +100,13 @@ func run(ctx context.Context, c config, out, progress io.Writer) error {
 		return errors.New("there is no such mutant; -list says which there are")
 	}
 
-	r := &runner{dir: t.dir, limits: c.limits}
+	r := &runner{dir: trees[0].dir, limits: c.limits}
 	if r.suites, err = suites(c, progress); err != nil {
 		return err
+	}
+	for _, t := range trees[1:] {
+		t.own = &suite{pkg: t.pkg, dir: t.dir}
+		r.own = append(r.own, t.own)
 	}
 	temp, err := os.MkdirTemp("", "mutants")
 	if err != nil {
@@ -103,7 +116,7 @@ func run(ctx context.Context, c config, out, progress io.Writer) error {
 	if err := r.baseline(ctx, temp, c.atOnce); err != nil {
 		return err
 	}
-	results, err := try(ctx, t, r, drawn, n, known, temp, c, progress)
+	results, err := try(ctx, r, drawn, n, known, temp, c, progress)
 	if err == nil {
 		// What fails by now without a mutant may have failed so before.
 		err = r.baseline(ctx, temp, c.atOnce)
@@ -159,7 +172,7 @@ type result struct {
 
 // try tries mutants until n of them have been, besides those that do not compile and those
 // that are known to change nothing. What was found before an error is returned with it.
-func try(ctx context.Context, t *tree, r *runner, drawn []*mutant, n int, known map[string]string, temp string, c config, progress io.Writer) ([]result, error) {
+func try(ctx context.Context, r *runner, drawn []*mutant, n int, known map[string]string, temp string, c config, progress io.Writer) ([]result, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	next := make(chan *mutant)
@@ -201,7 +214,7 @@ func try(ctx context.Context, t *tree, r *runner, drawn []*mutant, n int, known 
 			add(m, verdict{Status: equivalent, Reason: reason})
 			continue
 		}
-		if err := t.compiles(m); err != nil {
+		if err := m.src.tree.compiles(m); err != nil {
 			add(m, verdict{Status: invalid, Reason: err.Error()})
 			continue
 		}

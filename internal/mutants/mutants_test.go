@@ -131,7 +131,7 @@ func write(t *testing.T, module map[string]string) string {
 
 func load(t *testing.T, module map[string]string) (*tree, []*mutant) {
 	t.Helper()
-	tree, err := loadTree(write(t, module))
+	tree, err := loadTree(write(t, module), ".")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -327,5 +327,45 @@ func TestMutants_ChecksAreLeftAlone(t *testing.T) {
 		if m.File == checks {
 			t.Errorf("%v", m)
 		}
+	}
+}
+
+// A part of the package is broken too: its own tests are asked first, then those of the package.
+func TestMutants_PartsAreBrokenToo(t *testing.T) {
+	parted := maps.Clone(toy)
+	parted["part/part.go"] = "package part\n\nfunc Own() bool { return true }\n\nfunc Used() bool { return true }\n"
+	parted["part/part_test.go"] = `package part
+
+import "testing"
+
+func TestOwn(t *testing.T) {
+	if !Own() {
+		t.Error("false")
+	}
+}
+`
+	parted["parts_test.go"] = `package toy
+
+import (
+	"testing"
+	"toy/part"
+)
+
+func TestUsed(t *testing.T) {
+	if !part.Used() {
+		t.Error("false")
+	}
+}
+`
+	c := toyConfig(write(t, parted))
+	c.parts, c.only = "./part", "Own/bool,Used/bool"
+	got := make(map[string]string)
+	for _, r := range runToy(t, c).Results {
+		fn, _, _ := strings.Cut(r.ID, "/")
+		got[fn] = r.Status + " by " + r.By + " of " + r.Suite
+	}
+	want := map[string]string{"Own": "killed by TestOwn of ./part", "Used": "killed by TestUsed of ."}
+	if !maps.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

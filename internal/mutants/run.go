@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -31,8 +32,9 @@ type limits struct {
 
 // A runner runs suites against mutants.
 type runner struct {
-	dir    string // where the go command runs
-	suites []*suite
+	dir    string   // where the go command runs
+	suites []*suite // in turn, but for the own one of a tree, which is first
+	own    []*suite // of the trees that have one
 	limits limits
 }
 
@@ -64,7 +66,7 @@ func (e *buildError) Error() string { return "go test -c: " + e.output }
 // try runs one suite after another until one notices the mutant. The directory is for its
 // files and nobody else's meanwhile.
 func (r *runner) try(ctx context.Context, m *mutant, dir string) (verdict, error) {
-	broken := filepath.Join(dir, m.File)
+	broken := filepath.Join(dir, filepath.Base(m.File))
 	overlay := filepath.Join(dir, "overlay.json")
 	text, err := json.Marshal(map[string]any{"Replace": map[string]string{m.src.name: broken}})
 	if err == nil {
@@ -76,7 +78,11 @@ func (r *runner) try(ctx context.Context, m *mutant, dir string) (verdict, error
 	if err != nil {
 		return verdict{}, err
 	}
-	for _, s := range r.suites {
+	suites := r.suites
+	if own := m.src.tree.own; own != nil {
+		suites = append([]*suite{own}, suites...)
+	}
+	for _, s := range suites {
 		binary, err := r.build(ctx, s, overlay, dir)
 		if failed := (*buildError)(nil); errors.As(err, &failed) {
 			// The type checker does not see the tests, which may need a constant as it is.
@@ -230,7 +236,7 @@ func (p *output) by(err error) string {
 // baseline runs the suites against the tree as it is: all must pass, several times and as
 // many at once as later on, or their failing would mean nothing. So each gets its limit.
 func (r *runner) baseline(ctx context.Context, dir string, atOnce int) error {
-	for _, s := range r.suites {
+	for _, s := range slices.Concat(r.suites, r.own) {
 		s.limit = 10 * time.Minute
 		binary, err := r.build(ctx, s, "", dir)
 		if err != nil {

@@ -19,6 +19,8 @@ import (
 // A tree is a package that is to be broken: its files, as text and parsed, and its types.
 type tree struct {
 	dir   string
+	pkg   string // as the go command is told, from the first tree's directory
+	own   *suite // its tests, where they are none of the runner's; they come first
 	path  string // its import path
 	fset  *token.FileSet
 	files []*source
@@ -29,15 +31,16 @@ type tree struct {
 }
 
 type source struct {
+	tree *tree
 	name string // with its directory
 	text []byte
 	file *ast.File
 }
 
-// loadTree reads the package in dir without its tests. It has the go command build what
+// loadTree reads a package without its tests, from the directory where the go command runs. It has the go command build what
 // the package imports, since types come from there.
-func loadTree(dir string) (*tree, error) {
-	cmd := exec.Command("go", "list", "-export", "-deps", "-json=ImportPath,Dir,GoFiles,CgoFiles,Export", ".")
+func loadTree(dir, pkg string) (*tree, error) {
+	cmd := exec.Command("go", "list", "-export", "-deps", "-json=ImportPath,Dir,GoFiles,CgoFiles,Export", pkg)
 	cmd.Dir, cmd.Stderr = dir, new(bytes.Buffer)
 	out, err := cmd.Output()
 	if err != nil {
@@ -48,25 +51,25 @@ func loadTree(dir string) (*tree, error) {
 		ImportPath, Dir, Export string
 		GoFiles, CgoFiles       []string
 	}
-	var pkg listed // the last, after all that it needs
+	var last listed // the last, after all that it needs
 	exports := make(map[string]string)
 	for d := json.NewDecoder(bytes.NewReader(out)); d.More(); {
-		pkg = listed{}
-		if err := d.Decode(&pkg); err != nil {
+		last = listed{}
+		if err := d.Decode(&last); err != nil {
 			return nil, fmt.Errorf("go list: %w", err)
 		}
-		exports[pkg.ImportPath] = pkg.Export
+		exports[last.ImportPath] = last.Export
 	}
-	if len(pkg.CgoFiles) > 0 {
-		return nil, fmt.Errorf("%s uses cgo, whose types cannot be checked here", pkg.ImportPath)
+	if len(last.CgoFiles) > 0 {
+		return nil, fmt.Errorf("%s uses cgo, whose types cannot be checked here", last.ImportPath)
 	}
 
-	t := &tree{dir: pkg.Dir, path: pkg.ImportPath, fset: token.NewFileSet()}
+	t := &tree{dir: last.Dir, pkg: pkg, path: last.ImportPath, fset: token.NewFileSet()}
 	t.imports = importer.ForCompiler(t.fset, "gc", func(path string) (io.ReadCloser, error) {
 		return os.Open(exports[path])
 	})
-	for _, name := range pkg.GoFiles {
-		s := &source{name: filepath.Join(pkg.Dir, name)}
+	for _, name := range last.GoFiles {
+		s := &source{tree: t, name: filepath.Join(last.Dir, name)}
 		if s.text, err = os.ReadFile(s.name); err != nil {
 			return nil, err
 		}
