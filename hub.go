@@ -184,7 +184,6 @@ func (h *Hub) Serve(ctx context.Context) error {
 	// Connections end by the hub's reasons alone; ctx merely ends accepting.
 	base, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	accepting, stop := context.WithCancel(ctx)
-	defer stop()
 	accepted := make(chan error, len(h.endpoints))
 	for _, ep := range h.endpoints {
 		// The accepting goroutines: tasks of the hub, ended by stop, or by their endpoints.

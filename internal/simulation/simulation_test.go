@@ -87,11 +87,7 @@ func TestPutBack(t *testing.T) {
 			if err := copyModule(dir); err != nil {
 				t.Fatal(err)
 			}
-			apply := exec.Command("patch", "-p1", "--no-backup-if-mismatch", "-F0")
-			apply.Dir, apply.Stdin = dir, bytes.NewReader(patch)
-			if out, err := apply.CombinedOutput(); err != nil {
-				t.Fatalf("the patch does not fit: %v\n%s", err, out)
-			}
+			apply(t, dir, patch)
 			begin := time.Now()
 			find := exec.Command("go", "run", "./internal/simulation/run", "-for", "1m", "-expect", expect)
 			find.Dir = dir
@@ -101,6 +97,43 @@ func TestPutBack(t *testing.T) {
 			}
 			t.Logf("found in %s: %s", time.Since(begin).Round(time.Second), out)
 		})
+	}
+}
+
+// TestPatches_Fit sees that each fault can be put back: a change of the lines around it goes
+// with a change of its patch.
+func TestPatches_Fit(t *testing.T) {
+	if interruptible {
+		t.Skip("it runs other programs, which a WebAssembly process cannot")
+	}
+	if _, err := exec.LookPath("patch"); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
+		t.Skipf("it needs patch; install it: %v", err)
+	}
+	patches, err := filepath.Glob("testdata/*.patch")
+	if err != nil || len(patches) == 0 {
+		t.Fatalf("there are no patches: %v", err)
+	}
+	for _, name := range patches {
+		t.Run(strings.TrimSuffix(filepath.Base(name), ".patch"), func(t *testing.T) {
+			patch, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			apply(t, filepath.Join("..", ".."), patch, "--dry-run")
+		})
+	}
+}
+
+// apply puts a fault back in the module at dir.
+func apply(t *testing.T, dir string, patch []byte, options ...string) {
+	t.Helper()
+	cmd := exec.Command("patch", append([]string{"-p1", "--no-backup-if-mismatch", "-F0"}, options...)...)
+	cmd.Dir, cmd.Stdin = dir, bytes.NewReader(patch)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("the patch does not fit: %v\n%s", err, out)
 	}
 }
 
