@@ -333,6 +333,41 @@ func tableOf(t *testing.T, document, title string) (rows [][]string) {
 	return rows
 }
 
+var (
+	benchmarking = regexp.MustCompile(`go test[^\n` + "`" + `]* -bench ('[^']*'|\S+)([^\n#` + "`" + `]*)`)
+	benchmark    = regexp.MustCompile(`(?m)^func Benchmark(\w+)\(`)
+)
+
+// Benchmarks that a document names are in the packages that it names them with.
+func TestDocuments_NameBenchmarksThatExist(t *testing.T) {
+	found := 0
+	for _, document := range []string{"README.md", "docs/performance.md", "docs/security.md"} {
+		for _, match := range benchmarking.FindAllStringSubmatch(readFile(t, document), -1) {
+			found++
+			first, _, _ := strings.Cut(strings.Trim(match[1], "'"), "/")
+			wanted := regexp.MustCompile("^(" + first + ")")
+			for word := range strings.FieldsSeq(match[2]) {
+				if !strings.HasPrefix(word, ".") {
+					continue // a flag
+				}
+				there := false
+				files, _ := filepath.Glob(filepath.Join(root, word, "*_test.go"))
+				for _, file := range files {
+					for _, b := range benchmark.FindAllStringSubmatch(readFile(t, strings.TrimPrefix(file, root)), -1) {
+						there = there || wanted.MatchString(b[1])
+					}
+				}
+				if !there {
+					t.Errorf("%s: no benchmark for %q in %s", document, match[0], word)
+				}
+			}
+		}
+	}
+	if found < 10 {
+		t.Errorf("only %d commands were found", found)
+	}
+}
+
 var link = regexp.MustCompile(`\]\(([^)#:\s]+)(#[^)]*)?\)`)
 
 // Links to files of the repository lead somewhere, in every document.
