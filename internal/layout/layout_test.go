@@ -59,8 +59,9 @@ var wings = map[string]wing{
 
 // Limits of what a reader is to take in.
 const (
-	maxEntries  = 38 // files and folders of the root
-	maxExported = 34 // names of the root package
+	maxEntries  = 38  // files and folders of the root
+	maxExported = 34  // names of the root package
+	maxGuide    = 100 // lines of doc.go
 )
 
 const root = "../.."
@@ -135,6 +136,16 @@ func TestRoot_ExportsFewNames(t *testing.T) {
 	}
 	if len(names) > maxExported {
 		t.Errorf("%d exported names, the limit is %d: %v", len(names), maxExported, names)
+	}
+}
+
+func TestGuide_IsShort(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "doc.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := bytes.Count(text, []byte("\n")); n > maxGuide {
+		t.Errorf("doc.go has %d lines, the limit is %d", n, maxGuide)
 	}
 }
 
