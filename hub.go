@@ -189,9 +189,8 @@ func (h *Hub) Serve(ctx context.Context) error {
 		// The accepting goroutines: tasks of the hub, ended by stop, or by their endpoints.
 		h.tasks.Go(func() {
 			addr := ep.Addr() // as it is while the endpoint is open
-			if err := h.accept(accepting, base, ep); err != nil {
-				accepted <- fmt.Errorf("irohub: accepting at %s: %w", addr, err)
-			}
+			err := h.accept(accepting, base, ep)
+			accepted <- fmt.Errorf("irohub: accepting at %s: %w", addr, err)
 		})
 	}
 
