@@ -102,7 +102,7 @@ func run(ctx context.Context, c config) error {
 	go func() { served <- s.hub.Serve(context.WithoutCancel(ctx)) }()
 
 	samples := s.live(ctx)
-	if stats := s.emptied(); stats.Spokes+stats.Pending+stats.Topics+stats.Listeners > 0 {
+	if stats := emptied(s.hub); stats.Spokes+stats.Pending+stats.Topics+stats.Listeners > 0 {
 		s.fail("all have left, and the hub still has %+v", stats)
 	}
 	stats := s.hub.Stats()
@@ -178,9 +178,9 @@ func (s *soak) disconnected(info irohub.SpokeInfo, err error) {
 func tooSlow(code uint64) bool { return code == irohub.CodeSlow || code == irohub.CodeTimeout }
 
 // emptied waits until the hub has noticed that all have left.
-func (s *soak) emptied() (stats irohub.Stats) {
+func emptied(hub *irohub.Hub) (stats irohub.Stats) {
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if stats = s.hub.Stats(); stats.Spokes+stats.Pending+stats.Topics+stats.Listeners == 0 {
+		if stats = hub.Stats(); stats.Spokes+stats.Pending+stats.Topics+stats.Listeners == 0 {
 			break
 		}
 	}
