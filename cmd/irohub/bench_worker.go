@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"irohub"
-	"irohub/internal/histogram"
+	"irohub/cmd/irohub/internal/histogram"
 )
 
 // A worker holds spokes of a bench, in a process of its own or in the bench's. It reads

@@ -1,0 +1,7 @@
+module irohub/cmd/irohub
+
+go 1.26.0
+
+replace irohub => ../..
+
+require irohub v0.0.0
