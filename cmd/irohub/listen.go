@@ -101,17 +101,17 @@ func (l *listener) report() bool {
 	return true
 }
 
-// close is for when the hub has ended. It waits until what came before is printed, but no
-// longer than ctx, nor than flushTimeout. Its error says what was not, ever.
+// close is for when the hub has ended. It waits for endTime at the most until what came before is
+// printed. Its error says what was not, ever.
 func (l *listener) close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
+	defer cancel()
 	select {
 	case <-l.ended:
 	case <-ctx.Done():
 		return errBlocked
 	}
 	l.running.Wait()
-	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
-	defer cancel()
 	l.out.close(ctx)
 	l.report()
 	switch {
