@@ -139,7 +139,7 @@ func TestBench_HubElsewhere(t *testing.T) {
 			t.Errorf("the hub printed %d lines, though quiet", len(lines))
 		}
 		said := strings.Join(hub.stderr.all(), "\n")
-		if n := strings.Count(said, `err="irohub: closed: normal end`); n != 4 {
+		if n := strings.Count(said, "spoke disconnected"); n != 4 || strings.Contains(said, "err=") {
 			t.Errorf("%d spokes said goodbye, want those of the bench and its own:\n%s", n, said)
 		}
 	})
