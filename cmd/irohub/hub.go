@@ -176,14 +176,23 @@ func (c *hubConfig) wait(ctx context.Context, served <-chan error, std stdio) er
 		case <-ctx.Done():
 			return nil
 		case <-std.hangup:
-			if err := c.access.load(); err != nil {
-				std.log.Error("the lists are as they were", "err", err)
-				continue
-			}
-			l := c.access.lists.Load()
-			std.log.Info("the lists were read again", "allowed", len(l.allowed), "denied", len(l.denied))
+			c.reload(std.log)
 		}
 	}
+}
+
+// reload reads the lists again. Who is connected stays so.
+func (c *hubConfig) reload(log *slog.Logger) {
+	if c.allowFile == "" && c.denyFile == "" {
+		log.Info("there are no lists to read again")
+		return
+	}
+	if err := c.access.load(); err != nil {
+		log.Error("the lists are as they were", "err", err)
+		return
+	}
+	l := c.access.lists.Load()
+	log.Info("the lists were read again", "allowed", len(l.allowed), "denied", len(l.denied))
 }
 
 // handOver ends the hub, with nothing lost if spokes take what is for them in time.

@@ -207,7 +207,7 @@ func TestHangupEndsOthers(t *testing.T) {
 		sub.signal(syscall.SIGHUP)
 		sub.wantExit(0)
 		hub.signal(syscall.SIGHUP) // which has no lists, and goes on
-		hub.wantSaid("the lists were read again")
+		hub.wantSaid("there are no lists to read again")
 		hub.stop()
 	})
 }
