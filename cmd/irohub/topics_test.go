@@ -36,7 +36,10 @@ func TestSilenceHint(t *testing.T) {
 
 // The command refuses the topics that the library refuses, and no others.
 func FuzzCheckTopic(f *testing.F) {
-	hub := irohub.NewHub(irohubtest.NewNetwork().Endpoint(), irohub.HubOptions{})
+	hub, err := irohub.NewHub(irohub.HubOptions{}, irohubtest.NewNetwork().Endpoint())
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Cleanup(func() { hub.Close() })
 	for _, topic := range []string{
 		"", "a", "a:b", "a:*", "__ack", "_a", "a\n", "a\x7f", "a\u0080", "a\u009f", "a\u00a0", "\xc2", "a\xff", "\x00", "a b", "\u2028", "\ufeff",
