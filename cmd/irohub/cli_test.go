@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"os"
 	"reflect"
+	"regexp"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -211,5 +213,31 @@ func TestVersion(t *testing.T) {
 		if got := commit(&debug.BuildInfo{Settings: test.settings}, true); got != test.want {
 			t.Errorf("%v: %q, want %q", test.settings, got, test.want)
 		}
+	}
+}
+
+// docs/operations.md names no flag and no variable that there is not.
+func TestOperations_NamesWhatThereIs(t *testing.T) {
+	text, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := make(map[string]bool)
+	for _, cmd := range commands {
+		flags := pflag.NewFlagSet(cmd.name, pflag.ContinueOnError)
+		cmd.setup(flags)
+		flags.VisitAll(func(f *pflag.Flag) {
+			known["--"+f.Name], known[environmentName(f.Name)] = true, true
+		})
+	}
+	known["--help"] = true
+	names := regexp.MustCompile(`(?:\s|\x60)(--[a-z-]+)|(IROHUB_[A-Z_]+)`).FindAllStringSubmatch(string(text), -1)
+	for _, name := range names {
+		if name := name[1] + name[2]; !known[name] {
+			t.Errorf("there is no %s", name)
+		}
+	}
+	if len(names) < 20 {
+		t.Errorf("%d names", len(names))
 	}
 }
