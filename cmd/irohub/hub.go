@@ -118,9 +118,9 @@ func (c *hubConfig) run(ctx context.Context, args []string, std stdio) error {
 	case err != nil:
 		return err
 	}
-	end, cancel := untilEnd(ctx)
-	defer cancel()
-	defer func() { closing(context.WithoutCancel(ctx), ep.Close) }()
+	end, over := context.WithCancel(context.WithoutCancel(ctx))
+	defer over()
+	defer closing(end, ep.Close)
 	c.online(ctx, ep, std.log)
 	if ctx.Err() != nil {
 		return nil
@@ -129,25 +129,29 @@ func (c *hubConfig) run(ctx context.Context, args []string, std stdio) error {
 	if err != nil {
 		return err
 	}
-	defer func() { closing(context.WithoutCancel(ctx), hub.Close) }()
-	return c.serve(ctx, end, hub, ep.Addr(), std)
+	defer closing(end, hub.Close)
+	l, err := c.serve(ctx, hub, ep.Addr(), std)
+	// All that is left has endTime.
+	time.AfterFunc(endTime, over)
+	if l != nil {
+		err = cmp.Or(err, l.close(end))
+	}
+	return err
 }
 
-// serve says where the hub is, and serves until it ends.
-func (c *hubConfig) serve(ctx, end context.Context, hub *irohub.Hub, addr irohub.Addr, std stdio) error {
+// serve says where the hub is, and serves until it ends. The listener, if there is one, may have
+// events that are not printed yet.
+func (c *hubConfig) serve(ctx context.Context, hub *irohub.Hub, addr irohub.Addr, std stdio) (l *listener, err error) {
 	// A hub of which nobody can learn where it is ends here.
 	if err := await(ctx, func() error { return c.printReady(std.out, addr) }); err != nil {
 		if ctx.Err() != nil {
-			return nil
+			return nil, nil
 		}
-		return fmt.Errorf("standard output: %w", err)
+		return nil, fmt.Errorf("standard output: %w", err)
 	}
-	out := newSink(std.out, c.limits.MaxQueue, 0, nil)
-	var l *listener // nil: quiet
 	if !c.quiet {
-		var err error
-		if l, err = listen(hub, out, std.log); err != nil {
-			return err
+		if l, err = listen(hub, newSink(std.out, c.limits.MaxQueue, 0, nil), std.log); err != nil {
+			return nil, err
 		}
 	}
 	served := make(chan error, 1)
@@ -157,14 +161,9 @@ func (c *hubConfig) serve(ctx, end context.Context, hub *irohub.Hub, addr irohub
 		go c.publish(ctx, hub, std)
 	}
 	notify(service.Ready, std.log)
-	failed := c.wait(ctx, served, std)
+	err = c.wait(ctx, served, std)
 	notify(service.Stopping, std.log)
-	failed = cmp.Or(failed, c.handOver(ctx, hub, std.log))
-	if l == nil {
-		out.close(end)
-		return failed
-	}
-	return cmp.Or(failed, l.close(ctx))
+	return l, cmp.Or(err, c.handOver(ctx, hub, std.log))
 }
 
 // wait waits for the hub's end, or for a signal that asks for it.
