@@ -397,7 +397,7 @@ func (b *bench) dialHub(ctx, end context.Context) error {
 	c := spokeConfig{network: b.network, maxFrame: b.plan.limits().frame}
 	start, cancel := context.WithTimeout(ctx, hubTimeout)
 	defer cancel()
-	spoke, ep, err := c.dial(start, end, addr, slog.New(slog.DiscardHandler), irohub.SpokeOptions{
+	spoke, ep, err := c.dial(start, end, addr, irohub.SpokeOptions{
 		NoReconnect:  true,
 		OnRefused:    fail,
 		OnDisconnect: fail,

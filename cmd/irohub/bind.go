@@ -211,13 +211,12 @@ func closing(end context.Context, f func() error) {
 
 // dial connects to the hub, in the time that ctx has, and clears away until end if it fails. The
 // caller closes both, the endpoint last.
-func (c *spokeConfig) dial(ctx, end context.Context, addr irohub.Addr, log *slog.Logger, opts irohub.SpokeOptions) (*irohub.Spoke, irohub.Endpoint, error) {
+func (c *spokeConfig) dial(ctx, end context.Context, addr irohub.Addr, opts irohub.SpokeOptions) (*irohub.Spoke, irohub.Endpoint, error) {
 	ep, err := c.bind(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	opts.MaxFrame = c.maxFrame
-	opts.Logger = log
 	spoke, err := irohub.Dial(ctx, ep, addr, opts)
 	if err != nil {
 		closing(end, ep.Close)

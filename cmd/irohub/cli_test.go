@@ -241,3 +241,21 @@ func TestOperations_NamesWhatThereIs(t *testing.T) {
 		t.Errorf("%d names", len(names))
 	}
 }
+
+// Whatever the arguments are, they are put in order once: again makes no difference.
+func FuzzArrange(f *testing.F) {
+	for _, line := range []string{"", "a -key k b", "-qn 3 a", "-1 -- -v", "--key", "-n=3 -count", "-é a", "- -- --"} {
+		f.Add(line)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		flags := pflag.NewFlagSet("do", pflag.ContinueOnError)
+		flags.String("key", "", "")
+		flags.IntP("count", "n", 0, "")
+		flags.BoolP("quiet", "q", false, "")
+		args := strings.Split(line, " ")
+		once := arrange(flags, slices.Clone(args))
+		if twice := arrange(flags, slices.Clone(once)); !slices.Equal(once, twice) {
+			t.Errorf("%q became %q, and then %q", args, once, twice)
+		}
+	})
+}

@@ -63,7 +63,8 @@ func (c *pubConfig) run(ctx context.Context, args []string, std stdio) error {
 	defer cancel()
 	end, cancel := untilEnd(ctx)
 	defer cancel()
-	spoke, ep, err := c.dial(start, end, addr, std.log, irohub.SpokeOptions{
+	spoke, ep, err := c.dial(start, end, addr, irohub.SpokeOptions{
+		Logger:      std.log,
 		NoReconnect: true, // what was on its way would be lost, and nobody told
 	})
 	if err != nil {

@@ -71,7 +71,9 @@ func (c *subConfig) run(ctx context.Context, args []string, std stdio) error {
 	defer cancel()
 	end, cancel := untilEnd(ctx)
 	defer cancel()
-	spoke, ep, err := c.dial(start, end, addr, std.log, irohub.SpokeOptions{MaxQueue: c.maxQueue})
+	opts := irohub.SpokeOptions{MaxQueue: c.maxQueue}
+	defer watchOutages(&opts, std.log)()
+	spoke, ep, err := c.dial(start, end, addr, opts)
 	if err != nil {
 		return interrupted(ctx, err)
 	}
