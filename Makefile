@@ -66,8 +66,9 @@ native: need-go
 	@ls .native/*/libiroh_ffi.* >/dev/null 2>&1 || $(MAKE) need-pip
 	go run ./iroh/fetch
 
+# The command is a module of its own, so that it may have requirements and the library none.
 build: need-cc
-	go build -o bin/ ./cmd/irohub
+	go build -C cmd/irohub -o ../../bin/ .
 
 interop: need-pip need-node
 	$(MAKE) -C clients/python venv
@@ -91,14 +92,17 @@ check-format:
 
 check-vet:
 	go vet ./...
+	go vet -C cmd/irohub ./...
 
 check-static:
 	go run $(STATICCHECK) ./...
+	go run -C cmd/irohub $(STATICCHECK) ./...
 
 # An application that vendors irohub gets nothing else.
 check-modules:
 	@modules=$$(go list -m all) && test "$$modules" = irohub || { \
 		echo "the module has requirements: $$modules" >&2; exit 1; }
+	go -C cmd/irohub mod tidy -diff
 
 # Without cgo, all of it still builds, wherever Go does, and TLS is the transport. So it is
 # where an int has 32 bits, but for the simulation.
@@ -110,15 +114,20 @@ check-nocgo:
 		echo 'GOARCH=386 go test . ./internal/system ./internal/jsonscan ./internal/framing ./key ./tlsnet'; \
 		GOARCH=386 CGO_ENABLED=0 go test -count=1 . ./internal/system ./internal/jsonscan ./internal/framing ./key ./tlsnet;; \
 		*) echo 'the tests on 32 bits are left out: they need linux/amd64';; esac
-	GOOS=windows CGO_ENABLED=0 go build ./...
-	GOOS=darwin CGO_ENABLED=0 go build ./...
-	GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go build ./...
+	CGO_ENABLED=0 go vet -C cmd/irohub ./...
+	GOARCH=386 CGO_ENABLED=0 go vet -C cmd/irohub ./...
+	@for platform in windows/amd64 darwin/amd64 linux/arm64; do \
+		echo "GOOS=$${platform%/*} GOARCH=$${platform#*/} go build ./... and cmd/irohub"; \
+		GOOS=$${platform%/*} GOARCH=$${platform#*/} CGO_ENABLED=0 go build ./... && \
+		GOOS=$${platform%/*} GOARCH=$${platform#*/} CGO_ENABLED=0 go build -C cmd/irohub -o /dev/null . || exit 1; \
+	done
 	GOOS=plan9 CGO_ENABLED=0 go build . ./tlsnet
 	GOOS=wasip1 GOARCH=wasm CGO_ENABLED=0 go build . ./tlsnet
 
 # Among them, an application that vendors irohub (internal/vendortest).
 test-race:
 	CI=true go test -race -count=1 ./...
+	CI=true go test -C cmd/irohub -race -count=1 ./...
 
 # The spokes in other languages by themselves; with those in Go, they are in test-race. Here
 # the test that waits for iroh to give up a dead hub is not left out.
@@ -138,15 +147,15 @@ test-bench:
 # one line and no input (golang/go#75804): that is no finding. Minimizing is kept short, as
 # it would otherwise use up most of the time.
 fuzz: need-go
-	@for package in $$(go list ./...); do \
-		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+	@for dir in . cmd/irohub; do for package in $$(go list -C $$dir ./...); do \
+		for target in $$(go test -C $$dir -list '^Fuzz' $$package | grep '^Fuzz'); do \
 			echo "fuzzing $$package $$target for $(FUZZTIME)"; \
-			out=$$(go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$package 2>&1) || \
+			out=$$(go test -C $$dir -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$package 2>&1) || \
 				{ echo "$$out" | grep -q '^    context deadline exceeded$$' && ! echo "$$out" | grep -q 'Failing input'; } || \
 				{ echo "$$out"; exit 1; }; \
 			echo "$$out" | grep 'execs:' | tail -n 1; \
 		done; \
-	done
+	done; done
 
 bench: native need-cc
 	go test -run '^$$' -bench . -benchmem ./...

@@ -27,7 +27,7 @@ func (s *Spoke) keep(ctx context.Context, l *link) {
 			return
 		}
 		err := l.err()
-		s.logs.Add(slog.LevelInfo, "disconnected", "hub", s.addr.ID, "err", err)
+		s.logs.Add(slog.LevelInfo, "disconnected", append([]any{"hub", s.addr.ID}, reasonOf(err)...)...)
 		if s.opts.NoReconnect || turnedAway(err) {
 			send(s.inbox, s.inbox.failed, err)
 			return

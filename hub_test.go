@@ -174,7 +174,7 @@ func TestRouter_RequestsKeepTheirOrder(t *testing.T) {
 	for _, f := range (<-m.link.out.box).items {
 		answers = append(answers, f.bytes...)
 	}
-	want := slices.Concat(ackFrame("1"), ackFrame("2"), errorFrame("3", refusedTooMany, "new", "too many subscriptions"), ackFrame("4"), ackFrame("5"))
+	want := slices.Concat(ackFrame("1"), ackFrame("2"), errorFrame("3", refusedTooMany, "new", "the limit is 1000 topics"), ackFrame("4"), ackFrame("5"))
 	if !bytes.Equal(answers, want) {
 		t.Errorf("answers %s, want %s", answers, want)
 	}

@@ -183,7 +183,7 @@ func (r *router) subscribe(m *member, op *op, end uint64) (done bool) {
 		if topic := op.topics[op.next]; !r.table.has(&m.subscriber, topic) {
 			if op.fresh++; op.fresh > room {
 				r.counts.Refused++
-				r.reply(m, errorFrame(op.id, refusedTooMany, topic, "too many subscriptions"))
+				r.reply(m, errorFrame(op.id, refusedTooMany, topic, limitOfTopics(r.opts.MaxSubscriptions).Error()))
 				return true
 			}
 		}

@@ -167,7 +167,7 @@ func (m *member) goodbye(err error) {
 			m.call("OnBackpressure", func() { opts.OnBackpressure(info) })
 		}
 	}
-	m.log(slog.LevelInfo, "spoke disconnected", "err", err)
+	m.log(slog.LevelInfo, "spoke disconnected", reasonOf(err)...)
 	if opts.OnDisconnect != nil {
 		m.call("OnDisconnect", func() { opts.OnDisconnect(info, err) })
 	}
@@ -308,7 +308,7 @@ func (m *member) control(env *envelope) (op, error) {
 		return refuse(o.id, refusedPayload, "", errors.New(`the payload is neither {"topic":string} nor {"topics":[string]}`)), nil
 	}
 	if most := m.hub.opts.MaxSubscriptions; len(topics) > most {
-		return refuse(o.id, refusedTooMany, topics[most], errors.New("too many topics")), nil
+		return refuse(o.id, refusedTooMany, topics[most], limitOfTopics(most)), nil
 	}
 	o.topics = topics
 	for _, topic := range o.topics {
@@ -320,7 +320,11 @@ func (m *member) control(env *envelope) (op, error) {
 		}
 		// A mailbox is its owner's alone, and so the pattern of all mailboxes nobody's.
 		if owner, direct := strings.CutPrefix(topic, directPrefix); direct && owner != m.id.String() {
-			return refuse(o.id, refusedForbidden, topic, errors.New("the mailbox of another node")), nil
+			why := "the mailbox of another node"
+			if strings.EqualFold(owner, m.id.String()) {
+				why = "the NodeID of a mailbox is written in lower case"
+			}
+			return refuse(o.id, refusedForbidden, topic, errors.New(why)), nil
 		}
 		if err := m.allow("AllowSubscribe", m.hub.opts.AllowSubscribe, topic); err != nil {
 			return refuse(o.id, refusedForbidden, topic, err), nil
@@ -408,3 +412,6 @@ func (m *member) slowDown(bytes int) error {
 		return m.link.err()
 	}
 }
+
+// limitOfTopics is what refusedTooMany, whose name says the rest, tells a spoke.
+func limitOfTopics(most int) error { return fmt.Errorf("the limit is %d topics", most) }

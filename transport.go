@@ -235,3 +235,11 @@ func closeError(err error) *CloseError {
 	ce, _ := errors.AsType[*CloseError](err)
 	return ce
 }
+
+// reasonOf is what a log line about an end says of its reason: of an end on purpose, nothing.
+func reasonOf(err error) []any {
+	if end := closeError(err); end != nil && end.Code == 0 {
+		return nil
+	}
+	return []any{"err", err}
+}

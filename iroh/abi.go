@@ -73,6 +73,18 @@ func load(explicit string) error {
 	return nil
 }
 
+// Library loads the native library, unless this process has loaded it, as [Bind] does without
+// Options.Library. It returns the library's path and the version that this package is made
+// for; another is not loaded.
+func Library() (path, version string, err error) {
+	if err := load(""); err != nil {
+		return "", "", err
+	}
+	library.mu.Lock()
+	defer library.mu.Unlock()
+	return library.path, native.Version, nil
+}
+
 // open links the glue to the library at path, if it is the right one.
 func open(path string) error {
 	cpath := C.CString(path)

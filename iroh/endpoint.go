@@ -142,7 +142,7 @@ func bindAddrs(s string) (listens netip.Addr, addrs []string, err error) {
 func (e *Endpoint) ID() irohub.NodeID { return e.id }
 
 // Addr says where the endpoint can be reached: for one that listens on every
-// address, the addresses of this machine. The relay is empty until the endpoint
+// address, the addresses of this machine, the loopback ones among them. The relay is empty until the endpoint
 // has found one that works; see [Endpoint.Online].
 func (e *Endpoint) Addr() irohub.Addr {
 	defer runtime.KeepAlive(e)
@@ -165,9 +165,9 @@ func (e *Endpoint) Addr() irohub.Addr {
 }
 
 // usefulHosts chooses what to tell others: the socket of the address that was
-// asked for, else what the library found out. It has nothing to tell before its
-// first look at the network, so then the sockets' ports at the machine's own
-// addresses must do.
+// asked for, else what the library found out, and behind that the loopback addresses,
+// which it leaves out. It has nothing to tell before its first look at the network, so
+// then the sockets' ports at the machine's own addresses must do.
 func usefulHosts(listens netip.Addr, bound, known []string) []string {
 	var hosts []string
 	for _, s := range bound {
@@ -178,10 +178,7 @@ func usefulHosts(listens netip.Addr, bound, known []string) []string {
 	if !listens.IsUnspecified() {
 		return hosts
 	}
-	if len(known) > 0 {
-		return known
-	}
-	hosts = nil
+	hosts = slices.Clone(known)
 	ifaces, _ := net.InterfaceAddrs()
 	for _, s := range bound {
 		a, err := netip.ParseAddrPort(s)
@@ -190,8 +187,12 @@ func usefulHosts(listens netip.Addr, bound, known []string) []string {
 		}
 		for _, iface := range ifaces {
 			p, err := netip.ParsePrefix(iface.String())
-			if ip := p.Addr(); err == nil && ip.Is4() == a.Addr().Is4() && !ip.IsLinkLocalUnicast() {
-				hosts = append(hosts, netip.AddrPortFrom(ip, a.Port()).String())
+			ip := p.Addr()
+			if err != nil || ip.Is4() != a.Addr().Is4() || ip.IsLinkLocalUnicast() || len(known) > 0 && !ip.IsLoopback() {
+				continue
+			}
+			if host := netip.AddrPortFrom(ip, a.Port()).String(); !slices.Contains(hosts, host) {
+				hosts = append(hosts, host)
 			}
 		}
 	}

@@ -29,6 +29,7 @@ func TestFindLibrary(t *testing.T) {
 	}
 	for _, want := range []string{
 		file.Path(deep, native.Platform()), file.Path(root, native.Platform()), "make native", "IROH_LIB", "Options.Library",
+		"pip download", file.Wheel, "iroh==" + native.Version, // where there is neither the clone nor Go
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not name %s: %v", want, err)

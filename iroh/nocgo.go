@@ -5,19 +5,25 @@ package iroh
 import (
 	"context"
 	"fmt"
-	"runtime"
 
 	"irohub"
+	"irohub/iroh/internal/native"
 )
 
 // An Endpoint is a node's place in an iroh network. In this build there is none.
 type Endpoint struct{ _ int }
 
+// unsupported says which of the two reasons there are for this file to be built.
 func unsupported() error {
-	return fmt.Errorf("%w: this program was built without cgo, or for %s/%s, which has no native library; "+
-		"build it with CGO_ENABLED=1 and a C compiler on Linux (amd64, arm64) or macOS (arm64)",
-		ErrUnsupported, runtime.GOOS, runtime.GOARCH)
+	platform := native.Platform()
+	if _, ok := native.ForPlatform(platform); !ok {
+		return fmt.Errorf("%w: there is no native library for %s; there is one for Linux (amd64, arm64) and macOS (arm64)", ErrUnsupported, platform)
+	}
+	return fmt.Errorf("%w: this program was built without cgo; build it with CGO_ENABLED=1 and a C compiler", ErrUnsupported)
 }
+
+// Library returns an error: this build has no native library.
+func Library() (path, version string, err error) { return "", "", unsupported() }
 
 // Bind returns an error: this build has no native library.
 func Bind(context.Context, Options) (*Endpoint, error) { return nil, unsupported() }

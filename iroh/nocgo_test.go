@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"irohub"
+	"irohub/iroh/internal/native"
 )
 
 var _ irohub.Endpoint = (*Endpoint)(nil)
@@ -17,8 +18,13 @@ func TestUnsupported(t *testing.T) {
 	_, bind := Bind(context.Background(), Options{})
 	_, ticket := Ticket(irohub.Addr{})
 	_, parse := ParseTicket("")
-	for _, err := range []error{bind, ticket, parse} {
-		if !errors.Is(err, ErrUnsupported) || !strings.Contains(err.Error(), "CGO_ENABLED=1") {
+	_, _, library := Library()
+	cause := "CGO_ENABLED=1"
+	if _, ok := native.ForPlatform(native.Platform()); !ok {
+		cause = "no native library for " + native.Platform()
+	}
+	for _, err := range []error{bind, ticket, parse, library} {
+		if !errors.Is(err, ErrUnsupported) || !strings.Contains(err.Error(), cause) {
 			t.Error(err)
 		}
 	}

@@ -33,6 +33,11 @@ type Options struct {
 	// one, and ":4433" is that port of every address. Empty: the endpoint listens
 	// nowhere, and only dials.
 	Addr string
+
+	// Listener is one that listens already, of TCP without TLS, in the place of Addr: one
+	// that a service manager has handed in, for instance. The endpoint closes it, also
+	// where Bind fails. Nil: Addr says where to listen.
+	Listener net.Listener
 }
 
 // An Endpoint is a node's place in a network of TCP and TLS. It implements
@@ -67,7 +72,13 @@ type Endpoint struct {
 const maxLingering = 1024
 
 // Bind opens an endpoint. ctx bounds the opening alone.
-func Bind(ctx context.Context, o Options) (*Endpoint, error) {
+func Bind(ctx context.Context, o Options) (_ *Endpoint, err error) {
+	listener := o.Listener
+	defer func() {
+		if err != nil && listener != nil {
+			listener.Close()
+		}
+	}()
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -83,19 +94,23 @@ func Bind(ctx context.Context, o Options) (*Endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
+	switch {
+	case o.Addr == "":
+	case listener != nil:
+		return nil, fmt.Errorf("%w: Options.Addr is %q, but there is a Listener too", ErrAddr, o.Addr)
+	default:
+		if err := checkAddr(o.Addr); err != nil {
+			return nil, err
+		}
+		// Connections are kept alive by us, which notices more than the kernel does.
+		if listener, err = (&net.ListenConfig{KeepAlive: -1}).Listen(ctx, "tcp", o.Addr); err != nil {
+			return nil, &failure{doing: "bind " + o.Addr, cause: briefly{err}}
+		}
+	}
 	e := newEndpoint(secret.ID(), alpn, config)
-	if o.Addr == "" {
-		return e, nil
+	if listener != nil {
+		e.listen(listener)
 	}
-	if err := checkAddr(o.Addr); err != nil {
-		return nil, err
-	}
-	// Connections are kept alive by us, which notices more than the kernel does.
-	listener, err := (&net.ListenConfig{KeepAlive: -1}).Listen(ctx, "tcp", o.Addr)
-	if err != nil {
-		return nil, &failure{doing: "bind " + o.Addr, cause: briefly{err}}
-	}
-	e.listen(listener)
 	return e, nil
 }
 
@@ -231,7 +246,7 @@ func (e *Endpoint) Accept(ctx context.Context) (irohub.Incoming, error) {
 	default:
 	}
 	if e.listener == nil {
-		return nil, fmt.Errorf("%w: Options.Addr is empty, so that this endpoint only dials", ErrAddr)
+		return nil, fmt.Errorf("%w: Options.Addr and Listener are empty, so that this endpoint only dials", ErrAddr)
 	}
 	select {
 	case in := <-e.accepted:

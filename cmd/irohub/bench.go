@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"log/slog"
 	"math"
@@ -12,31 +11,35 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"irohub"
 )
 
 var benchCommand = command{
 	name:     "bench",
 	synopsis: "[flags]",
+	short:    "Measure what a hub carries",
 	text: `Measures what a hub carries on this machine: it connects spokes, publishes events to
 them, and prints a table of what arrived, how late, and what it took.
 
-The hub is its own, in this process, or with -hub PEER one that runs elsewhere. To that
+The hub is its own, in this process, or with --hub PEER one that runs elsewhere. To that
 one it publishes as a spoke, so that hub must pass the events of spokes on: irohub hub
--forward -quiet. The spokes are in this process too, or with -processes in others of their
+--forward --quiet. The spokes are in this process too, or with --processes in others of their
 own.
 
-Event i goes to topic i modulo -topics, and each spoke has -subscriptions of the topics.
-With -rate, events have their times, and their latency counts from then on, even where
+Event i goes to topic i modulo --topics, and each spoke has --subscriptions of the topics.
+With --rate, events have their times, and their latency counts from then on, even where
 they were published later. Without, they are published as fast as all spokes take them,
 with 1,024 events or 512 KiB undelivered at most, and latency counts from publishing: it
 is then mostly the time in queues. Latency ends when the application has the event in
 hand; percentiles are at most 0.8% too high. CPU and resident memory are those of all
-processes of the bench, and so without a hub elsewhere.
+processes of the bench, and so without a hub elsewhere. A terminal is shown how it goes, and
+so is a log with -v.
 
-SIGINT and SIGTERM end it early, with what there is so far. It exits 1 then, and where an
+SIGINT, SIGTERM and SIGHUP end it early, with what there is so far. It exits 1 then, and where an
 event was lost, a spoke was cut off, or the rate was not reached.`,
-	setup: func(flags *flag.FlagSet) action {
+	setup: func(flags *pflag.FlagSet) action {
 		var c benchConfig
 		c.declare(flags)
 		return c.run
@@ -53,16 +56,16 @@ type benchConfig struct {
 	json      bool
 }
 
-func (c *benchConfig) declare(flags *flag.FlagSet) {
-	c.network.declareTransport(flags)
-	c.network.declareRelays(flags)
+func (c *benchConfig) declare(flags *pflag.FlagSet) {
+	c.declareTransport(flags)
+	c.declareRelays(flags)
 	flags.StringVar(&c.hub, "hub", "", "the hub at `PEER`, which must forward; none: one of its own")
 	flags.IntVar(&c.plan.Spokes, "spokes", 64, "the `NUMBER` of spokes, each with a connection of its own")
 	flags.IntVar(&c.plan.Topics, "topics", 1, "the `NUMBER` of topics")
 	flags.IntVar(&c.plan.Subscriptions, "subscriptions", 1, "to how many `TOPICS` each spoke subscribes")
 	flags.IntVar(&c.plan.Size, "size", 256, "the `BYTES` of a payload")
 	flags.Float64Var(&c.rate, "rate", 0, "how many `EVENTS` are published per second; 0: as many as possible")
-	flags.DurationVar(&c.duration, "for", 10*time.Second, "for how long events are published")
+	durationVar(flags, &c.duration, "for", 10*time.Second, "the `TIME` in which events are published")
 	flags.IntVar(&c.processes, "processes", 0, "the `NUMBER` of processes that the spokes are in; 0: they are in the bench's own")
 	flags.BoolVar(&c.json, "json", false, "print JSON rather than a table")
 }
@@ -77,23 +80,21 @@ func (c *benchConfig) check() error {
 	p := &c.plan
 	switch {
 	case p.Spokes < 1:
-		return usagef("-spokes: at least 1 is needed")
+		return usagef("--spokes: at least 1 is needed")
 	case p.Topics < 1:
-		return usagef("-topics: at least 1 is needed")
+		return usagef("--topics: at least 1 is needed")
 	case p.Subscriptions < 1 || p.Subscriptions > p.Topics:
-		return usagef("-subscriptions: a number from 1 to that of -topics is wanted")
+		return usagef("--subscriptions: a number from 1 to that of --topics is wanted")
 	case p.Topics > p.Spokes*p.Subscriptions:
-		return usagef("-topics: %d spokes with %d subscriptions each leave some of %d topics without any", p.Spokes, p.Subscriptions, p.Topics)
+		return usagef("--topics: %d spokes with %d subscriptions each leave some of %d topics without any", p.Spokes, p.Subscriptions, p.Topics)
 	case p.Size < minPayload || p.Size > maxBenchPayload:
-		return usagef("-size: a number from %d to %d is wanted", minPayload, maxBenchPayload)
+		return usagef("--size: a number from %d to %d is wanted", minPayload, maxBenchPayload)
 	case !(c.rate >= 0 && c.rate <= 1e9):
-		return usagef("-rate: a number from 0 to 1e9 is wanted")
-	case c.duration <= 0:
-		return usagef("-for: a time above 0 is wanted")
+		return usagef("--rate: a number from 0 to 1e9 is wanted")
 	case c.processes < 0 || c.processes > p.Spokes:
-		return usagef("-processes: a number from 0 to that of -spokes is wanted")
+		return usagef("--processes: a number from 0 to that of --spokes is wanted")
 	case c.hub == "" && c.relays != "none":
-		return usagef("-relays: of use with -hub only")
+		return usagef("--relays: of use with --hub only")
 	}
 	p.Run = fmt.Sprintf("%08x", rand.Uint32())
 	if c.rate == 0 {
@@ -112,8 +113,9 @@ func (c *benchConfig) run(ctx context.Context, args []string, std stdio) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	b := &bench{benchConfig: c, log: std.log, clock: newBenchClock()}
+	b := &bench{benchConfig: c, log: std.log, clock: newBenchClock(), progress: progress{screen: std.screen}}
 	failed := b.measure(ctx)
+	b.progress.clear()
 	if b.results == nil { // there is nothing to print yet
 		return interrupted(ctx, failed)
 	}
@@ -128,10 +130,11 @@ func (c *benchConfig) run(ctx context.Context, args []string, std stdio) error {
 // A bench is one run.
 type bench struct {
 	*benchConfig
-	log    *slog.Logger
-	clock  benchClock
-	source source
-	crew   *crew
+	log      *slog.Logger
+	clock    benchClock
+	source   source
+	crew     *crew
+	progress progress
 
 	published atomic.Int64 // by the publisher, so far
 
@@ -147,15 +150,17 @@ type bench struct {
 
 // measure sets up the run, does it, and clears it away.
 func (b *bench) measure(ctx context.Context) (err error) {
+	end, cancel := untilEnd(ctx)
+	defer cancel()
 	if b.hub == "" {
 		err = b.serve(ctx)
 	} else {
-		err = b.dialHub(ctx)
+		err = b.dialHub(ctx, end)
 	}
 	if err != nil {
 		return err
 	}
-	defer b.source.close()
+	defer await(end, b.source.close)
 	w := work{Plan: b.plan, Transport: b.transport, Relays: b.relays, Hub: b.source.addr, AtOnce: connectAtOnce}
 	if b.hub == "" && b.transport == overIroh {
 		w.Addr = loopback // by no other interface
@@ -163,19 +168,20 @@ func (b *bench) measure(ctx context.Context) (err error) {
 	if b.crew, err = hire(b.processes, w, b.clock, b.log); err != nil {
 		return err
 	}
-	defer b.crew.stop()
+	defer b.crew.stop(end)
 
 	if err := b.crew.wait(ctx, ready); err != nil {
 		return err
 	}
-	b.log.Info("connecting", "spokes", b.plan.Spokes)
+	b.log.Debug("connecting", "spokes", b.plan.Spokes)
+	b.progress.show(fmt.Sprintf("connecting %s spokes", thousands(b.plan.Spokes)))
 	before, begin := settledMemory(), time.Now()
 	b.crew.order(order{Connect: true})
 	if err := b.crew.wait(ctx, connected); err != nil {
 		return err
 	}
 	b.connect = time.Since(begin)
-	b.log.Info("connected", "after", b.connect)
+	b.log.Debug("connected", "after", b.connect)
 	if err := b.crew.wait(ctx, steady); err != nil {
 		return err
 	}
@@ -183,11 +189,14 @@ func (b *bench) measure(ctx context.Context) (err error) {
 
 	cpu := cpuTime()
 	failed := b.load(ctx)
-	e := end{b.events, stallTimeout}
-	if failed != nil {
-		e.Patience = time.Second
+	last := lastOrder{b.events, stallTimeout}
+	switch {
+	case ctx.Err() != nil:
+		last.Patience = endTime / 2
+	case failed != nil:
+		last.Patience = time.Second
 	}
-	b.results, err = b.crew.end(e)
+	b.results, err = b.crew.end(last)
 	b.cpu, b.memory = cpuTime()-cpu, memory()
 	return cmp.Or(failed, err)
 }
@@ -195,7 +204,7 @@ func (b *bench) measure(ctx context.Context) (err error) {
 // stallTimeout is for how long nothing may arrive of what was published.
 const stallTimeout = 10 * time.Second
 
-// load publishes, and tells how it goes each second, until time is up, ctx ends or
+// load publishes, and shows how it goes each second, until time is up, ctx ends or
 // something fails.
 func (b *bench) load(ctx context.Context) (failed error) {
 	ctx, stop := context.WithCancel(ctx)
@@ -218,7 +227,9 @@ func (b *bench) load(ctx context.Context) (failed error) {
 		case err = <-b.source.failed:
 		case now := <-tick.C:
 			e, d, s := int(b.published.Load()), b.crew.deliveries(), now.Sub(last).Seconds()
-			b.log.Info("running", "events_per_s", perSecond(e-events, s), "deliveries_per_s", perSecond(d-deliveries, s))
+			eventsPerS, deliveriesPerS := perSecond(e-events, s), perSecond(d-deliveries, s)
+			b.log.Debug("running", "events_per_s", eventsPerS, "deliveries_per_s", deliveriesPerS)
+			b.progress.show(running(b.clock.now()-b.start, b.duration, eventsPerS, deliveriesPerS))
 			events, deliveries, last = e, d, now
 			err = stall.check(now, e, d)
 		}
@@ -255,7 +266,7 @@ func (s *stalling) check(now time.Time, events, deliveries int) error {
 	return fmt.Errorf("nothing has arrived for %v, and %d deliveries are missing", stallTimeout, missing)
 }
 
-var errNotForwarded = errors.New("no event has come back: the hub seems not to pass on what a spoke publishes, which it does only if told so: irohub hub -forward -quiet")
+var errNotForwarded = errors.New("no event has come back: the hub seems not to pass on what a spoke publishes, which it does only if told so: irohub hub --forward --quiet")
 
 // late is how long after the end the publisher may still publish what was due before.
 const late = 10 * time.Second
@@ -331,7 +342,7 @@ type source struct {
 	addr    irohub.Addr
 	publish func(context.Context, irohub.Event) error
 	failed  chan error // capacity 1: the first is the one that counts
-	close   func()
+	close   func() error
 }
 
 const loopback = "127.0.0.1:0"
@@ -339,7 +350,7 @@ const loopback = "127.0.0.1:0"
 // serve starts a hub.
 func (b *bench) serve(ctx context.Context) error {
 	n := network{transport: b.transport, relays: b.relays, addr: loopback}
-	ep, err := n.bind(ctx, true)
+	ep, err := n.listen(ctx, nil)
 	if err != nil {
 		return err
 	}
@@ -364,17 +375,14 @@ func (b *bench) serve(ctx context.Context) error {
 			failed <- err
 		}
 	}()
-	b.source = source{ep.Addr(), hub.Publish, failed, func() {
-		hub.Close()
-		ep.Close()
-	}}
+	b.source = source{ep.Addr(), hub.Publish, failed, func() error { return cmp.Or(hub.Close(), ep.Close()) }}
 	return nil
 }
 
 const hubTimeout = 10 * time.Second
 
 // dialHub connects to a hub elsewhere.
-func (b *bench) dialHub(ctx context.Context) error {
+func (b *bench) dialHub(ctx, end context.Context) error {
 	addr, err := b.parsePeer(b.hub)
 	if err != nil {
 		return err
@@ -389,7 +397,7 @@ func (b *bench) dialHub(ctx context.Context) error {
 	c := spokeConfig{network: b.network, maxFrame: b.plan.limits().frame}
 	start, cancel := context.WithTimeout(ctx, hubTimeout)
 	defer cancel()
-	spoke, ep, err := c.dial(start, addr, slog.New(slog.DiscardHandler), irohub.SpokeOptions{
+	spoke, ep, err := c.dial(start, end, addr, irohub.SpokeOptions{
 		NoReconnect:  true,
 		OnRefused:    fail,
 		OnDisconnect: fail,
@@ -397,9 +405,6 @@ func (b *bench) dialHub(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.source = source{addr, spoke.Publish, failed, func() {
-		spoke.Close()
-		ep.Close()
-	}}
+	b.source = source{addr, spoke.Publish, failed, func() error { return cmp.Or(spoke.Close(), ep.Close()) }}
 	return nil
 }

@@ -33,7 +33,8 @@ type crew struct {
 type member struct {
 	name   string
 	orders *json.Encoder
-	leave  func() // ends it
+	leave  func() // has it end
+	kill   func() // ends it, if it is a process
 	report        // the last of each kind
 	ended  bool
 }
@@ -69,14 +70,14 @@ func hire(processes int, all work, clock benchClock, log *slog.Logger) (*crew, e
 		} else {
 			var err error
 			if out, wait, err = m.startProcess(log); err != nil {
-				c.stop()
+				c.stop(context.Background())
 				return nil, err
 			}
 		}
 		c.members = append(c.members, m)
 		c.running.Go(func() { c.listen(m, out, wait) })
 		if err := c.begin(m, &share); err != nil {
-			c.stop()
+			c.stop(context.Background())
 			return nil, err
 		}
 	}
@@ -88,7 +89,7 @@ func hire(processes int, all work, clock benchClock, log *slog.Logger) (*crew, e
 func (m *member) startHere() (out io.Reader, wait func()) {
 	orders, in := io.Pipe()
 	out, reports := io.Pipe()
-	m.orders, m.leave = json.NewEncoder(in), func() { in.Close() }
+	m.orders, m.leave, m.kill = json.NewEncoder(in), func() { in.Close() }, func() {}
 	go func() {
 		err := runWorker(orders, reports)
 		orders.Close()
@@ -114,10 +115,7 @@ func (m *member) startProcess(log *slog.Logger) (out io.Reader, wait func(), err
 	}
 	log.Debug("started", "name", m.name, "pid", cmd.Process.Pid)
 	m.orders = json.NewEncoder(in)
-	m.leave = func() {
-		in.Close()
-		time.AfterFunc(stopTimeout, kill)
-	}
+	m.leave, m.kill = func() { in.Close() }, kill
 	return out, func() {
 		cmd.Wait() // what matters of a bad end is that no result came
 		kill()
@@ -237,7 +235,7 @@ func (c *crew) deliveries() (n int) {
 
 // end tells the workers that there are no more events, and waits for their results. Those
 // of workers that fail are missing.
-func (c *crew) end(e end) (results []*result, err error) {
+func (c *crew) end(e lastOrder) (results []*result, err error) {
 	c.order(order{End: &e})
 	for _, m := range c.members {
 		for m.Result == nil && !m.ended {
@@ -252,11 +250,26 @@ func (c *crew) end(e end) (results []*result, err error) {
 	return results, err
 }
 
-// stop ends all workers, if they have not ended yet, and waits for them.
-func (c *crew) stop() {
+// stop ends all workers, if they have not ended yet, and waits for them, until end at the most:
+// then it ends those that are processes at once.
+func (c *crew) stop(end context.Context) {
+	end, cancel := context.WithTimeout(end, stopTimeout)
+	defer cancel()
 	close(c.stopped)
 	for _, m := range c.members {
 		m.leave()
 	}
-	c.running.Wait()
+	gone := func() error {
+		c.running.Wait()
+		return nil
+	}
+	if await(end, gone) == nil {
+		return
+	}
+	for _, m := range c.members {
+		m.kill()
+	}
+	end, cancel = context.WithTimeout(context.Background(), logTimeout)
+	defer cancel()
+	await(end, gone)
 }

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"irohub/internal/histogram"
+	"irohub/cmd/irohub/internal/histogram"
 )
 
 // figures are what a bench has found out, as -json prints it. A pointer is nil where there

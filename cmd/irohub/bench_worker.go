@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"irohub"
-	"irohub/internal/histogram"
+	"irohub/cmd/irohub/internal/histogram"
 )
 
 // A worker holds spokes of a bench, in a process of its own or in the bench's. It reads
@@ -23,14 +23,14 @@ import (
 
 // An order has one of these.
 type order struct {
-	Work    *work `json:",omitempty"` // the first
-	Connect bool  `json:",omitempty"`
-	End     *end  `json:",omitempty"` // the last
+	Work    *work      `json:",omitempty"` // the first
+	Connect bool       `json:",omitempty"`
+	End     *lastOrder `json:",omitempty"` // the last
 }
 
-// end says how many events were published, and for how long to wait, if none comes, for
+// lastOrder says how many events were published, and for how long to wait, if none comes, for
 // those that are missing.
-type end struct {
+type lastOrder struct {
 	Events   int
 	Patience time.Duration
 }
@@ -209,7 +209,7 @@ func (w *worker) prepare() {
 
 func (w *worker) bind(ctx context.Context) (irohub.Endpoint, error) {
 	n := network{transport: w.Transport, relays: w.Relays, addr: w.Addr}
-	return n.bind(ctx, false)
+	return n.bind(ctx)
 }
 
 // each runs f for every spoke, some of them at once, and returns one of its errors.
@@ -253,7 +253,7 @@ func (w *worker) connect(ctx context.Context) error {
 }
 
 // watch reports until the end is ordered.
-func (w *worker) watch(ctx context.Context) (*end, error) {
+func (w *worker) watch(ctx context.Context) (*lastOrder, error) {
 	tick := time.NewTicker(reportEvery)
 	defer tick.Stop()
 	for {
@@ -282,7 +282,7 @@ func (w *worker) reportProgress() {
 }
 
 // drain waits for what is on its way, and ends all subscriptions.
-func (w *worker) drain(ctx context.Context, e *end) error {
+func (w *worker) drain(ctx context.Context, e *lastOrder) error {
 	tick := time.NewTicker(reportEvery / 10)
 	defer tick.Stop()
 	for last, since := -1, time.Now(); ; {

@@ -3,12 +3,13 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"log/slog"
-	"strconv"
+	"net"
 	"strings"
 	"time"
+
+	"github.com/spf13/pflag"
 
 	"irohub"
 	"irohub/iroh"
@@ -30,34 +31,52 @@ type network struct {
 	relays    string
 }
 
-func (n *network) declare(flags *flag.FlagSet) {
+func (n *network) declare(flags *pflag.FlagSet) {
 	n.declareTransport(flags)
 	n.declareRelays(flags)
 	flags.StringVar(&n.key, "key", "", "the `FILE` with the secret key, made if it is missing; none: a key for this run alone")
 }
 
-func (n *network) declareTransport(flags *flag.FlagSet) {
-	n.transport = overIroh
-	flags.Func("transport", "how to connect, `iroh|tls`, the same as the other side; tls: TLS 1.3 over TCP (default iroh)", func(s string) error {
+func (n *network) declareTransport(flags *pflag.FlagSet) {
+	declare(flags, &n.transport, "transport", "", overIroh, "how to connect, `iroh|tls`, the same as the other side; tls: TLS 1.3 over TCP", func(s string) (string, error) {
 		if s != overIroh && s != overTLS {
-			return fmt.Errorf("%s or %s is wanted", overIroh, overTLS)
+			return "", fmt.Errorf("%s or %s is wanted", overIroh, overTLS)
 		}
-		n.transport = s
-		return nil
+		return s, nil
 	})
 }
 
-func (n *network) declareRelays(flags *flag.FlagSet) {
-	flags.StringVar(&n.relays, "relays", "none", "the relay servers, `none|n0|URL`; n0: those of iroh's authors; with -transport iroh only")
+func (n *network) declareRelays(flags *pflag.FlagSet) {
+	flags.StringVar(&n.relays, "relays", "none", "the relay servers, `none|n0|URL`; n0: those of iroh's authors; with --transport iroh only")
 }
 
-func (n *network) declareAddr(flags *flag.FlagSet) {
+func (n *network) declareAddr(flags *pflag.FlagSet) {
 	flags.StringVar(&n.addr, "addr", "", "the `HOST:PORT` to listen on, by numbers; none: any free port of every address")
 }
 
-// bind opens the endpoint, which listens if it is a hub's. This function, ticket and
-// parsePeer are all that names the transport.
-func (n *network) bind(ctx context.Context, listens bool) (irohub.Endpoint, error) {
+// bind opens an endpoint that dials. This function, listen, ticket and parsePeer are all that
+// names the transport.
+func (n *network) bind(ctx context.Context) (irohub.Endpoint, error) { return n.open(ctx, nil) }
+
+// listen opens a hub's endpoint; handedIn is a listener that is there already, or nil.
+func (n *network) listen(ctx context.Context, handedIn net.Listener) (irohub.Endpoint, error) {
+	if handedIn != nil {
+		if n.transport != overTLS {
+			return nil, usagef("LISTEN_FDS: a socket was handed in, which --transport tls alone takes")
+		}
+		if n.addr != "" {
+			return nil, usagef("--addr: a socket was handed in (LISTEN_FDS), which says where to listen")
+		}
+		return n.open(ctx, handedIn)
+	}
+	with := *n
+	if with.transport == overTLS && with.addr == "" {
+		with.addr = ":0"
+	}
+	return with.open(ctx, nil)
+}
+
+func (n *network) open(ctx context.Context, handedIn net.Listener) (irohub.Endpoint, error) {
 	relays, err := n.parseRelays()
 	if err != nil {
 		return nil, err
@@ -69,27 +88,30 @@ func (n *network) bind(ctx context.Context, listens bool) (irohub.Endpoint, erro
 		}
 	}
 	if n.transport == overTLS {
-		addr := n.addr
-		if listens && addr == "" {
-			addr = ":0"
-		}
-		ep, err := tlsnet.Bind(ctx, tlsnet.Options{SecretKey: secret, Addr: addr})
-		return bound(ep, err, tlsnet.ErrAddr)
+		ep, err := tlsnet.Bind(ctx, tlsnet.Options{SecretKey: secret, Addr: n.addr, Listener: handedIn})
+		return bound(ep, err)
 	}
 	ep, err := iroh.Bind(ctx, iroh.Options{SecretKey: secret, Addr: n.addr, Relays: relays})
-	return bound(ep, err, iroh.ErrAddr)
+	return bound(ep, err)
 }
 
-// bound is what a transport has made, or why not; badAddr is its word for an address that
-// is wrong.
-func bound(ep irohub.Endpoint, err, badAddr error) (irohub.Endpoint, error) {
+// bound is what a transport has made, or why not.
+func bound(ep irohub.Endpoint, err error) (irohub.Endpoint, error) {
 	switch {
-	case errors.Is(err, badAddr):
-		return nil, usagef("-addr: %w", err)
-	case err != nil:
-		return nil, err
+	case err == nil:
+		return ep, nil
+	case errors.Is(err, tlsnet.ErrAddr), errors.Is(err, iroh.ErrAddr):
+		return nil, usagef("--addr: %w", err)
 	}
-	return ep, nil
+	return nil, explainLibrary(err)
+}
+
+// explainLibrary says that there is a way without iroh's native library.
+func explainLibrary(err error) error {
+	if errors.Is(err, iroh.ErrNoLibrary) || errors.Is(err, iroh.ErrUnsupported) {
+		return fmt.Errorf("%w. --transport tls, on both sides, needs no library", err)
+	}
+	return err
 }
 
 func (n *network) parseRelays() ([]string, error) {
@@ -97,11 +119,11 @@ func (n *network) parseRelays() ([]string, error) {
 	case n.relays == "none":
 		return nil, nil
 	case n.transport == overTLS:
-		return nil, usagef("-relays: -transport tls has no relay servers")
+		return nil, usagef("--relays: --transport tls has no relay servers")
 	case n.relays == "n0":
 		return []string{iroh.PublicRelays}, nil
 	case !strings.Contains(n.relays, "://"):
-		return nil, usagef("-relays: %q is not none, n0 or a URL", n.relays)
+		return nil, usagef("--relays: %q is not none, n0 or a URL", n.relays)
 	}
 	return []string{n.relays}, nil
 }
@@ -141,7 +163,7 @@ func (n *network) parsePeer(s string) (irohub.Addr, error) {
 	if n.transport == overTLS {
 		switch {
 		case err != nil && !strings.Contains(s, "@"):
-			return addr, usagef("%q is not NODEID@HOST:PORT, which is what -transport tls takes; tickets are iroh's", s)
+			return addr, usagef("%q is not NODEID@HOST:PORT, which is what --transport tls takes; tickets are iroh's", s)
 		case err != nil:
 			return addr, usagef("%q is not NODEID@HOST:PORT: %w", s, err)
 		case len(addr.Hosts) == 0:
@@ -151,14 +173,14 @@ func (n *network) parsePeer(s string) (irohub.Addr, error) {
 	}
 	if err != nil && !strings.Contains(s, "@") {
 		if addr, err = iroh.ParseTicket(s); err != nil && !errors.Is(err, iroh.ErrAddr) {
-			return addr, err // there is no library to read it
+			return addr, explainLibrary(err) // there is no library to read it
 		}
 	}
 	if err != nil {
 		return addr, usagef("%q is neither NODEID@HOST:PORT nor a ticket: %w", s, err)
 	}
 	if len(addr.Hosts) == 0 && addr.Relay == "" && n.relays != "n0" {
-		return addr, usagef("PEER says no address: NODEID@HOST:PORT, or -relays n0 to look the NodeID up")
+		return addr, usagef("PEER says no address: NODEID@HOST:PORT, or --relays n0 to look the NodeID up")
 	}
 	return addr, nil
 }
@@ -170,44 +192,35 @@ type spokeConfig struct {
 	maxFrame int
 }
 
-func (c *spokeConfig) declare(flags *flag.FlagSet) {
+func (c *spokeConfig) declare(flags *pflag.FlagSet) {
 	c.network.declare(flags)
-	flags.DurationVar(&c.timeout, "timeout", 10*time.Second, "how long the hub may take to answer at the start")
+	durationVar(flags, &c.timeout, "timeout", 10*time.Second, "the `TIME` in which the hub must answer at the start")
 	bytesVar(flags, &c.maxFrame, "max-frame", "the largest event in `BYTES`; larger than the hub's is of no use")
 }
 
-// closeGrace is how long an endpoint may take to close at the end of the process, once there is
-// no more time for anything else. Peers are told of it at once, and most of what it waits for is
-// that they have heard.
-const closeGrace = 500 * time.Millisecond
+// closeTime is how long an endpoint may take to close where nothing is lost by it. Peers are
+// told of it at once, and most of what it waits for is that they have heard.
+const closeTime = 500 * time.Millisecond
 
-// dial connects to the hub, in the time that ctx has. The caller closes both, the endpoint last.
-func (c *spokeConfig) dial(ctx context.Context, addr irohub.Addr, log *slog.Logger, opts irohub.SpokeOptions) (*irohub.Spoke, irohub.Endpoint, error) {
-	ep, err := c.bind(ctx, false)
+// closing calls f, and waits for it until end, or for closeTime.
+func closing(end context.Context, f func() error) {
+	end, cancel := context.WithTimeout(end, closeTime)
+	defer cancel()
+	await(end, f)
+}
+
+// dial connects to the hub, in the time that ctx has, and clears away until end if it fails. The
+// caller closes both, the endpoint last.
+func (c *spokeConfig) dial(ctx, end context.Context, addr irohub.Addr, opts irohub.SpokeOptions) (*irohub.Spoke, irohub.Endpoint, error) {
+	ep, err := c.bind(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	opts.MaxFrame = c.maxFrame
-	opts.Logger = log
 	spoke, err := irohub.Dial(ctx, ep, addr, opts)
 	if err != nil {
-		await(ctx, closeGrace, ep.Close)
+		closing(end, ep.Close)
 		return nil, nil, err
 	}
 	return spoke, ep, nil
-}
-
-// bytesVar declares a flag for a number of bytes, with the library's own default.
-// Below the minimum, a hub could not even be told of a long topic.
-func bytesVar(flags *flag.FlagSet, p *int, name, usage string) {
-	const minimum, standard, maximum = 2 << 10, 1 << 20, 1 << 30
-	*p = standard
-	flags.Func(name, fmt.Sprintf("%s (default %d)", usage, standard), func(s string) error {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < minimum || n > maximum {
-			return fmt.Errorf("a number from %d to %d is wanted", minimum, maximum)
-		}
-		*p = n
-		return nil
-	})
 }

@@ -70,7 +70,7 @@ func readEvents(r io.Reader, maxFrame int) iter.Seq[line] {
 	}
 }
 
-var errTooLong = errors.New("the line is longer than -max-frame allows")
+var errTooLong = errors.New("the line is longer than --max-frame allows")
 
 // readLine appends the next line to text. Of one that is too long it reads, but does
 // not keep, the rest. At the end of the input it returns what is there and io.EOF.

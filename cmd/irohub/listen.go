@@ -101,18 +101,16 @@ func (l *listener) report() bool {
 	return true
 }
 
-// close is for when the hub has ended. It waits until what came before is printed, but no
-// longer than ctx, nor than flushTimeout. Its error says what was not, ever.
-func (l *listener) close(ctx context.Context) error {
+// close is for when the hub has ended. It waits until what came before is printed, or until end.
+// Its error says what was not, ever.
+func (l *listener) close(end context.Context) error {
 	select {
 	case <-l.ended:
-	case <-ctx.Done():
+	case <-end.Done():
 		return errBlocked
 	}
 	l.running.Wait()
-	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
-	defer cancel()
-	l.out.close(ctx)
+	l.out.close(end)
 	l.report()
 	switch {
 	case l.gaps:

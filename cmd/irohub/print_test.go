@@ -3,23 +3,30 @@ package main
 import (
 	"bytes"
 	"context"
-	"flag"
 	"fmt"
+	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"irohub"
 	"irohub/irohubtest"
 )
 
-// failing is the setup of a command that fails.
-func failing(err error) func(*flag.FlagSet) action {
-	return func(*flag.FlagSet) action {
+// runFailing runs a command that fails with err, and returns its status.
+func runFailing(t *testing.T, err error, stderr io.Writer) (status int) {
+	t.Helper()
+	all := commands
+	defer func() { commands = all }()
+	commands = append(slices.Clip(commands), command{name: "test", setup: func(*pflag.FlagSet) action {
 		return func(context.Context, []string, stdio) error { return err }
-	}
+	}})
+	return run(t.Context(), []string{"test"}, nil, nil, stderr)
 }
 
 // inWorld gives a test a hub in memory with a listener, and a spoke.

@@ -81,8 +81,7 @@ func TestOutput_IsPrintable(t *testing.T) {
 			}
 
 			stderr.Reset()
-			cmd := command{name: "test", setup: failing(reason)}
-			if status := cmd.run(t.Context(), nil, nil, nil, &stderr); status != statusFailed {
+			if status := runFailing(t, reason, &stderr); status != statusFailed {
 				t.Errorf("status %d", status)
 			}
 			wantPrintable(t, "last words", stderr.String())
@@ -131,8 +130,7 @@ func TestOutput_IsBounded(t *testing.T) {
 	said := newLogSink(&stderr)
 	slog.New(slog.NewTextHandler(said, nil)).Info("reason", "err", reason)
 	said.close(t.Context())
-	cmd := command{name: "test", setup: failing(reason)}
-	cmd.run(t.Context(), nil, nil, nil, &stderr)
+	runFailing(t, reason, &stderr)
 	if stderr.Len() > 20<<10 {
 		t.Errorf("two lines have %d bytes", stderr.Len())
 	}

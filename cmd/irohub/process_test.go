@@ -248,8 +248,8 @@ func testUnreachableHub(t *testing.T) {
 func TestHub_WrongAddr(t *testing.T) { overEach(t, testHubWrongAddr) }
 
 func testHubWrongAddr(t *testing.T) {
-	start(t, "hub", "-addr", "127.0.0.1").wantExit(2, "-addr")
-	start(t, "hub", "-addr", "nowhere.invalid:0").wantExit(2, "-addr")
+	start(t, "hub", "-addr", "127.0.0.1").wantExit(2, "--addr")
+	start(t, "hub", "-addr", "nowhere.invalid:0").wantExit(2, "--addr")
 	hub := startHub(t)
 	_, addr, _ := strings.Cut(hub.addr, "@")
 	start(t, "hub", "-addr", addr).wantExit(1, "in use")

@@ -5,11 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"strings"
-	"time"
 	"unicode/utf8"
+
+	"github.com/spf13/pflag"
 
 	"irohub"
 )
@@ -17,14 +17,16 @@ import (
 var pubCommand = command{
 	name:     "pub",
 	synopsis: "[flags] PEER [TOPIC [PAYLOAD]]",
+	short:    "Publish events",
 	text: `Publishes to the hub at PEER: one event, or with PEER alone each line of standard input,
 an event as JSON. TOPIC is type:id or a type alone. PAYLOAD is JSON, so a string has its
 quotes: '"hello"'.
 
 It exits 0 once the hub has taken all of it. A line that is not an event ends it with
-status 2, and those before it are published. The hub's own listeners get the events,
-and other spokes if the hub runs with -forward.`,
-	setup: func(flags *flag.FlagSet) action {
+status 2, and those before it are published. The hub's own listeners get the events, and
+other spokes if the hub runs with --forward; the hub does not tell which. SIGINT, SIGTERM
+and SIGHUP end it within a second, with status 1.`,
+	setup: func(flags *pflag.FlagSet) action {
 		var c pubConfig
 		c.declare(flags)
 		return c.run
@@ -34,9 +36,6 @@ and other spokes if the hub runs with -forward.`,
 type pubConfig struct {
 	spokeConfig
 }
-
-// handoverGrace is how long, after a signal, the hub may take for what was published before.
-const handoverGrace = 2 * time.Second
 
 func (c *pubConfig) run(ctx context.Context, args []string, std stdio) error {
 	var single *irohub.Event
@@ -55,15 +54,23 @@ func (c *pubConfig) run(ctx context.Context, args []string, std stdio) error {
 	if err != nil {
 		return err
 	}
+	if single != nil {
+		if lower, ok := lowerMailbox(single.Topic()); ok {
+			std.log.Warn("nobody can subscribe to this topic; the NodeID of a mailbox is written in lower case", "mailbox", lower)
+		}
+	}
 	start, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	spoke, ep, err := c.dial(start, addr, std.log, irohub.SpokeOptions{
+	end, cancel := untilEnd(ctx)
+	defer cancel()
+	spoke, ep, err := c.dial(start, end, addr, irohub.SpokeOptions{
+		Logger:      std.log,
 		NoReconnect: true, // what was on its way would be lost, and nobody told
 	})
 	if err != nil {
 		return interrupted(ctx, err)
 	}
-	defer await(ctx, closeGrace, ep.Close)
+	defer await(end, ep.Close)
 	if single != nil {
 		if err = spoke.Publish(ctx, *single); errors.Is(err, irohub.ErrInvalid) {
 			err = usageError{err}
@@ -72,7 +79,7 @@ func (c *pubConfig) run(ctx context.Context, args []string, std stdio) error {
 		err = c.publishLines(ctx, spoke, std)
 	}
 	// Whatever the error, what was published before it is handed over.
-	handed := cmp.Or(spoke.Flush(ctx), await(ctx, handoverGrace, spoke.Close))
+	handed := cmp.Or(spoke.Flush(ctx), await(end, spoke.Close))
 
 	err, handed = interrupted(ctx, err), interrupted(ctx, handed)
 	switch {
@@ -87,11 +94,8 @@ func (c *pubConfig) run(ctx context.Context, args []string, std stdio) error {
 // eventOf makes an event of TOPIC and PAYLOAD.
 func eventOf(args []string) (irohub.Event, error) {
 	topic := args[0]
-	if strings.HasPrefix(topic, "-") {
-		return irohub.Event{}, usagef("%s stands behind PEER; flags stand before it", topic)
-	}
-	if !utf8.ValidString(topic) {
-		return irohub.Event{}, usagef("TOPIC is not UTF-8: %q", topic)
+	if err := checkTopic(topic); err != nil {
+		return irohub.Event{}, err
 	}
 	ev := irohub.Event{Type: topic}
 	if typ, id, _ := strings.Cut(topic, ":"); typ != "" && id != "" {

@@ -143,14 +143,33 @@ func TestAwait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
+		end, cancelEnd := untilEnd(ctx)
+		defer cancelEnd()
 		begin := time.Now()
-		if err := await(ctx, time.Second, func() error { time.Sleep(time.Minute / 2); return io.EOF }); err != io.EOF {
+		if err := await(end, func() error { time.Sleep(time.Minute / 2); return io.EOF }); err != io.EOF {
 			t.Errorf("error %v", err)
 		}
-		await(ctx, time.Second, func() error { time.Sleep(time.Hour); return nil })
+		closing(end, func() error { time.Sleep(time.Hour); return nil })
+		if took := time.Since(begin); took != time.Minute/2+closeTime {
+			t.Errorf("closing took until %v", took)
+		}
+		if err := await(end, func() error { time.Sleep(time.Hour); return nil }); err != context.Canceled {
+			t.Errorf("error %v", err)
+		}
 		defer time.Sleep(time.Hour) // for f, which nothing ends here
-		if took := time.Since(begin); took != time.Minute+time.Second {
-			t.Errorf("it took %v", took)
+		if took := time.Since(begin); took != time.Minute+endTime {
+			t.Errorf("it took until %v", took)
+		}
+		closing(end, func() error { time.Sleep(time.Hour); return nil })
+		if took := time.Since(begin); took != time.Minute+endTime {
+			t.Errorf("closing at the end took until %v", took)
 		}
 	})
+}
+
+// What a signal starts has a second in all, the log's last lines included.
+func TestEnd_IsWithinASecond(t *testing.T) {
+	if sum := endTime + logTimeout; sum >= time.Second {
+		t.Errorf("the end may take %v", sum)
+	}
 }

@@ -490,7 +490,7 @@ func TestHub_RefusalNamesTheFirstOfTheRequest(t *testing.T) {
 		}
 		// Repetitions count.
 		r.send(`{"type":"__subscribe","id":"2","payload":{"topics":["a","a","a","a"]}}`)
-		r.want(`{"type":"__error","id":"2","payload":{"code":"too_many_subscriptions","topic":"a","message":"too many topics"}}`)
+		r.want(`{"type":"__error","id":"2","payload":{"code":"too_many_subscriptions","topic":"a","message":"the limit is 3 topics"}}`)
 		r.send(`{"type":"__subscribe","id":"3","payload":{"topics":["a","a","a"]}}`)
 		r.want(`{"type":"__ack","id":"3"}`)
 	})
@@ -651,6 +651,22 @@ func TestHub_LogsWhoIsTooSlow(t *testing.T) {
 			if !strings.Contains(lines[1], want) {
 				t.Errorf("%q does not have %q", lines[1], want)
 			}
+		}
+	})
+}
+
+// An end on purpose is no error, and any other has its reason.
+func TestHub_LogsNoErrorOfANormalEnd(t *testing.T) {
+	h := &handler{}
+	inWorld(t, irohub.HubOptions{Logger: slog.New(h)}, func(w *world) {
+		w.spoke().Close()
+		synctest.Wait()
+		r := w.raw()
+		r.greet()
+		r.send("no JSON")
+		lines := w.wantLines(h, "INFO spoke connected", "INFO spoke disconnected", "INFO spoke connected", "INFO spoke disconnected")
+		if strings.Contains(lines[1], "err=") || !strings.Contains(lines[3], "err=") {
+			t.Errorf("said %q", lines)
 		}
 	})
 }

@@ -205,7 +205,7 @@ func TestHub_SubscriptionsOverTheLimit(t *testing.T) {
 			r.send(fmt.Sprintf(`{"type":"__subscribe","id":"1","payload":{"topic":"n:%d"}}`, i))
 			r.want(`{"type":"__ack","id":"1"}`)
 		}
-		refusal := `{"type":"__error","id":"2","payload":{"code":"too_many_subscriptions","topic":"n:9","message":"too many subscriptions"}}`
+		refusal := `{"type":"__error","id":"2","payload":{"code":"too_many_subscriptions","topic":"n:9","message":"the limit is 5 topics"}}`
 		r.send(`{"type":"__subscribe","id":"2","payload":{"topic":"n:9"}}`)
 		r.want(refusal)
 		r.send(`{"type":"__subscribe","id":"2","payload":{"topics":["n:0","n:1","n:9"]}}`)

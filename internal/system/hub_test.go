@@ -282,9 +282,10 @@ func TestHub_AnswersControlEvents(t *testing.T) {
 			{`{"id":"\u00e9\"","type":"__unsubscribe","payload":{"topic":"never"}}`, `{"type":"__ack","id":"é\""}`},
 			{`{"type":"__subscribe","id":"3","payload":{"topic":"secret"}}`, `{"type":"__error","id":"3","payload":{"code":"forbidden","topic":"secret","message":"no secrets"}}`},
 			{`{"type":"__subscribe","payload":{"topic":"secret:*"}}`, `{"type":"__error","payload":{"code":"forbidden","topic":"secret:*","message":"no secrets"}}`},
-			{`{"type":"__subscribe","id":"4","payload":{"topics":["c","d"]}}`, `{"type":"__error","id":"4","payload":{"code":"too_many_subscriptions","topic":"d","message":"too many subscriptions"}}`},
+			{`{"type":"__subscribe","id":"4","payload":{"topics":["c","d"]}}`, `{"type":"__error","id":"4","payload":{"code":"too_many_subscriptions","topic":"d","message":"the limit is 3 topics"}}`},
 			{`{"type":"__subscribe","id":"5","payload":{"topic":"` + mailbox + `"}}`, `{"type":"__ack","id":"5"}`},
 			{`{"type":"__subscribe","id":"6","payload":{"topic":"direct:*"}}`, `{"type":"__error","id":"6","payload":{"code":"forbidden","topic":"direct:*","message":"the mailbox of another node"}}`},
+			{`{"type":"__subscribe","id":"6","payload":{"topic":"direct:` + strings.ToUpper(r.id.String()) + `"}}`, `{"type":"__error","id":"6","payload":{"code":"forbidden","topic":"direct:` + strings.ToUpper(r.id.String()) + `","message":"the NodeID of a mailbox is written in lower case"}}`},
 			{`{"type":"__subscribe","id":"7","payload":{"topic":7}}`, `{"type":"__error","id":"7","payload":{"code":"invalid_payload","topic":"","message":"the payload is neither {\"topic\":string} nor {\"topics\":[string]}"}}`},
 			{`{"type":"__unsubscribe","id":"8"}`, `{"type":"__error","id":"8","payload":{"code":"invalid_payload","topic":"","message":"the payload is neither {\"topic\":string} nor {\"topics\":[string]}"}}`},
 			{`{"type":"__subscribe","id":"9","payload":{"topic":""}}`, `{"type":"__error","id":"9","payload":{"code":"invalid_topic","topic":"","message":"irohub: invalid topic: empty"}}`},
@@ -303,7 +304,7 @@ func TestHub_AnswersControlEvents(t *testing.T) {
 		if len(topics) != 3 || topics["a"] != 1 || topics["b:*"] != 1 || topics[mailbox] != 1 {
 			t.Errorf("topics: %v", topics)
 		}
-		if stats := w.hub.Stats(); stats.Ignored != 2 || stats.Refused != 9 {
+		if stats := w.hub.Stats(); stats.Ignored != 2 || stats.Refused != 10 {
 			t.Errorf("stats: %+v", stats)
 		}
 	})
