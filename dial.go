@@ -58,11 +58,9 @@ func turnedAway(err error) bool {
 // with, and an error only where it is of no use to go on.
 func (s *Spoke) redial(ctx context.Context, pause time.Duration) (*link, time.Duration, error) {
 	for {
-		timer := time.NewTimer(pause - time.Duration(rand.Int64N(int64(pause)/2+1)))
 		select {
-		case <-timer.C:
+		case <-time.After(pause - time.Duration(rand.Int64N(int64(pause)/2+1))):
 		case <-s.inbox.done:
-			timer.Stop()
 			return nil, 0, s.inbox.cause
 		}
 		l, err := s.connect(ctx, ctx, s.opts.HandshakeTimeout)

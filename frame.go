@@ -98,7 +98,7 @@ func (e *Event) encode(limit int) (run, error) {
 	buf := encodeBuffers.Get().(*[]byte)
 	defer recycleText(buf)
 	var r run
-	*buf, r = appendRun((*buf)[:0], topic, e.Payload, NodeID{})
+	*buf, r = appendRun(*buf, topic, e.Payload, NodeID{})
 	if size := len(r.bytes) - headerSize; size > limit {
 		return run{}, fmt.Errorf("%w event %q: a frame of %d bytes, the limit is %d", ErrInvalid, e.Topic(), size, limit)
 	}
@@ -106,12 +106,13 @@ func (e *Event) encode(limit int) (run, error) {
 	return r, nil
 }
 
-// encodeBuffers have what events are encoded in.
+// encodeBuffers have what events are encoded in. They are empty.
 var encodeBuffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // recycleText keeps a buffer for another event, but not one that what was encoded has made large.
 func recycleText(buf *[]byte) {
 	if cap(*buf) <= 2*framing.MaxBuffer {
+		*buf = (*buf)[:0]
 		encodeBuffers.Put(buf)
 	}
 }

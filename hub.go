@@ -266,9 +266,6 @@ func (h *Hub) Subscribe(ctx context.Context, topics ...string) (*Subscription, e
 // post sends to the router unless ctx ends or the hub closes first.
 func post[T any](ctx context.Context, in *inbox, to chan<- T, v T) error {
 	// Select alone would choose by chance, if there is room too.
-	if isClosed(in.closing) {
-		return ErrHubClosed
-	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}

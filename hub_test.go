@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"irohub/internal/logging"
 	"math/rand/v2"
 	"reflect"
@@ -310,6 +311,20 @@ func TestLink_EndsSoonAfterItsPeerStopsReading(t *testing.T) {
 	})
 }
 
+// A link whose last batch is not taken ends with the reason for that.
+func TestLink_EndsWithWhatStoppedTheLastWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLink(t.Context(), stoppedStream{}, 1000, time.Hour)
+		l.shut = func(*CloseError) {}
+		l.out.push(frames{[]byte("x"), 1}, 65, 1)
+		l.out.finish(&CloseError{})
+		l.write()
+		if l.err() != error(errStopped) || l.handedOver.Load() {
+			t.Errorf("it ended with %v, handed over: %v", l.err(), l.handedOver.Load())
+		}
+	})
+}
+
 func TestPeer_Host(t *testing.T) {
 	for addr, want := range map[string]string{"192.0.2.1:5": "192.0.2.1", "[2001:db8::1]:5": "2001:db8::1", "memory": "memory"} {
 		if got := (&peer{addr: addr}).host(); got != want {
@@ -576,9 +591,12 @@ func TestInbound_Lends(t *testing.T) {
 			t.Errorf("room for %d, a size of %d", cap(in.ops), in.size)
 		}
 		in.encode(topicName{"a", 1}, nil, NodeID{})
-		ops := in.ops
+		ops, text := in.ops, in.text
 		in.next = 1
 		in.recycle()
+		if len(*text) != 0 {
+			t.Errorf("%d bytes are left for the next one", len(*text))
+		}
 		if ops[0].topics != nil || in.lent != nil || in.ops != nil || in.size != 0 || in.next != 0 || in.text != nil {
 			t.Errorf("something is kept: %+v", in)
 		}
@@ -612,6 +630,77 @@ func TestRouters_ListenersGetWhatTheyWereToldBeforeTheEnd(t *testing.T) {
 			t.Errorf("%s: %d events, then %v", name, n, sub.Err())
 		}
 	}
+}
+
+// A listener that has ended gets no more topics, and whoever asks for them the reason.
+func TestRouter_ListenersEndBetweenTheirTopics(t *testing.T) {
+	r, _ := newBenchRouter(0)
+	sub := newSubscription([]string{"a", "b"}, 1000, nil, nil)
+	if err := r.listened(listening{sub, []string{"a"}}); err != nil {
+		t.Fatal(err)
+	}
+	r.unlistened(sub, errSlow)
+	if err := r.listened(listening{sub, []string{"b"}}); err != error(errSlow) {
+		t.Errorf("behind its end, got %v", err)
+	}
+	r.drain()
+	if err := r.listened(listening{newSubscription([]string{"a"}, 1000, nil, nil), []string{"a"}}); err != ErrHubClosed {
+		t.Errorf("during a shutdown, got %v", err)
+	}
+	if len(r.listeners) != 0 || r.table.find("b") != nil {
+		t.Errorf("%d listeners are left", len(r.listeners))
+	}
+}
+
+// An answer waits as one, and so has no limit where nothing else waits.
+func TestRouter_AnswersCountAsOne(t *testing.T) {
+	r, members := newBenchRouter(1)
+	out := &members[0].link.out
+	out.limit = 1
+	r.sends(members[0], op{kind: opSubscribe, id: "1", topics: []string{"a"}})
+	r.turns()
+	if _, events := out.waiting(); events != 1 || r.counts.CutOff != 0 {
+		t.Errorf("%d answers wait, and %d spokes are cut off", events, r.counts.CutOff)
+	}
+}
+
+// A spoke of an older connection than all that its node may have is turned away, and counted.
+func TestRouter_OlderConnectionsAreRejected(t *testing.T) {
+	r, members := newBenchRouter(1)
+	r.opts.MaxSpokesPerNode = 1
+	members[0].peer = &peer{number: 2}
+	r.byNode[members[0].id] = members
+	late := newTestMember(nil, HubOptions{})
+	late.peer.number, late.peer.pending = 1, true
+	if err := r.joined(late); err != error(errReplaced) || r.counts.Rejected != 1 {
+		t.Errorf("got %v, and %d are rejected", err, r.counts.Rejected)
+	}
+}
+
+// An abortable stream says nothing, and notes with what it was aborted.
+type abortable struct {
+	Stream
+	codes []uint64
+}
+
+func (s *abortable) Read(context.Context, []byte) (int, error) { return 0, io.EOF }
+func (s *abortable) Abort(code uint64)                         { s.codes = append(s.codes, code) }
+
+// What a transport keeps for a stream can go at its end, whether its connection has others or
+// not.
+func TestMember_AbortsItsStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, stream := newTestMember(nil, HubOptions{}), &abortable{}
+		m.joined = false
+		m.link = newLink(t.Context(), stream, 1000, time.Second)
+		m.link.shut = func(*CloseError) { close(m.link.closed) }
+		go m.link.write()
+		m.frames.Max = 1
+		m.read()
+		if len(stream.codes) != 1 || stream.codes[0] != 0 {
+			t.Errorf("it is aborted with %v, want once, with 0", stream.codes)
+		}
+	})
 }
 
 // Subscribe says what the router says.

@@ -77,7 +77,6 @@ type inbound struct {
 func (in *inbound) encode(topic topicName, payload []byte, from NodeID) (m message) {
 	if in.text == nil {
 		in.text = encodeBuffers.Get().(*[]byte)
-		*in.text = (*in.text)[:0]
 	}
 	*in.text, m.run = appendRun(*in.text, topic, payload, from)
 	return m
@@ -401,10 +400,8 @@ func (m *member) slowDown(bytes int) error {
 	if err := m.work.flush(); err != nil {
 		return err
 	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(wait):
 		return nil
 	case <-m.peer.over:
 		return nil

@@ -418,6 +418,7 @@ func (r *router) do(m *member, op *op, end uint64) (done bool) {
 	if r.draining || m.subscriber.retired {
 		return true
 	}
+	done = true
 	switch op.kind {
 	case opSubscribe:
 		done = r.subscribe(m, op, end)
@@ -426,15 +427,12 @@ func (r *router) do(m *member, op *op, end uint64) (done bool) {
 	case opRefuse:
 		r.counts.Refused++
 		r.reply(m, op.reply)
-		done = true
 	case opIgnore:
 		r.counts.Ignored++
-		done = true
 	case opEnd:
 		// What is waiting for it still goes out. Until then it counts.
 		r.retire(&m.subscriber)
 		m.link.out.finish(&CloseError{})
-		done = true
 	}
 	r.cutOff()
 	return done

@@ -32,7 +32,6 @@ func (a *arrivals) event(like *run, frame []byte) {
 	a.count++
 	if a.text == nil {
 		a.text = encodeBuffers.Get().(*[]byte)
-		*a.text = (*a.text)[:0]
 	}
 	start := len(*a.text)
 	*a.text = append(*a.text, frame...)

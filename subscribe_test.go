@@ -762,6 +762,30 @@ func TestWriter_WritesWhatWasPublishedBeforeTheLast(t *testing.T) {
 	}
 }
 
+// A tape is a stream that notes how much each write has.
+type tape struct {
+	sink
+	writes []int
+}
+
+func (s *tape) Write(_ context.Context, p []byte) (int, error) {
+	s.writes = append(s.writes, len(p))
+	return len(p), nil
+}
+
+// The WriteTimeout is for so much: a frame that is larger is written in pieces.
+func TestWriter_WritesPiecesOf64KiB(t *testing.T) {
+	stream := &tape{}
+	l := newLink(t.Context(), stream, 1<<20, time.Second)
+	f := frames{make([]byte, 150_000), 1}
+	l.out.push(f, f.cost(), 1)
+	l.out.finish(&CloseError{})
+	l.writeLoop()
+	if want := []int{64 << 10, 64 << 10, 150_000 - 128<<10}; !slices.Equal(stream.writes, want) {
+		t.Errorf("the writes have %v bytes, want %v", stream.writes, want)
+	}
+}
+
 // A stuck is a stream that takes so many writes, and then no more.
 type stuck struct {
 	Stream

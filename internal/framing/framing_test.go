@@ -130,6 +130,21 @@ func TestReader_AllocatesWhatHasCome(t *testing.T) {
 	}
 }
 
+// The same of a frame that is larger than what readers share.
+func TestReader_GrowsAsBytesArrive(t *testing.T) {
+	for _, n := range []int{MaxBuffer, MaxBuffer + 1, 3 * MaxBuffer} {
+		all := binary.BigEndian.AppendUint32(nil, 1<<24)
+		all = append(all, make([]byte, n)...)
+		r := Reader{Max: 1 << 24, Read: chunked(all, always(MaxBuffer))}
+		if _, err := r.body(); err != io.ErrUnexpectedEOF {
+			t.Fatalf("got %v, want io.ErrUnexpectedEOF", err)
+		}
+		if cap(r.buf) > 4*n {
+			t.Errorf("%d bytes came, the buffer has %d", n, cap(r.buf))
+		}
+	}
+}
+
 func TestReader_End(t *testing.T) {
 	all := stream("first", "second")
 	first := HeaderSize + len("first")

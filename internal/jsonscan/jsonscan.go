@@ -420,15 +420,12 @@ func Unquote(quoted []byte) (s []byte, ok bool) {
 	}
 	ok = true
 	var out []byte
-	for len(s) > 0 {
+	for {
 		n := bytes.IndexByte(s, '\\')
 		if n < 0 {
-			n = len(s)
+			return append(out, s...), ok
 		}
-		out = append(out, s[:n]...)
-		if s = s[n:]; len(s) == 0 {
-			break
-		}
+		out, s = append(out, s[:n]...), s[n:]
 		switch c := s[1]; c {
 		case 'b':
 			out = append(out, '\b')
@@ -456,7 +453,6 @@ func Unquote(quoted []byte) (s []byte, ok bool) {
 		}
 		s = s[2:]
 	}
-	return out, ok
 }
 
 // AppendQuoted appends s as a JSON string. s is valid UTF-8.

@@ -59,6 +59,9 @@ func TestHub_SlowSpokeIsCutOff(t *testing.T) {
 			t.Fatalf("%d spokes are gone, want the frozen one alone", len(ends))
 		}
 		w.wantCode(ends[0], irohub.CodeSlow)
+		if want := "irohub: closed: too slow: too many bytes waiting"; ends[0].Error() != want {
+			t.Errorf("it is gone for %v, want %s", ends[0], want)
+		}
 		frozen.wantClosed(irohub.CodeSlow)
 		for _, f := range feeds {
 			f.want(want...)

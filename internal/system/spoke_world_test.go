@@ -779,29 +779,44 @@ func TestSpoke_LogsItsConnection(t *testing.T) {
 	})
 }
 
-// A deafEndpoint's connections have no streams.
-type deafEndpoint struct{ irohub.Endpoint }
+// A deafEndpoint's connections have no streams. It notes with which codes they are closed.
+type deafEndpoint struct {
+	irohub.Endpoint
+	closed *journal[uint64]
+}
 
-type deafConn struct{ irohub.Conn }
+type deafConn struct {
+	irohub.Conn
+	closed *journal[uint64]
+}
 
 func (e deafEndpoint) Dial(ctx context.Context, addr irohub.Addr) (irohub.Conn, error) {
 	conn, err := e.Endpoint.Dial(ctx, addr)
-	return deafConn{conn}, err
+	return deafConn{conn, e.closed}, err
 }
 
 var errNoStream = errors.New("no stream")
 
 func (deafConn) OpenStream(context.Context) (irohub.Stream, error) { return nil, errNoStream }
 
-// A connection that is of no use is closed.
+func (c deafConn) Close(code uint64, reason string) {
+	c.closed.add(code)
+	c.Conn.Close(code, reason)
+}
+
+// A connection that is of no use is closed, which is no fault of the hub's.
 func TestSpoke_ClosesAConnectionWithoutAStream(t *testing.T) {
+	var closed journal[uint64]
 	inWorld(t, irohub.HubOptions{}, func(w *world) {
-		if _, err := irohub.Dial(w.Context(), deafEndpoint{w.network.Endpoint()}, w.endpoint.Addr(), irohub.SpokeOptions{}); !errors.Is(err, errNoStream) {
+		if _, err := irohub.Dial(w.Context(), deafEndpoint{w.network.Endpoint(), &closed}, w.endpoint.Addr(), irohub.SpokeOptions{}); !errors.Is(err, errNoStream) {
 			t.Errorf("Dial: %v", err)
 		}
 		synctest.Wait()
 		if n := w.hub.Stats().Pending; n != 0 {
 			t.Errorf("%d connections are open", n)
+		}
+		if codes := closed.take(); len(codes) != 1 || codes[0] != 0 {
+			t.Errorf("it is closed with the codes %v, want 0", codes)
 		}
 	})
 }

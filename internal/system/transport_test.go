@@ -2,6 +2,7 @@ package system_test
 
 import (
 	"irohub"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -30,6 +31,30 @@ func TestCloseError_NamesEveryCode(t *testing.T) {
 	for code, want := range []string{"normal end", "shutting down", "protocol error", "forbidden", "too slow", "too many", "timeout", "code 7"} {
 		if got := (&irohub.CloseError{Code: uint64(code)}).Error(); got != "irohub: closed: "+want {
 			t.Errorf("code %d: %q", code, got)
+		}
+	}
+}
+
+// An address that is read is printed as it was, and one that is none is refused.
+func TestParseAddr(t *testing.T) {
+	node := strings.Repeat("ab", 32)
+	id, err := irohub.ParseNodeID(node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, hosts := range map[string][]string{
+		node:                          nil,
+		node + "@192.0.2.1:4433":      {"192.0.2.1:4433"},
+		node + "@hub.example:1,[::]:": {"hub.example:1", "[::]:"},
+	} {
+		want := irohub.Addr{ID: id, Hosts: hosts}
+		if addr, err := irohub.ParseAddr(text); err != nil || !reflect.DeepEqual(addr, want) || addr.String() != text {
+			t.Errorf("%s is read as %v, %v", text, addr, err)
+		}
+	}
+	for _, text := range []string{"", "@192.0.2.1:4433", node[1:], node + "0", "x" + node[1:], node + "@", node + "@192.0.2.1", node + "@192.0.2.1:1,", node + "@,192.0.2.1:1", node + "@::1:1"} {
+		if addr, err := irohub.ParseAddr(text); err == nil || !reflect.DeepEqual(addr, irohub.Addr{}) {
+			t.Errorf("%s is read as %v, %v", text, addr, err)
 		}
 	}
 }
