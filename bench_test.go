@@ -100,6 +100,20 @@ func BenchmarkRouter(b *testing.B) {
 	}
 }
 
+// BenchmarkStats is how long the hub's figures, which sum up the bytes of all spokes, hold the
+// router up.
+func BenchmarkStats(b *testing.B) {
+	for _, spokes := range []int{64, 10_000} {
+		b.Run(fmt.Sprintf("spokes=%d", spokes), func(b *testing.B) {
+			r, _ := newBenchRouter(spokes)
+			b.ReportAllocs()
+			for b.Loop() {
+				r.statistics()
+			}
+		})
+	}
+}
+
 // BenchmarkTopics has each topic have one subscriber: what a delivery costs must not grow
 // with the number of topics, but for memory that is farther away.
 func BenchmarkTopics(b *testing.B) {
