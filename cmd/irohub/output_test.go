@@ -106,9 +106,25 @@ func TestSub_EndsWithItsStandardOutput(t *testing.T) {
 		hub := startHub(t, "-stdin")
 		sub, stdout := startUnread(t, "sub", hub.addr, "n")
 		sub.wantSaid("msg=subscribed")
+		hub.write(`{"type":"n"}`)
 		stdout.Close()
 		hub.write(`{"type":"n"}`)
-		sub.wantExit(1, "broken pipe")
+		sub.wantExit(1, "standard output")
+		hub.stop()
+	})
+}
+
+// It does not wait for an event to find out.
+func TestSub_EndsWhenNobodyCanReadItsStandardOutput(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("it is found out on Linux alone")
+	}
+	overEach(t, func(t *testing.T) {
+		hub := startHub(t)
+		sub, stdout := startUnread(t, "sub", hub.addr, "n:1")
+		sub.wantSaid("msg=subscribed")
+		stdout.Close()
+		sub.wantExit(1, "nobody reads it any more")
 		hub.stop()
 	})
 }

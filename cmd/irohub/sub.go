@@ -119,6 +119,9 @@ func (c *subConfig) run(ctx context.Context, args []string, std stdio) error {
 		err = explainSlow(sub.Err(), c.maxQueue)
 	case <-out.broken:
 		sub.Close()
+	case <-readerGone(std.out):
+		sub.Close()
+		err = errReaderGone
 	case <-ctx.Done():
 		closing(end, spoke.Close) // sub ends behind what has come
 		sub.Close()               // and in any case
@@ -134,6 +137,8 @@ func (c *subConfig) run(ctx context.Context, args []string, std stdio) error {
 	}
 	return finish(end, out, err)
 }
+
+var errReaderGone = errors.New("standard output: nobody reads it any more")
 
 // finish gives standard output the time to take what is left, until end at the most. Where all is
 // well, whoever reads it may take their time.
