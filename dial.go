@@ -23,8 +23,8 @@ func (s *Spoke) keep(ctx context.Context, l *link) {
 	for {
 		since := time.Now()
 		<-l.closed
-		if isClosed(s.inbox.done) {
-			return
+		if isClosed(s.inbox.closing) {
+			return // it was closed on purpose, or has ended; the router sees to the rest
 		}
 		err := l.err()
 		s.logs.Add(slog.LevelInfo, "disconnected", append([]any{"hub", s.addr.ID}, reasonOf(err)...)...)

@@ -14,7 +14,7 @@ import (
 
 // fetchHint says how to get a file, also where there is neither a clone nor Go.
 func fetchHint(f native.File) string {
-	return fmt.Sprintf("to get it: make native, in a clone of irohub; go run irohub/iroh/fetch, in a module that requires irohub; "+
+	return fmt.Sprintf("to get it: make native, in a clone of irohub; go run -mod=mod irohub/iroh/fetch, in a module that requires irohub; "+
 		"elsewhere put %s of the Python package iroh %s beside the program, or set IROH_LIB to its path: "+
 		"python3 -m pip download --no-deps --only-binary :all: --platform %s iroh==%[2]s && "+
 		"python3 -m zipfile -e iroh-%[2]s-*.whl . && export IROH_LIB=$PWD/iroh/%[1]s", f.Name, native.Version, f.Wheel)

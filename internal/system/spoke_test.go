@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -345,6 +346,23 @@ func TestSpoke_CloseSaysWhatWasNotWritten(t *testing.T) {
 		if err := s.Close(); err == nil {
 			t.Error("close returned nil, with an event not written")
 		}
+	})
+}
+
+// A Spoke that is closed on purpose has lost no connection.
+func TestSpoke_CloseLogsNothing(t *testing.T) {
+	h := &handler{}
+	inWorld(t, irohub.HubOptions{}, func(w *world) {
+		for range 20 { // the keeper and the router run at the same time
+			s, err := w.dial(irohub.SpokeOptions{Logger: slog.New(h)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		w.wantLines(h)
 	})
 }
 
