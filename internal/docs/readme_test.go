@@ -49,13 +49,14 @@ const (
 	goOutput             // text
 	pythonSpoke          // python
 	pythonOutput         // text
+	installJS            // sh; clients/js/test/package.test.mjs runs it
 	jsSpoke              // js
 	jsOutput             // text
 	hubProgram           // go
 	countOfBlocks        //
 )
 
-var kinds = []string{"sh", "go", "text", "sh", "text", "sh", "sh", "text", "sh", "go", "text", "python", "text", "js", "text", "go"}
+var kinds = []string{"sh", "go", "text", "sh", "text", "sh", "sh", "text", "sh", "go", "text", "python", "text", "sh", "js", "text", "go"}
 
 // readme returns the README's blocks, checked for their kinds.
 func readme(t *testing.T) []block {
