@@ -55,10 +55,7 @@ func (e *hostile) pause(most time.Duration) bool {
 // dial connects to the hub, as a node of its own.
 func (e *hostile) dial() *conn {
 	w := e.w
-	w.mu.Lock()
-	w.nodes++
-	n := w.nodes
-	w.mu.Unlock()
+	n := w.node()
 	ep := w.net.endpoint(idOf(n), fmt.Sprintf("hostile-%d", n))
 	ctx, cancel := context.WithTimeout(e.ctx, 10*time.Second)
 	defer cancel()

@@ -47,7 +47,7 @@ func (w *world) newSpoke(host string, hubID irohub.NodeID) *spoke {
 		w: w, number: len(w.spokes) + 1, host: host, hubID: hubID,
 		jobs: make(chan func(*irohub.Spoke), 64), ended: make(chan struct{}),
 	}
-	id := w.node()
+	id := idOf(w.node())
 	if w.plan.twins && len(w.spokes) > 0 && w.dice.IntN(4) == 0 {
 		other := w.spokes[w.dice.IntN(len(w.spokes))]
 		other.twin, s.twin = true, true
