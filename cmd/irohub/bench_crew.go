@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -107,6 +109,9 @@ func (m *member) startProcess(log *slog.Logger) (out io.Reader, wait func(), err
 	ctx, kill := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, program, "bench", workerArgument)
 	cmd.Stderr = os.Stderr
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(variable string) bool { // flags are the bench's own
+		return strings.HasPrefix(variable, environmentPrefix)
+	})
 	in, err1 := cmd.StdinPipe()
 	out, err2 := cmd.StdoutPipe()
 	if err := errors.Join(err1, err2, cmd.Start()); err != nil {

@@ -90,9 +90,13 @@ func (f *figures) wantWhole(t *testing.T) {
 }
 
 func TestBench_AtARateInSeveralProcesses(t *testing.T) {
+	t.Setenv("IROHUB_QUIETLY", "true") // which the bench alone remarks on
 	overEach(t, func(t *testing.T) {
 		p := start(t, "bench", "-v", "-json", "-spokes", "5", "-topics", "3", "-subscriptions", "2", "-rate", "200", "-for", "1.5s", "-processes", "2")
 		p.wantExit(0, "msg=running", "deliveries_per_s")
+		if n := strings.Count(strings.Join(p.stderr.all(), "\n"), "name=IROHUB_QUIETLY"); n != 1 {
+			t.Errorf("a variable that is no flag is remarked on %d times", n)
+		}
 		f := p.figures()
 		f.wantWhole(t)
 		if f.Events != 300 || f.Transport != transportOf(t) || f.Processes != 2 || f.Seconds < 1.4 {

@@ -135,6 +135,9 @@ func (p *program) command(cmd *command) *cobra.Command {
 			return err
 		}
 		std := stdio{in: p.stdin, out: p.stdout, log: p.logger()}
+		for _, name := range strayVariables(c.Root(), os.Environ()) {
+			std.log.Warn("this variable stands for no flag of any command", "name", name)
+		}
 		if !p.verbose && isTerminal(p.stderr) {
 			std.screen = p.stderr
 		}
@@ -216,6 +219,22 @@ func readEnvironment(flags *pflag.FlagSet) (err error) {
 		}
 	})
 	return err
+}
+
+// strayVariables are those of an environment that look like a flag and are none.
+func strayVariables(root *cobra.Command, environ []string) (stray []string) {
+	known := make(map[string]bool)
+	note := func(f *pflag.Flag) { known[environmentName(f.Name)] = true }
+	root.PersistentFlags().VisitAll(note)
+	for _, c := range root.Commands() {
+		c.Flags().VisitAll(note)
+	}
+	for _, variable := range environ {
+		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, environmentPrefix) && !known[name] {
+			stray = append(stray, name)
+		}
+	}
+	return stray
 }
 
 // completeFlag says what a shell offers behind a flag: files where it names one, the values

@@ -101,6 +101,13 @@ func TestFlags_FromTheEnvironment(t *testing.T) {
 	if want := (recorded{args: []string{}, key: "k", count: 8, quiet: true, timeout: time.Second}); status != 0 || !reflect.DeepEqual(got, want) {
 		t.Errorf("status %d, said %q\n got %+v\nwant %+v", status, said, got, want)
 	}
+	if said != "" {
+		t.Errorf("said %q", said)
+	}
+	t.Setenv("IROHUB_KEYS", "k")
+	if _, status, said := record(t, "do"); status != 0 || strings.Count(said, "stands for no flag") != 1 || !strings.Contains(said, "name=IROHUB_KEYS") {
+		t.Errorf("a variable that is misspelt: status %d, said %q", status, said)
+	}
 	t.Setenv("IROHUB_TIMEOUT", "0s")
 	if _, status, said := record(t, "do"); status != statusInput || !strings.Contains(said, `IROHUB_TIMEOUT: "0s": a time above 0`) {
 		t.Errorf("status %d, said %q", status, said)

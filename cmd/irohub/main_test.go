@@ -22,7 +22,7 @@ import (
 
 // The test binary is the command too, if this variable says so: what is tested is
 // then a process with this code, race detector included.
-const asCommand = "IROHUB_TEST_AS_COMMAND"
+const asCommand = "TEST_AS_IROHUB"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) != "" {
