@@ -82,7 +82,7 @@ func (in *inbound) encode(topic topicName, payload []byte, from NodeID) (m messa
 	return m
 }
 
-// An inbound borrows from opLists and encodeBuffers, so that an idle reader holds neither.
+// opLists and encodeBuffers lend an inbound its memory, so that an idle reader holds none.
 var opLists = sync.Pool{New: func() any { return new(make([]op, 0, maxOps)) }}
 
 func (in *inbound) add(o op) {
@@ -412,5 +412,5 @@ func (m *member) slowDown(bytes int) error {
 	}
 }
 
-// limitOfTopics is what refusedTooMany, whose name says the rest, tells a spoke.
+// limitOfTopics returns the message of a refusedTooMany.
 func limitOfTopics(most int) error { return fmt.Errorf("the limit is %d topics", most) }

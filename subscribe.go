@@ -62,7 +62,7 @@ func (t *table) find(name string) *topic {
 
 // has reports whether s is subscribed to a topic.
 func (t *table) has(s *subscriber, name string) bool {
-	_, ok := s.at[t.find(name)] // where nobody has the topic, nil is in no map
+	_, ok := s.at[t.find(name)] // find may return nil, which is never a key
 	return ok
 }
 

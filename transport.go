@@ -239,7 +239,8 @@ func closeError(err error) *CloseError {
 	return ce
 }
 
-// reasonOf is what a log line about an end says of its reason: of an end on purpose, nothing.
+// reasonOf returns the attributes with which a log line gives the reason of an end. A normal end
+// has none.
 func reasonOf(err error) []any {
 	if end := closeError(err); end != nil && end.Code == 0 {
 		return nil
