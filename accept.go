@@ -10,31 +10,31 @@ import (
 	"time"
 )
 
-// This file is a connection from its first packet to its streams.
+// This file handles a connection from its first packet to its streams.
 
-// A peer is one connection. From its begin to its settle it is pending or has a spoke:
-// the router sees to that, and the time that a connection may be pending is bounded.
+// A peer is one connection. Between the messages begin and settle to the router, it is
+// pending or has a spoke. The router ensures that. A timer bounds the time as pending.
 type peer struct {
 	// Immutable.
 	hub    *Hub
-	addr   string          // where its first packet came from
+	addr   string          // the source address of its first packet
 	ctx    context.Context // ends with the connection
 	cancel context.CancelCauseFunc
-	silent *time.Timer // ends the connection unless it has a spoke by then; the router stops it
+	silent *time.Timer // closes a connection that has no spoke in time; the router stops it
 
-	// Owned by the connection's goroutine; others may read them once it has let go.
+	// Owned by the connection's goroutine. Others may read them after its letGo.
 	conn Conn  // nil before the handshake
-	why  error // how the connection ended
+	why  error // why the connection ended
 
 	over    chan struct{} // closed by the connection's goroutine at its end
-	spokes  atomic.Int32  // of its streams, those that became spokes and are not closed; written by the router
-	streams atomic.Int32  // open ones; the last to end closes the connection
-	users   atomic.Int32  // the connection's goroutine and the open streams; the last to let go settles
+	spokes  atomic.Int32  // open streams that are spokes; written by the router
+	streams atomic.Int32  // open streams; the last one to end closes the connection
+	users   atomic.Int32  // the connection's goroutine and the open streams; the last one sends settle
 
 	// Owned by the router.
-	number  uint64 // of two connections, the newer one has the higher
-	pending bool
-	served  bool // it has had a spoke
+	number  uint64 // increases with each connection
+	pending bool   // has no spoke yet, and is in the router's list
+	served  bool   // has had a spoke
 }
 
 var (
@@ -42,8 +42,8 @@ var (
 	errShutdown = &CloseError{Code: CodeShutdown, Reason: "hub is shutting down"}
 )
 
-// accept hands each incoming connection of an endpoint to a goroutine of its own at once, so
-// that a handshake delays nobody else. It returns the error that ends accepting.
+// accept starts a goroutine for each incoming connection of an endpoint, so that a handshake
+// delays nobody else. It returns the error that ends accepting.
 func (h *Hub) accept(ctx, base context.Context, endpoint Endpoint) error {
 	var failing logging.Notice
 	for {
@@ -52,7 +52,7 @@ func (h *Hub) accept(ctx, base context.Context, endpoint Endpoint) error {
 			if n := failing.Due(); n > 0 {
 				h.logs.Add(slog.LevelWarn, "accepting fails for now", "endpoint", endpoint.Addr().String(), "err", err, "times", n)
 			}
-			continue // the endpoint has paused
+			continue // the endpoint has paused before it returned
 		}
 		if err != nil {
 			return err
@@ -68,7 +68,7 @@ func (h *Hub) accept(ctx, base context.Context, endpoint Endpoint) error {
 		case <-h.inbox.done:
 			p.cancel(errShutdown)
 		}
-		// A connection's goroutine: a task of the hub, ended by p.ctx.
+		// The connection's goroutine is a task of the hub. The end of p.ctx ends it.
 		h.tasks.Go(func() {
 			p.why = p.serve(in)
 			close(p.over)
@@ -77,14 +77,14 @@ func (h *Hub) accept(ctx, base context.Context, endpoint Endpoint) error {
 	}
 }
 
-// temporary says whether an endpoint may accept more after an error.
+// temporary reports whether an endpoint may accept again after err.
 func temporary(err error) bool {
 	var t interface{ Temporary() bool }
 	return errors.As(err, &t) && t.Temporary()
 }
 
-// letGo is called by each user of the connection as it ends. The last one tells the router
-// that nothing is left.
+// letGo is called by each user of the connection at its end. The last one tells the router
+// that the connection and its streams have ended.
 func (p *peer) letGo() {
 	if p.users.Add(-1) > 0 {
 		return
@@ -97,7 +97,7 @@ func (p *peer) letGo() {
 	}
 }
 
-// serve takes a connection through its handshake and accepts its streams.
+// serve performs the handshake of a connection and accepts its streams.
 func (p *peer) serve(in Incoming) error {
 	if p.ctx.Err() != nil {
 		in.Refuse()
@@ -118,24 +118,24 @@ func (p *peer) serve(in Incoming) error {
 	if p.ctx.Err() != nil {
 		err = context.Cause(p.ctx)
 	}
-	// What had arrived before the peer closed can still be read.
+	// Readers can still read the bytes that arrived before the peer closed.
 	end := endOf(err)
 	conn.Close(end.Code, end.Reason)
 	return err
 }
 
-// admit asks the application about a node. It does not wait for an Admit that
-// outlasts its context.
+// admit asks the application whether it admits the node. It does not wait for an Admit that
+// runs longer than its context.
 func (p *peer) admit() error {
 	id, opts := p.conn.RemoteID(), &p.hub.opts
-	if id == (NodeID{}) { // an event from it would be the hub's
-		return &CloseError{Code: CodeForbidden, Reason: "the zero NodeID is nobody's"}
+	if id == (NodeID{}) { // its events would look like the hub's own
+		return &CloseError{Code: CodeForbidden, Reason: "the zero NodeID is not allowed"}
 	}
 	if opts.Admit == nil {
 		return nil
 	}
 	answer := make(chan error, 1)
-	// Admit's goroutine: the application's, which ends it by returning.
+	// Admit's goroutine ends when the application's Admit returns. Nobody waits for it.
 	go func() {
 		answer <- p.hub.logs.Guard("Admit", func() error { return opts.Admit(p.ctx, id) })
 	}()
@@ -151,18 +151,18 @@ func (p *peer) admit() error {
 }
 
 // stream starts the reader and the writer of a new stream. A connection may have one stream
-// more than it has spokes: what it can make the hub hold besides is a single first frame.
+// more than it has spokes. So it can make the hub hold only one first frame besides them.
 func (p *peer) stream(stream Stream) {
 	if p.streams.Add(1) > min(p.spokes.Load()+1, int32(min(p.hub.opts.MaxStreamsPerConn, 1<<30))) {
 		stream.Abort(CodeTooMany)
-		if p.streams.Add(-1) == 0 { // the others have ended meanwhile
+		if p.streams.Add(-1) == 0 { // the other streams have ended meanwhile
 			p.cancel(errGone)
 		}
 		return
 	}
 	p.users.Add(1)
 	m := newMember(p, stream)
-	// The writer: a task of the hub, ended by the link's context.
+	// The writer is a task of the hub. The end of the link's context ends it.
 	p.hub.tasks.Go(func() {
 		m.link.write()
 		select {
@@ -172,12 +172,12 @@ func (p *peer) stream(stream Stream) {
 		close(m.link.closed)
 		p.letGo()
 	})
-	// The reader: ended likewise, but not before the application's callbacks
-	// return, for which nobody waits.
+	// The reader ends with the link's context too, after the application's callbacks
+	// have returned. Nobody waits for it.
 	go m.read()
 }
 
-// closed is the end of a stream: the last one of a connection ends that too.
+// closed ends a stream. If it is the last one, closed ends the connection.
 func (p *peer) closed(stream Stream, end *CloseError) {
 	if p.streams.Add(-1) == 0 {
 		p.conn.Close(end.Code, end.Reason)
@@ -187,7 +187,7 @@ func (p *peer) closed(stream Stream, end *CloseError) {
 	}
 }
 
-// host is the address without its port.
+// host returns the peer's address without the port.
 func (p *peer) host() string {
 	if host, _, err := net.SplitHostPort(p.addr); err == nil {
 		return host

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// newBenchRouter is a router with spokes that have outboxes and nothing behind them.
+// newBenchRouter makes a router with spokes that have outboxes but no writers.
 func newBenchRouter(spokes int) (*router, []*member) {
 	r := newRouter(newInbox(), HubOptions{}.withDefaults(), logging.New(nil))
 	members := make([]*member, spokes)
@@ -26,7 +26,7 @@ func newBenchRouter(spokes int) (*router, []*member) {
 	return r, members
 }
 
-// collect is what a writer does with its outbox, but for the writing.
+// collect empties the outbox as a writer does, but writes nothing.
 func (m *member) collect() int {
 	select {
 	case b := <-m.link.out.box:
@@ -52,11 +52,10 @@ func benchMessage(b testing.TB, topic string) message {
 	return message{run: r, forward: true}
 }
 
-// BenchmarkRouter is what the router, and the taking out of its outboxes, costs for
-// each delivery; beside it, what it costs to send each event to each subscriber over a
-// channel.
+// BenchmarkRouter measures the cost of each delivery: the router's work and emptying the
+// outboxes. For comparison, it also sends each event to each subscriber over a channel.
 func BenchmarkRouter(b *testing.B) {
-	const round = 64 // events that the router finds waiting
+	const round = 64 // events that wait for the router
 	for _, spokes := range []int{8, 64, 1000, 10_000} {
 		b.Run(fmt.Sprintf("outboxes/spokes=%d", spokes), func(b *testing.B) {
 			r, members := newBenchRouter(spokes)
@@ -114,8 +113,8 @@ func BenchmarkStats(b *testing.B) {
 	}
 }
 
-// BenchmarkTopics has each topic have one subscriber: what a delivery costs must not grow
-// with the number of topics, but for memory that is farther away.
+// BenchmarkTopics measures deliveries to many topics with one subscriber each. The cost must
+// not grow with the number of topics, except for cache misses.
 func BenchmarkTopics(b *testing.B) {
 	const spokes, events = 1000, 1000
 	for _, topics := range []int{1000, 1_000_000} {
@@ -148,8 +147,8 @@ func BenchmarkTopics(b *testing.B) {
 	}
 }
 
-// BenchmarkLeave has a spoke with 1,000 subscriptions leave and come back, among few other
-// topics and among many.
+// BenchmarkLeave measures how a spoke with 1,000 subscriptions leaves and comes back, with few
+// and with many other topics.
 func BenchmarkLeave(b *testing.B) {
 	const own = 1000
 	for _, others := range []int{0, 1_000_000} {
@@ -173,7 +172,7 @@ func BenchmarkLeave(b *testing.B) {
 	}
 }
 
-// heap is how many bytes are in use.
+// heap returns how many bytes of the heap are in use.
 func heap() uint64 {
 	var stats runtime.MemStats
 	runtime.GC()
@@ -186,8 +185,8 @@ func reportDeliveries(b *testing.B, deliveries int) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(deliveries*b.N), "ns/delivery")
 }
 
-// BenchmarkParse checks whole frames, beside json.Valid on the same bytes, which
-// finds no members and checks no UTF-8.
+// BenchmarkParse parses whole frames. For comparison, it runs json.Valid on the same bytes,
+// which finds no members and does not check the UTF-8.
 func BenchmarkParse(b *testing.B) {
 	for _, kind := range reference.Kinds {
 		for _, size := range reference.Sizes {
@@ -215,13 +214,13 @@ func BenchmarkParse(b *testing.B) {
 	}
 }
 
-// frameBody is an envelope as a spoke would send it, without its length.
+// frameBody returns an envelope as a spoke would send it, without its length.
 func frameBody(typ, id string, payload []byte) []byte {
 	return appendFrame(nil, typ, id, payload, NodeID{})[headerSize:]
 }
 
-// BenchmarkEncode encodes events: a hub's for Publish, which checks the payload,
-// and a message that a hub forwards, whose payload its reader has checked.
+// BenchmarkEncode encodes two kinds of events: those of Hub.Publish, which checks the payload,
+// and those that a hub forwards, whose payload the reader has checked.
 func BenchmarkEncode(b *testing.B) {
 	from := NodeID{1, 2, 3}
 	for _, size := range reference.Sizes {
@@ -294,7 +293,7 @@ func TestAllocs(t *testing.T) {
 		}
 	})
 	t.Run("refuse", func(t *testing.T) {
-		// What is not JSON costs nothing either.
+		// Invalid JSON causes no allocation either.
 		body := []byte(`{"type":"t","payload":` + reference.Nest(200, "ao") + `}`)
 		wantAllocs(t, 0, func() {
 			if _, err := parseEnvelope(body); err == nil {

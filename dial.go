@@ -15,9 +15,9 @@ import (
 	"irohub/internal/jsonscan"
 )
 
-// This file is how a Spoke comes by its links, and what its router has of one.
+// This file makes a Spoke's links, and holds the router's state of one link.
 
-// keep is the keeper's goroutine: it sees to it that there is a link.
+// keep is the keeper's goroutine. It makes a new link when one is lost.
 func (s *Spoke) keep(ctx context.Context, l *link) {
 	pause := s.opts.MinBackoff
 	for {
@@ -33,7 +33,7 @@ func (s *Spoke) keep(ctx context.Context, l *link) {
 			return
 		}
 		if time.Since(since) >= s.opts.MaxBackoff {
-			pause = s.opts.MinBackoff // it held; a link that never does is not to hammer
+			pause = s.opts.MinBackoff // the link was stable; after a short one the pause keeps growing
 		}
 		if l, pause, err = s.redial(ctx, pause); err != nil {
 			send(s.inbox, s.inbox.failed, err)
@@ -43,7 +43,7 @@ func (s *Spoke) keep(ctx context.Context, l *link) {
 	}
 }
 
-// turnedAway says whether the hub has ended an established link for good.
+// turnedAway reports whether the hub has ended an established link for good.
 func turnedAway(err error) bool {
 	if end := closeError(err); end != nil {
 		switch end.Code {
@@ -54,8 +54,8 @@ func turnedAway(err error) bool {
 	return false
 }
 
-// redial dials until there is a link. It returns the pause that the next loss begins
-// with, and an error only where it is of no use to go on.
+// redial dials until there is a link. It returns the link and the first pause after its loss.
+// It returns an error only if further attempts are useless.
 func (s *Spoke) redial(ctx context.Context, pause time.Duration) (*link, time.Duration, error) {
 	for {
 		select {
@@ -85,7 +85,7 @@ func (s *Spoke) redial(ctx context.Context, pause time.Duration) (*link, time.Du
 
 var errEndpointClosed = errors.New("irohub: the endpoint of the spoke is closed")
 
-// dial makes a connection with a stream, within the limit if that is not 0.
+// dial opens a connection and a stream. A limit other than 0 bounds the time for both.
 func (s *Spoke) dial(ctx context.Context, limit time.Duration) (Conn, Stream, error) {
 	if limit > 0 {
 		var cancel context.CancelFunc
@@ -94,7 +94,8 @@ func (s *Spoke) dial(ctx context.Context, limit time.Duration) (Conn, Stream, er
 	}
 	conn, err := s.endpoint.Dial(ctx, s.addr)
 	if err != nil {
-		// A peer that closes has a code; what a context ends may close anything.
+		// Only a closed endpoint gives net.ErrClosed without a code. But once ctx has ended,
+		// a transport may return any such error.
 		if errors.Is(err, net.ErrClosed) && closeError(err) == nil && ctx.Err() == nil {
 			err = fmt.Errorf("%w: %w", errEndpointClosed, err)
 		}
@@ -109,14 +110,14 @@ func (s *Spoke) dial(ctx context.Context, limit time.Duration) (Conn, Stream, er
 }
 
 // connect makes a link and returns it once the hub has acknowledged all subscriptions.
-// base bounds the link's life, and ctx the call; so does a limit that is not 0, while
-// nothing moves.
+// base bounds the link's life. ctx bounds the call. A limit other than 0 bounds the time to
+// connect and then the wait for each answer of the hub.
 func (s *Spoke) connect(ctx, base context.Context, limit time.Duration) (*link, error) {
 	conn, stream, err := s.dial(ctx, limit)
 	if err != nil {
 		return nil, err
 	}
-	// The outbox carries the Spoke's own requests alone, and needs no limit.
+	// The outbox carries only the Spoke's own requests, which are limited. It needs no limit.
 	l := newLink(base, stream, math.MaxInt, s.opts.WriteTimeout)
 	l.published, l.gate, l.ready = s.inbox.published, &s.inbox.gate, make(chan struct{})
 	l.shut = func(end *CloseError) { conn.Close(end.Code, end.Reason) }
@@ -134,9 +135,9 @@ func (s *Spoke) connect(ctx, base context.Context, limit time.Duration) (*link, 
 		return nil, s.inbox.cause
 	}
 
-	// The reader, and the writer, which waits for it: not before the router has the
-	// attachment. Both are ended by the link's context, and nothing of the application is
-	// called on them; the router waits for the writer's down, the keeper for closed.
+	// The reader and the writer start after the router has the attachment. The end of the
+	// link's context ends both, and the writer's goroutine waits for the reader. They call no
+	// code of the application. The router waits for down, and the keeper for closed.
 	read := make(chan struct{})
 	go func() {
 		s.read(a, conn)
@@ -145,7 +146,7 @@ func (s *Spoke) connect(ctx, base context.Context, limit time.Duration) (*link, 
 	go func() {
 		l.write()
 		<-read
-		stream.Abort(0) // whatever can be read of it yet, nobody will
+		stream.Abort(0) // nobody reads the rest
 		send(s.inbox, s.inbox.down, a)
 		close(l.closed)
 	}()
@@ -162,40 +163,44 @@ func (s *Spoke) connect(ctx, base context.Context, limit time.Duration) (*link, 
 		<-l.closed
 	}
 	if isClosed(l.ready) {
-		return l, nil // it was made, and if it has ended, that is to be told of
+		return l, nil // the link was made; if it has ended since, the keeper reports that
 	}
 	return nil, l.err()
 }
 
-// An attachment is all that a Spoke's router has of one link. It is made with the link and
-// dropped with it, as a whole, so that nothing of one link can be taken for another's.
+// An attachment is all state that a Spoke's router keeps for one link. It is created and
+// dropped as a whole together with the link. So the state of one link is never mistaken for
+// that of another.
 type attachment struct {
 	link *link
-	idle *time.Timer // ends the link unless the hub answers; nil: the caller of Dial does
+	idle *time.Timer // ends the link if the hub does not answer; nil: Dial's ctx does so
 
 	// Owned by the router.
-	begun   bool                     // the hub has answered all that was to be asked first
-	first   map[string]struct{}      // what that is: the topics there were, and greeting, without what is settled
-	todo    list.List                // topics to ask for, in this order
-	place   map[string]*list.Element // theirs in todo
-	asked   map[string]*asking       // topics that the hub was asked for; nil: it has acknowledged
-	given   []string                 // topics to tell the hub that nobody wants them any more
-	askings map[string]*asking       // what it has not answered, by id
-	most    int                      // topics that the next request may have
+	begun   bool                     // the hub has answered everything in first
+	first   map[string]struct{}      // not settled yet: the greeting, and the topics from before the link
+	todo    list.List                // topics to subscribe to, in this order
+	place   map[string]*list.Element // the elements of todo
+	asked   map[string]*asking       // topics in sent requests; nil value: acknowledged
+	given   []string                 // topics to unsubscribe from
+	askings map[string]*asking       // requests without an answer, by id
+	most    int                      // limit of topics in the next request
 }
 
-// An asking is a __subscribe that waits for the hub's answer.
+// An asking is a __subscribe request that the hub has not answered yet.
 type asking struct {
 	topics []string
 	sent   time.Time
 }
 
 const (
-	greeting = "" // among topics: the first request, which names none
+	greeting = "" // in first: the first request of a link, which has no topics
 
-	maxRequests      = 4       // not answered at a time
-	maxRequestTopics = 64      // of one
-	maxRequest       = 4 << 10 // bytes of one, but for a single topic: no more than a small MaxFrame of a hub
+	maxRequests      = 4  // requests without an answer
+	maxRequestTopics = 64 // topics in one request
+
+	// maxRequest is how many bytes the topics of one request have, so that the request fits
+	// even a small MaxFrame of a hub. A single topic may exceed it.
+	maxRequest = 4 << 10
 )
 
 func newAttachment(l *link) *attachment {
@@ -209,10 +214,10 @@ func newAttachment(l *link) *attachment {
 	}
 }
 
-// want notes a topic to ask for.
+// want notes a topic to subscribe to.
 func (a *attachment) want(topic string) { a.place[topic] = a.todo.PushBack(topic) }
 
-// drop notes that nobody wants a topic any more.
+// drop notes that no Subscription has a topic any more.
 func (a *attachment) drop(topic string) {
 	delete(a.first, topic)
 	if e, ok := a.place[topic]; ok {
@@ -224,13 +229,13 @@ func (a *attachment) drop(topic string) {
 	}
 }
 
-// acked says whether the hub has acknowledged a topic.
+// acked reports whether the hub has acknowledged a topic.
 func (a *attachment) acked(topic string) bool {
 	q, ok := a.asked[topic]
 	return ok && q == nil
 }
 
-// ask puts into the outbox what there is to ask for, as far as it may be now.
+// ask puts the due requests into the outbox, up to maxRequests without an answer.
 func (a *attachment) ask(newID func() string) {
 	for len(a.given) > 0 {
 		n := fitting(slices.Values(a.given), maxRequestTopics)
@@ -256,7 +261,7 @@ func (a *attachment) waiting(yield func(string) bool) {
 	}
 }
 
-// fitting says how many of the topics go into one request.
+// fitting returns how many of the topics fit into one request of at most most topics.
 func fitting(topics func(func(string) bool), most int) int {
 	n, size := 0, 0
 	for topic := range topics {
@@ -269,7 +274,7 @@ func fitting(topics func(func(string) bool), most int) int {
 	return n
 }
 
-// request asks for topics, or greets with none.
+// request sends a __subscribe. The greeting has no topics.
 func (a *attachment) request(id string, topics []string) {
 	q := &asking{topics, time.Now()}
 	for _, topic := range topics {
@@ -279,13 +284,14 @@ func (a *attachment) request(id string, topics []string) {
 	a.put(subscribeFrame(typeSubscribe, id, topics...))
 }
 
-// put queues a frame for the hub. The queue needs no limit: the requests have one.
+// put queues a frame for the hub. The queue needs no limit, because the requests are limited.
 func (a *attachment) put(frame []byte) {
 	f := frames{frame, 1}
 	a.link.out.push(f, f.cost(), 1)
 }
 
-// answered takes the request that the hub has answered out; nil: there is none of this id.
+// answered removes and returns the request that the hub has answered, or nil if none has this
+// id.
 func (a *attachment) answered(id string, limit time.Duration) *asking {
 	q := a.askings[id]
 	if q == nil {
@@ -295,10 +301,10 @@ func (a *attachment) answered(id string, limit time.Duration) *asking {
 	if a.idle != nil && !a.begun {
 		a.idle.Reset(limit)
 	}
-	// A hub may take a while for each topic, and answer all that it has at once: requests are
-	// small, until it is known to be fast.
+	// A hub may take a while for each topic and answer all topics at once. So requests are
+	// small until the hub is known to be fast.
 	if took := time.Since(q.sent); len(q.topics) < a.most {
-		// tells nothing of larger ones
+		// a smaller request says nothing about larger ones
 	} else if took < limit/8 {
 		a.most = min(a.most*2, maxRequestTopics)
 	} else if took > limit/4 {
@@ -307,7 +313,7 @@ func (a *attachment) answered(id string, limit time.Duration) *asking {
 	return q
 }
 
-// begin says that the hub has answered all that was to be asked first, if it has now.
+// begin reports, once, that the hub has answered everything in first.
 func (a *attachment) begin() bool {
 	if a.begun || len(a.first) > 0 {
 		return false

@@ -38,15 +38,15 @@
 // An event's topic is its Type, or Type:ID if it has an ID. A subscription names a whole topic, or
 // T:* for every topic whose part before the first colon is T, the bare T included. The topic
 // direct:<NodeID> is a node's mailbox: no other node may subscribe to it. A topic has 1 to 1,024
-// bytes of UTF-8 without control characters. Topics that begin with __ are the protocol's.
+// bytes of UTF-8 without control characters. Topics that begin with __ are reserved.
 //
 // # What is delivered
 //
 // Events are delivered at most once. The events of one publisher reach each subscriber in the
-// order in which they were published, each event whole and once, with no gap. A spoke whose
-// connection is open has been sent every event of its topics since its subscription was
-// acknowledged. A spoke that falls behind is disconnected, never skipped. In plain words: if you
-// have heard of no disconnect, you have missed nothing.
+// order in which they were published, each event whole and once, with no gap. While its
+// connection is open, a spoke gets every event of its topics from the acknowledgement of its
+// subscription on. A spoke that falls behind is disconnected; the hub never skips events for it.
+// In plain words: if you have heard of no disconnect, you have missed nothing.
 //
 // Three things are not promised. Events of different publishers may come in a different order at
 // each subscriber. An event may be lost with a connection, or come over the next one behind later
@@ -64,10 +64,10 @@
 // event larger than MaxQueue still goes to a subscriber with nothing waiting. A spoke whose writer
 // makes no progress for the WriteTimeout (default 10 s) is disconnected too.
 //
-// A publisher does not wait for subscribers. So whoever may publish to a topic can cut off
-// subscribers that are slower: any spoke the hub's own Subscriptions, and a spoke whose events are
-// forwarded other spokes too. If publishers are strangers, set MaxEventRate and MaxByteRate: the
-// hub then reads more slowly from a spoke that sends more.
+// A publisher does not wait for subscribers. So a fast publisher can cause slower subscribers to
+// be cut off: any spoke the hub's own Subscriptions, and a spoke with forwarded events also other
+// spokes. If you do not trust the publishers, set MaxEventRate and MaxByteRate. The hub then reads
+// more slowly from a spoke that exceeds them.
 //
 // # Goroutines and callbacks
 //

@@ -9,7 +9,7 @@ import (
 	"irohub/irohubtest"
 )
 
-// A hub publishes, and a spoke listens. Over iroh, the endpoints come from iroh.Bind
+// A hub publishes, and a spoke listens. With iroh, iroh.Bind makes the endpoints
 // instead.
 func Example() {
 	ctx := context.Background()
@@ -45,7 +45,7 @@ func Example() {
 	// Output: message.sent:conv-123 {"text":"hello"}
 }
 
-// Spokes publish to each other where the hub forwards, and know from whom an event is.
+// Spokes publish to each other if the hub forwards events. They see who published an event.
 func ExampleHubOptions_forward() {
 	ctx := context.Background()
 	network := irohubtest.NewNetwork()

@@ -15,25 +15,24 @@ import (
 	"irohub/internal/jsonscan"
 )
 
-// An Event is what is published and delivered: the envelope of the protocol. Its
-// JSON form is that envelope.
+// An Event is published by one node and delivered to subscribers. Its JSON form is the
+// protocol's envelope.
 type Event struct {
-	Type string `json:"type"`         // not empty, and not beginning with "__"
-	ID   string `json:"id,omitempty"` // what the event is about; may be empty
+	Type string `json:"type"`         // not empty; must not begin with "__"
+	ID   string `json:"id,omitempty"` // the subject of the event, such as a conversation; may be empty
 
-	// From is the spoke that published the event, verified by the hub's
-	// handshake with it. It is zero where the hub itself published, and
-	// ignored in what is published.
+	// From is the spoke that published the event. The hub's handshake with the spoke has
+	// verified it. From is zero if the hub itself published the event. Publish ignores it.
 	From NodeID `json:"from,omitzero"`
 
-	// Payload is any JSON text; nil: none. Listeners of one process share the
-	// bytes of a delivered one: they must not be changed. They lie side by side with those
-	// of other events of the same topic and sender, in pieces of memory of up to 64 KiB: who
-	// keeps few of many should clone them.
+	// Payload is any JSON text, or nil. Do not change the payload of a delivered event: all
+	// Subscriptions of the process share its bytes. The payload may also be a part of a larger
+	// block of up to 64 KiB, with other events of the same topic and sender. If you keep only a
+	// few payloads, clone them, so that the blocks can be freed.
 	Payload json.RawMessage `json:"payload,omitempty"`
 }
 
-// Topic is what subscriptions are compared with: Type, or Type:ID where ID is not
+// Topic returns the topic that subscriptions must match: Type, or Type:ID if ID is not
 // empty.
 func (e Event) Topic() string {
 	if e.ID == "" {
@@ -42,24 +41,24 @@ func (e Event) Topic() string {
 	return e.Type + ":" + e.ID
 }
 
-// ErrInvalid is wrapped by what Publish and Subscribe return for a topic, an event
-// or a payload that the protocol does not allow, and by what NewHub and Dial return for an
-// endpoint or an address that is none.
+// ErrInvalid is wrapped by the errors of Publish and Subscribe for a topic, an event or a
+// payload that the protocol does not allow. NewHub and Dial wrap it for a nil endpoint or an
+// address without a NodeID.
 var ErrInvalid = errors.New("irohub: invalid")
 
 const (
 	maxTopic     = 1024              // bytes of a topic
-	maxDepth     = jsonscan.MaxDepth // nested objects and arrays of a frame, the envelope's own counted
+	maxDepth     = jsonscan.MaxDepth // nested objects and arrays of a frame, including the envelope
 	headerSize   = 4                 // a frame's length, big-endian
 	maxFrame     = 1 << 20
 	controlMark  = "__"
 	directPrefix = "direct:"
 
-	// fromOverhead is what forwarding adds to a frame: ,"from":"" and 64 digits.
+	// fromOverhead is how many bytes forwarding adds to a frame: ,"from":"" and 64 digits.
 	fromOverhead = 10 + 64
 )
 
-// validTopic says whether an event may have this topic, or a subscription name it.
+// validTopic returns an error unless events and subscriptions may have this topic.
 func validTopic(topic string) error {
 	switch {
 	case topic == "":
@@ -80,14 +79,14 @@ func validTopic(topic string) error {
 	return nil
 }
 
-// encode checks an event that this process publishes and makes a run of it,
-// whose frame has at most limit bytes behind its length.
+// encode checks an event that this process publishes, and encodes it as a run. limit is the
+// maximal size of the frame, without its length header.
 func (e *Event) encode(limit int) (run, error) {
 	switch {
 	case e.Type == "":
 		return run{}, fmt.Errorf("%w event: no type", ErrInvalid)
 	case len(e.Payload) > limit:
-		return run{}, fmt.Errorf("%w event %q: a payload of %d bytes, the limit is %d with the rest of the frame", ErrInvalid, e.Topic(), len(e.Payload), limit)
+		return run{}, fmt.Errorf("%w event %q: the payload alone has %d bytes, the limit of the frame is %d", ErrInvalid, e.Topic(), len(e.Payload), limit)
 	case e.Payload != nil && !validPayload(e.Payload):
 		return run{}, fmt.Errorf("%w payload of %q: not JSON of at most %d levels in UTF-8", ErrInvalid, e.Topic(), maxDepth-1)
 	}
@@ -100,16 +99,16 @@ func (e *Event) encode(limit int) (run, error) {
 	var r run
 	*buf, r = appendRun(*buf, topic, e.Payload, NodeID{})
 	if size := len(r.bytes) - headerSize; size > limit {
-		return run{}, fmt.Errorf("%w event %q: a frame of %d bytes, the limit is %d", ErrInvalid, e.Topic(), size, limit)
+		return run{}, fmt.Errorf("%w event %q: the frame has %d bytes, the limit is %d", ErrInvalid, e.Topic(), size, limit)
 	}
 	r.bytes = bytes.Clone(r.bytes)
 	return r, nil
 }
 
-// encodeBuffers have what events are encoded in. They are empty.
+// encodeBuffers are empty buffers for encoding events.
 var encodeBuffers = sync.Pool{New: func() any { return new([]byte) }}
 
-// recycleText keeps a buffer for another event, but not one that what was encoded has made large.
+// recycleText returns a buffer to the pool, unless it has grown large.
 func recycleText(buf *[]byte) {
 	if cap(*buf) <= 2*framing.MaxBuffer {
 		*buf = (*buf)[:0]
@@ -117,11 +116,11 @@ func recycleText(buf *[]byte) {
 	}
 }
 
-// validPayload checks a payload for its place in an envelope, one level deep.
+// validPayload checks a payload, which is nested one level deep in an envelope.
 func validPayload(payload []byte) bool { return jsonscan.Valid(payload, 1) }
 
-// appendFrame encodes one envelope with its length before it. The payload's bytes
-// stay as they are.
+// appendFrame encodes one envelope behind its length header. It copies the payload's bytes
+// unchanged.
 func appendFrame(buf []byte, typ, id string, payload []byte, from NodeID) []byte {
 	start := len(buf)
 	buf = append(buf, 0, 0, 0, 0)
@@ -148,15 +147,15 @@ func appendFrame(buf []byte, typ, id string, payload []byte, from NodeID) []byte
 	return buf
 }
 
-// An envelope is a frame's content as the reader sees it. Its slices lie in the
-// frame, but for strings that had escapes.
+// An envelope is the parsed content of a frame. Its slices point into the frame, except for
+// strings with escapes.
 type envelope struct {
 	typ, id []byte // decoded
-	from    []byte // the value as it came; a hub ignores it
-	payload []byte // the value as it came; nil: none
+	from    []byte // the raw JSON value; a hub ignores it
+	payload []byte // the raw JSON value; nil: none
 }
 
-// A protocolError is what a peer sent against the protocol; it closes the stream
+// protocolError returns the error for a peer that broke the protocol. It closes the stream
 // with CodeProtocol.
 func protocolError(format string, args ...any) error {
 	return &CloseError{Code: CodeProtocol, Reason: fmt.Sprintf(format, args...)}
@@ -167,8 +166,8 @@ var (
 	errFrom    = protocolError("an envelope's from is not a NodeID")
 )
 
-// parseEnvelope checks a whole frame, payload included, and finds in one pass what
-// a router must see.
+// parseEnvelope checks a whole frame, including the payload, and finds the envelope's members
+// in the same pass.
 func parseEnvelope(body []byte) (envelope, error) {
 	if env, ok := parsePlain(body); ok {
 		return env, nil
@@ -176,9 +175,10 @@ func parseEnvelope(body []byte) (envelope, error) {
 	return parseAny(body)
 }
 
-// parsePlain reads an envelope in the form in which appendFrame and most others write
-// one: members in order, without spaces between them, and names in plain ASCII. It is
-// parseAny's shorter way to the same result, and leaves to that whatever is otherwise.
+// parsePlain is a fast path. It parses the form that appendFrame and most other encoders
+// write: members in this order, without spaces between them, and type and id in plain ASCII
+// without escapes. For any other form ok is false, and the caller uses parseAny. Both give the
+// same result.
 func parsePlain(body []byte) (env envelope, ok bool) {
 	at := 0
 	literal := func(text string) bool {
@@ -188,7 +188,7 @@ func parsePlain(body []byte) (env envelope, ok bool) {
 		}
 		return found
 	}
-	// What is inside the quotes of a string, of which the first is behind.
+	// plain reads the rest of a string whose opening quote has been read.
 	plain := func() []byte {
 		first := at
 		if at = jsonscan.SkipPlain(body, at); !jsonscan.IsAt(body, at, '"') {
@@ -222,7 +222,7 @@ func parsePlain(body []byte) (env envelope, ok bool) {
 	return env, at == len(body)-1 && body[at] == '}'
 }
 
-// lastPayload is the value that begins at body[at], if that is an envelope's last member.
+// lastPayload returns the value that begins at body[at], if it is the envelope's last member.
 func lastPayload(body []byte, at int) (payload []byte, ok bool) {
 	end, ok := jsonscan.SkipValue(body, at, 1)
 	if !ok || end != len(body)-1 || body[end] != '}' {
@@ -231,7 +231,7 @@ func lastPayload(body []byte, at int) (payload []byte, ok bool) {
 	return body[at:end:end], true
 }
 
-// parseAny reads an envelope in any form.
+// parseAny parses an envelope in any form.
 func parseAny(body []byte) (envelope, error) {
 	var env envelope
 	var typ, id []byte
@@ -276,12 +276,13 @@ func parseAny(body []byte) (envelope, error) {
 	return env, nil
 }
 
-// isControl says whether the envelope is for the hub or the spoke itself.
+// isControl reports whether the envelope is a control event: one for the hub or the spoke
+// itself.
 func (e *envelope) isControl() bool {
 	return len(e.typ) >= 2 && e.typ[0] == '_' && e.typ[1] == '_'
 }
 
-// sender is what from says, in what a hub sent.
+// sender parses from, in an envelope from a hub.
 func (e *envelope) sender() (id NodeID, err error) {
 	if e.from == nil {
 		return id, nil
@@ -315,9 +316,9 @@ const (
 	refusedPayload   = "invalid_payload"
 )
 
-// controlTopics reads the payload of __subscribe and __unsubscribe. ok is false
-// where its shape is wrong; err is set where the protocol was broken. Of more topics than
-// most it reads one more, and looks no further.
+// controlTopics parses the payload of __subscribe and __unsubscribe. ok is false if the
+// payload has another form. err is set if the peer broke the protocol. controlTopics stops
+// after most+1 topics.
 func controlTopics(payload []byte, most int) (topics []string, ok bool, err error) {
 	var one, many []byte
 	obj := jsonscan.Object{Text: payload}
@@ -364,8 +365,8 @@ func ackFrame(id string) []byte {
 	return appendFrame(nil, typeAck, id, nil, NodeID{})
 }
 
-// errorFrame answers a control event that was refused. Without its id it has at most
-// maxAnswer bytes, so that a spoke with a small limit can take it.
+// errorFrame answers an event or request that was refused. It has at most maxAnswer bytes
+// besides the id, so that a spoke with a small MaxFrame can take it.
 func errorFrame(id, code, topic, text string) []byte {
 	payload := append([]byte(`{"code":`), '"')
 	payload = append(append(payload, code...), `","topic":`...)
@@ -376,10 +377,11 @@ func errorFrame(id, code, topic, text string) []byte {
 	return appendFrame(nil, typeError, id, payload, NodeID{})
 }
 
-// maxAnswer is how many bytes an answer has at most, without its id.
+// maxAnswer is the maximal size of an answer in bytes, without its id.
 const maxAnswer = 4 << 10
 
-// appendCut appends s as a JSON string of at most so many bytes, and cuts off what is more.
+// appendCut appends s as a JSON string. It shortens s so that the string has at most most
+// bytes.
 func appendCut(buf []byte, s string, most int) []byte {
 	start := len(buf)
 	s = strings.ToValidUTF8(s[:min(len(s), most)], "\uFFFD")
@@ -389,11 +391,11 @@ func appendCut(buf []byte, s string, most int) []byte {
 		if size <= most {
 			return buf
 		}
-		s = strings.ToValidUTF8(s[:len(s)*most/size-1], "") // which leaves no half character
+		s = strings.ToValidUTF8(s[:len(s)*most/size-1], "") // drops a partial character
 	}
 }
 
-// subscribeFrame is what a spoke sends to add or remove topics, or none.
+// subscribeFrame encodes a spoke's request to add or remove topics. There may be none.
 func subscribeFrame(typ, id string, topics ...string) []byte {
 	payload := []byte(`{"topics":[`)
 	for i, topic := range topics {
@@ -406,7 +408,7 @@ func subscribeFrame(typ, id string, topics ...string) []byte {
 	return appendFrame(nil, typ, id, payload, NodeID{})
 }
 
-// A topicName is a topic, and how much of it is the type.
+// A topicName is a topic and the length of its type.
 type topicName struct {
 	text string
 	typ  int
@@ -419,8 +421,8 @@ func (t topicName) split() (typ, id string) {
 	return t.text[:t.typ], t.text[t.typ+1:]
 }
 
-// A namer makes topics of what comes. As events tend to come in rows of one topic, it
-// remembers the last.
+// A namer makes a topicName of a type and an id. Successive events often have the same topic,
+// so it remembers the last one.
 type namer struct {
 	last topicName
 	buf  []byte

@@ -77,7 +77,7 @@ func TestValidTopic(t *testing.T) {
 	}
 }
 
-// What a parser's error says; each names a part of the reason.
+// Parts of the reasons in a parser's errors.
 const (
 	badJSON     = "not one JSON object"
 	badRepeat   = "repeats the member"
@@ -194,7 +194,7 @@ func TestParseEnvelope(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			body := []byte(tc.body)
 			env, err := parseEnvelope(body)
-			// Nor may what is appended to a part of it change it.
+			// Appending to a part of the frame must not change it either.
 			_ = append(append(env.payload, '?'), "?"...)
 			if string(body) != tc.body {
 				t.Fatalf("the frame was changed to %q", body)
@@ -225,7 +225,7 @@ func wantProtocolError(t *testing.T, err error, reason string) {
 	}
 }
 
-// Cut off anywhere, an envelope is none.
+// An envelope that is cut off anywhere is invalid.
 func TestParseEnvelope_CutOff(t *testing.T) {
 	const body = `{"type":"a\u00e9","x":[true,{"k":null}],"id":"i","payload":{"n":-1.5e3,"s":"é"},"from":""}`
 	if _, err := parseEnvelope([]byte(body)); err != nil {
@@ -372,7 +372,7 @@ func TestAppendFrame(t *testing.T) {
 	}
 }
 
-// The bytes that docs/protocol.md shows.
+// The encoder's output has the bytes that docs/protocol.md shows.
 func TestAppendFrame_Bytes(t *testing.T) {
 	got := fmt.Sprintf("% x", appendFrame(nil, "a", "", []byte("1"), NodeID{}))
 	const want = "00 00 00 18 7b 22 74 79 70 65 22 3a 22 61 22 2c 22 70 61 79 6c 6f 61 64 22 3a 31 7d"
@@ -527,8 +527,8 @@ func TestEvent_EncodeLimit(t *testing.T) {
 	}
 }
 
-// What answers a control event must itself be a frame that any peer accepts,
-// whatever the peer sent.
+// The answer to a control event is a frame that any peer accepts, even if the peer sent
+// nonsense.
 func TestControlFrames(t *testing.T) {
 	for _, id := range []string{"", "1", "\"\\\x00é"} {
 		for _, topic := range []string{"", "t", "\x00\"\\", "cut off \xc3", strings.Repeat("é", 9)} {
@@ -565,7 +565,7 @@ func TestControlFrames(t *testing.T) {
 	}
 }
 
-// eventOf is the event as a spoke's reader makes it of a sound frame's body, and its topic.
+// eventOf returns the event and the topic that a spoke's reader makes of a valid frame's body.
 func eventOf(t *testing.T, body []byte) (Event, string, error) {
 	t.Helper()
 	frame := append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...)
@@ -587,7 +587,8 @@ func eventOf(t *testing.T, body []byte) (Event, string, error) {
 	if cap(first.Payload) != len(first.Payload) {
 		t.Error("an append to the payload would change what is behind it")
 	}
-	// The next one with the same beginning is read a shorter way, to the same end.
+	// The reader takes a fast path for the next frame with the same prefix. The result is the
+	// same.
 	if r.again(frame[headerSize:]) {
 		in = arrivals{}
 		in.event(&r.last, frame)
@@ -612,7 +613,7 @@ func wantFrame(t *testing.T, frame []byte) envelope {
 	return env
 }
 
-// stream is the frames of some bodies, one behind another.
+// stream returns the frames of the bodies, one after the other.
 func stream(bodies ...string) (all []byte) {
 	for _, body := range bodies {
 		all = binary.BigEndian.AppendUint32(all, uint32(len(body)))
@@ -621,8 +622,8 @@ func stream(bodies ...string) (all []byte) {
 	return all
 }
 
-// The test vectors are for every implementation of the protocol; their file says
-// what they mean.
+// The test vectors are for every implementation of the protocol. Their file explains
+// them.
 type vectors struct {
 	Description []string
 	Limits      struct {
@@ -689,8 +690,8 @@ func readVectors(t testing.TB) (v vectors) {
 	return v
 }
 
-// receive takes a stream of one frame as a hub does: it is a control event with the
-// topics that it names, or an event.
+// receive reads a stream of one frame as a hub does. The frame is an event, or a control event
+// whose topics receive returns.
 func receive(stream []byte, limit int) (env envelope, topics []string, shape bool, err error) {
 	r := framing.Reader{Max: limit, Read: bytes.NewReader(stream).Read}
 	frame, err := r.Next()
@@ -770,8 +771,8 @@ func TestVectors_Valid(t *testing.T) {
 	}
 }
 
-// Each reason, by what this codec says of it; those that share words are told apart
-// by other means.
+// vectorReasons maps the vectors' reasons to texts of this codec's errors. Reasons with the
+// same text are distinguished in other ways.
 var vectorReasons = map[string]string{
 	"length":     "are allowed",
 	"utf8":       badJSON,
@@ -851,7 +852,7 @@ func TestVectors_Matches(t *testing.T) {
 	}
 }
 
-// refEnvelope decides by PROTOCOL.md what parseEnvelope must say.
+// refEnvelope is a reference implementation of parseEnvelope, by docs/protocol.md.
 func refEnvelope(body []byte) (typ, id string, payload []byte, ok bool) {
 	members, ok := reference.Members(body, 128)
 	if !ok {
@@ -882,7 +883,7 @@ func refEnvelope(body []byte) (typ, id string, payload []byte, ok bool) {
 	return typ, id, payload, true
 }
 
-// vectorFrames are the frames of the test vectors, good and bad.
+// vectorFrames returns the frames of the test vectors, valid and invalid.
 func vectorFrames(f *testing.F) (frames [][]byte) {
 	f.Helper()
 	v := readVectors(f)
@@ -943,8 +944,8 @@ func FuzzEnvelope(f *testing.F) {
 	})
 }
 
-// refControlTopics decides by PROTOCOL.md about a payload that is JSON. broken: a
-// topic has half a surrogate pair.
+// refControlTopics is a reference implementation of controlTopics, by docs/protocol.md, for a
+// payload that is JSON. broken says that a topic has an unpaired surrogate.
 func refControlTopics(payload []byte) (topics []string, ok, broken bool) {
 	members, ok := reference.Members(payload, 127)
 	if !ok {
@@ -1078,7 +1079,7 @@ func FuzzRoundTrip(f *testing.F) {
 			t.Fatalf("the spoke's listener gets %+v by %q, %v; want %+v", got, topic, err, ev)
 		}
 
-		// What encoding/json makes of the frame is the same event.
+		// encoding/json decodes the frame to the same event.
 		var std Event
 		if err := json.Unmarshal(forwarded.bytes[headerSize:], &std); err != nil {
 			t.Fatal(err)

@@ -13,72 +13,100 @@ import (
 	"time"
 )
 
-// ErrHubClosed is what Serve returns after Shutdown or Close, and what other methods
-// of a Hub return then.
+// ErrHubClosed is returned by Serve and by other methods of a Hub after Shutdown or
+// Close.
 var ErrHubClosed = errors.New("irohub: hub closed")
 
-// ErrUndelivered is wrapped by what Shutdown returns when it could not hand over all that
-// was published before.
+// ErrUndelivered is wrapped by Shutdown's error when some spokes did not take all events
+// that were published before.
 var ErrUndelivered = errors.New("irohub: not everything was handed over")
 
-// HubOptions are a Hub's settings. The zero value is sound, and safe: a field left
-// zero, or negative, has the default that its comment names.
+// HubOptions are a Hub's settings. The zero value is safe to use. A field that is zero or
+// negative has the default in its comment.
 type HubOptions struct {
-	// Policy. These are called on goroutines of the one spoke or connection that
-	// they are about, and hold up nothing else; a panic counts as a refusal.
+	// Policy. Each function is called on a goroutine of the spoke or connection that it
+	// decides about, and delays no other. A panic counts as a refusal.
 
-	// Admit decides whether a node may connect; its error turns the node away
-	// with CodeForbidden and the error's text as reason. ctx ends with the
-	// HandshakeTimeout, and Admit should then return: the node is turned
-	// away whether it does or not. Nil: every node is admitted.
+	// Admit decides whether a node may connect. On an error, the hub closes the connection
+	// with CodeForbidden and the error's text as the reason. ctx ends after the
+	// HandshakeTimeout. Admit should then return; the hub turns the node away in any case.
+	// Nil: every node is admitted.
 	Admit func(ctx context.Context, id NodeID) error
 
-	// AllowSubscribe decides whether a spoke may subscribe to a topic, which may
-	// be a pattern T:*; the error's text is sent to the spoke. Nil: every
-	// topic is allowed. In any case direct:<NodeID> is for spokes of that NodeID
-	// alone.
+	// AllowSubscribe decides whether a spoke may subscribe to a topic or to a pattern T:*.
+	// The hub sends the error's text to the spoke. Nil: every topic is allowed. Regardless of
+	// AllowSubscribe, only spokes of a NodeID may subscribe to its mailbox direct:<NodeID>.
 	AllowSubscribe func(id NodeID, topic string) error
 
-	// AllowPublish decides whether a spoke's event is taken; the error's text
-	// is sent to the spoke. Nil: every event is.
+	// AllowPublish decides whether the hub accepts a spoke's event. The hub sends the
+	// error's text to the spoke. Nil: every event is accepted.
 	AllowPublish func(id NodeID, topic string) error
 
-	// Forward decides whether a spoke's event goes to other spokes too, and not
-	// to the hub's own Subscriptions alone. Nil: none does.
+	// Forward decides whether a spoke's event goes to other spokes too. The hub's own
+	// Subscriptions get it in any case. Nil: no event is forwarded.
 	Forward func(from NodeID, topic string) bool
 
 	// Limits.
 
-	MaxFrame          int // bytes of one frame, either way, at most 1 GiB; of a spoke's first, at most 32 KiB; 0: 1 MiB
-	MaxQueue          int // bytes of memory waiting for one spoke or Subscription; over it, it is cut off with CodeSlow; 0: 1 MiB
-	MaxSpokes         int // spokes in all; further ones are closed with CodeTooMany; 0: 4,096
-	MaxSpokesPerNode  int // spokes of one NodeID; a further one replaces the oldest of them, closed with CodeTooMany; 0: 8
-	MaxStreamsPerConn int // spokes of one connection, which may have one stream more than it has spokes; further streams are aborted with CodeTooMany; 0: 16
-	MaxSubscriptions  int // topics of one spoke, and of one request, repetitions counted; 0: 1,024
-	MaxPending        int // connections without a spoke yet; a further one replaces the oldest; 0: 1,024
+	// MaxFrame is the size limit of one frame in bytes, in both directions. Its maximum is
+	// 1 GiB. A spoke's first frame has at most 32 KiB. 0: 1 MiB.
+	MaxFrame int
 
-	// What one spoke may send, events and requests alike. A spoke that sends more is read
-	// more slowly, and so feels it as back-pressure; a second's worth may come at once, and
-	// a larger frame is paid for afterwards.
+	// MaxQueue is how many bytes of memory may be queued for one spoke or Subscription. One
+	// that exceeds it is closed with CodeSlow. 0: 1 MiB.
+	MaxQueue int
 
-	MaxEventRate int // frames a second; 0: no limit
-	MaxByteRate  int // bytes a second; 0: no limit
+	// MaxSpokes is the number of all spokes. Further ones are closed with CodeTooMany.
+	// 0: 4,096.
+	MaxSpokes int
 
-	// Time.
+	// MaxSpokesPerNode is the number of spokes of one NodeID. A further one replaces the
+	// oldest, which is closed with CodeTooMany. 0: 8.
+	MaxSpokesPerNode int
 
-	HandshakeTimeout time.Duration // from a connection's first packet to its first spoke, or CodeTimeout; 0: 10 s
-	WriteTimeout     time.Duration // for the transport to take 64 KiB, or the rest at the end, or CodeTimeout; 0: 10 s
+	// MaxStreamsPerConn is the number of streams of one connection. A connection may also
+	// have only one stream more than it has spokes. Further streams are aborted with
+	// CodeTooMany. 0: 16.
+	MaxStreamsPerConn int
+
+	// MaxSubscriptions is the number of topics of one spoke. It also limits the topics of
+	// one request, repetitions included. 0: 1,024.
+	MaxSubscriptions int
+
+	// MaxPending is the number of connections that have no spoke yet. A further one replaces
+	// the oldest. 0: 1,024.
+	MaxPending int
+
+	// Rates limit what one spoke may send; events and requests count alike. The hub reads
+	// more slowly from a spoke that sends more, which the spoke feels as back-pressure. The
+	// spoke may send one second's allowance at once. A frame that exceeds the allowance
+	// delays the next one.
+
+	MaxEventRate int // frames per second; 0: no limit
+	MaxByteRate  int // bytes per second; 0: no limit
+
+	// Timeouts. The hub closes with CodeTimeout.
+
+	HandshakeTimeout time.Duration // from a connection's first packet to its first spoke; 0: 10 s
+	WriteTimeout     time.Duration // for the transport to take 64 KiB, or the remainder at the end; 0: 10 s
 
 	// Callbacks. Those of one spoke are called one after the other on a goroutine
-	// of that spoke, and may call any method of the Hub.
+	// of that spoke. They may call any method of the Hub.
 
-	OnConnect      func(SpokeInfo)        // before the hub acts on the spoke's first frame
-	OnBackpressure func(SpokeInfo)        // after it was cut off as too slow, with so much waiting then; OnDisconnect follows
-	OnDisconnect   func(SpokeInfo, error) // after its stream was closed; a *CloseError where a side closed it
+	// OnConnect is called before the hub acts on the spoke's first frame.
+	OnConnect func(SpokeInfo)
 
-	// Logger gets a line for each spoke that comes or goes, and lines that sum up what may
-	// be much. Nothing waits for its handler; lines that it is too slow for are dropped,
-	// and counted in the next one. Nil: nothing is logged.
+	// OnBackpressure is called after a spoke was disconnected as too slow. SpokeInfo says how
+	// much was queued at that moment. OnDisconnect follows.
+	OnBackpressure func(SpokeInfo)
+
+	// OnDisconnect is called after the spoke's stream was closed. The error is a *CloseError
+	// if either side closed it.
+	OnDisconnect func(SpokeInfo, error)
+
+	// Logger gets a line for each spoke that connects or disconnects. Events that can be
+	// frequent are summed up in one line. Nothing waits for the Logger's handler: lines that
+	// come too fast for it are dropped, and the next line says how many. Nil: no log.
 	Logger *slog.Logger
 }
 
@@ -95,38 +123,42 @@ func (o HubOptions) withDefaults() HubOptions {
 	return o
 }
 
-// SpokeInfo is what a hub knows of one of its spokes.
+// SpokeInfo describes one spoke of a hub.
 type SpokeInfo struct {
 	ID            NodeID    `json:"id"`
-	Number        uint64    `json:"number"` // tells spokes of one NodeID apart; a hub uses none twice
+	Number        uint64    `json:"number"` // unique within the hub; distinguishes spokes of one NodeID
 	Since         time.Time `json:"since"`
-	RemoteAddr    string    `json:"remote_addr"`   // where its connection's first packet came from; proves nothing
+	RemoteAddr    string    `json:"remote_addr"`   // source of its connection's first packet; not verified
 	Subscriptions int       `json:"subscriptions"` // topics
-	WaitingBytes  int       `json:"waiting_bytes"` // of memory in its queue that the transport has not taken: frames, an eighth more, and 64 for each or for several in a row
-	WaitingEvents int       `json:"waiting_events"`
-	BytesIn       uint64    `json:"bytes_in"`  // read from its stream: frames with their lengths
-	BytesOut      uint64    `json:"bytes_out"` // written to its stream
+
+	// WaitingBytes is the memory of its queue that the transport has not taken yet, as an
+	// upper estimate. Each entry counts its frames' bytes, an eighth more, and 64. An entry is
+	// one frame, or several events that the hub queued together.
+	WaitingBytes  int    `json:"waiting_bytes"`
+	WaitingEvents int    `json:"waiting_events"`
+	BytesIn       uint64 `json:"bytes_in"`  // read from its stream, including length headers
+	BytesOut      uint64 `json:"bytes_out"` // written to its stream, including length headers
 }
 
-// Stats are a hub's figures: what there is now, and counts since NewHub.
+// Stats are a hub's statistics: current numbers, and totals since NewHub.
 type Stats struct {
 	Spokes    int `json:"spokes"`
 	Pending   int `json:"pending"`   // connections without a spoke yet
-	Listeners int `json:"listeners"` // Subscriptions of the hub's own
-	Topics    int `json:"topics"`    // with a subscriber
+	Listeners int `json:"listeners"` // the hub's own Subscriptions
+	Topics    int `json:"topics"`    // that have a subscriber
 
 	Published uint64 `json:"published"` // events from Publish
 	Received  uint64 `json:"received"`  // events from spokes
 	Delivered uint64 `json:"delivered"` // events put into queues of spokes and Subscriptions
-	Refused   uint64 `json:"refused"`   // events and requests of spokes, answered with an error
+	Refused   uint64 `json:"refused"`   // events and requests of spokes that got an error
 	Ignored   uint64 `json:"ignored"`   // control events of an unknown type
-	Rejected  uint64 `json:"rejected"`  // connections and spokes for which there was no room, but not streams over MaxStreamsPerConn
-	CutOff    uint64 `json:"cut_off"`   // spokes and Subscriptions that were too slow
-	BytesIn   uint64 `json:"bytes_in"`  // read from the streams of all spokes: frames with their lengths
-	BytesOut  uint64 `json:"bytes_out"` // written to the streams of all spokes
+	Rejected  uint64 `json:"rejected"`  // connections and spokes over a limit; not streams over MaxStreamsPerConn
+	CutOff    uint64 `json:"cut_off"`   // spokes and Subscriptions closed as too slow
+	BytesIn   uint64 `json:"bytes_in"`  // read from the streams of all spokes, including length headers
+	BytesOut  uint64 `json:"bytes_out"` // written to the streams of all spokes, including length headers
 }
 
-// A Hub accepts spokes from its endpoints and passes events on by topic. Its methods
+// A Hub accepts spokes from its endpoints and distributes events by topic. Its methods
 // may be called from any goroutine.
 type Hub struct {
 	// Immutable.
@@ -138,16 +170,15 @@ type Hub struct {
 	served atomic.Bool
 	ended  chan struct{} // closed by Serve as it returns
 
-	// tasks are the goroutines that serve the network and call nothing of the
-	// application, so that waiting for them is sure to end. Serve waits.
+	// tasks are the goroutines that serve the network. They call no code of the
+	// application, so they always end. Serve waits for them.
 	tasks sync.WaitGroup
 }
 
-// NewHub makes a hub that serves one endpoint or several: their spokes share the topics and
-// all limits, whichever endpoint they come by. The endpoints stay the caller's to close, after
-// the hub. The hub holds a goroutine until Close or Shutdown; Publish and Subscribe work
-// before Serve too. NewHub returns an error that wraps [ErrInvalid] if there is no endpoint, or
-// if one is nil.
+// NewHub makes a hub that serves one endpoint or several. The spokes of all endpoints share
+// the topics and the limits. The caller closes the endpoints, after the hub. The hub runs a
+// goroutine until Close or Shutdown. Publish and Subscribe work before Serve too. NewHub
+// returns an error that wraps [ErrInvalid] if there is no endpoint or if one is nil.
 func NewHub(opts HubOptions, endpoints ...Endpoint) (*Hub, error) {
 	if len(endpoints) == 0 {
 		return nil, fmt.Errorf("%w hub: it needs an endpoint", ErrInvalid)
@@ -164,31 +195,32 @@ func NewHub(opts HubOptions, endpoints ...Endpoint) (*Hub, error) {
 		logs:      logging.New(opts.Logger),
 		ended:     make(chan struct{}),
 	}
-	// The router's goroutine: ended by Close, Shutdown or Serve, which wait for
-	// its done.
+	// The router's goroutine. Close, Shutdown or Serve ends it and waits for its
+	// done channel.
 	go newRouter(h.inbox, h.opts, h.logs).loop()
 	return h, nil
 }
 
-// Serve accepts spokes from all endpoints until ctx ends, Shutdown or Close is called, and
-// then returns ErrHubClosed. If one endpoint accepts no more, Serve returns its error, with
-// the endpoint's address: a hub that cannot be reached by one of its ways does not go on by
-// the others unnoticed. In any case the hub is closed, and so are all its connections: the end
-// of ctx is that of Close, so for a Shutdown ctx must go on. It may be called once.
+// Serve accepts spokes from all endpoints. It returns ErrHubClosed when ctx ends or after
+// Shutdown or Close. If one endpoint fails, Serve returns its error with the endpoint's
+// address: a hub that is unreachable over one endpoint does not go on unnoticed. When Serve
+// returns, the hub and all its connections are closed. The end of ctx has the effect of
+// Close, so keep ctx alive during a Shutdown. Serve may be called once.
 func (h *Hub) Serve(ctx context.Context) error {
 	if h.served.Swap(true) {
 		return errors.New("irohub: Serve is called a second time")
 	}
 	defer close(h.ended)
 
-	// Connections end by the hub's reasons alone; ctx merely ends accepting.
+	// base gives connections the hub's reason for their end. The end of ctx only stops
+	// accepting.
 	base, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	accepting, stop := context.WithCancel(ctx)
 	accepted := make(chan error, len(h.endpoints))
 	for _, ep := range h.endpoints {
-		// The accepting goroutines: tasks of the hub, ended by stop, or by their endpoints.
+		// The accepting goroutines are tasks of the hub. stop or an endpoint's error ends them.
 		h.tasks.Go(func() {
-			addr := ep.Addr() // as it is while the endpoint is open
+			addr := ep.Addr() // read now, while the endpoint is open
 			err := h.accept(accepting, base, ep)
 			accepted <- fmt.Errorf("irohub: accepting at %s: %w", addr, err)
 		})
@@ -209,11 +241,11 @@ func (h *Hub) Serve(ctx context.Context) error {
 	return ErrHubClosed
 }
 
-// Publish hands an event to the hub: to every spoke that is subscribed to its topic,
-// though not to the hub's own Subscriptions. It returns as soon as the router has room
-// for the event, and waits while that is busy. When ctx has ended, it publishes nothing; an
-// event that is not allowed gets an error that wraps [ErrInvalid]. The payload may be
-// changed afterwards.
+// Publish sends an event to every spoke that is subscribed to its topic, but not to the
+// hub's own Subscriptions. It waits until the router's queue has room and returns once the
+// event is queued. If ctx has ended, it publishes nothing. For an event that the protocol
+// does not allow, it returns an error that wraps [ErrInvalid]. The caller may change the
+// payload after Publish has returned.
 func (h *Hub) Publish(ctx context.Context, ev Event) error {
 	r, err := ev.encode(h.opts.MaxFrame)
 	if err == nil {
@@ -228,15 +260,15 @@ func (h *Hub) Publish(ctx context.Context, ev Event) error {
 	}
 	defer h.inbox.gate.leave()
 	select {
-	case h.inbox.publish <- m: // most often there is room, and this is cheaper than the select below
+	case h.inbox.publish <- m: // usually there is room, and this is cheaper than post's select
 		return nil
 	default:
 	}
 	return post(ctx, h.inbox, h.inbox.publish, m)
 }
 
-// Subscribe listens to the events of all spokes on the given topics, which may be
-// patterns T:*; with none, to all their events. Cancelling ctx ends the call, not the
+// Subscribe listens to the events that spokes publish on the given topics or patterns T:*.
+// Without topics, it listens to all events of spokes. ctx bounds the call, not the
 // Subscription.
 func (h *Hub) Subscribe(ctx context.Context, topics ...string) (*Subscription, error) {
 	for _, topic := range topics {
@@ -248,7 +280,7 @@ func (h *Hub) Subscribe(ctx context.Context, topics ...string) (*Subscription, e
 	if len(topics) == 0 {
 		topics = []string{allTopics}
 	}
-	// In parts, as many topics would hold up the router.
+	// In parts, because one long list would block the router.
 	for part := range slices.Chunk(topics, pageSize) {
 		q := request[listening]{listening{sub, part}, make(chan error, 1)}
 		err := post(ctx, h.inbox, h.inbox.listen, q)
@@ -265,7 +297,7 @@ func (h *Hub) Subscribe(ctx context.Context, topics ...string) (*Subscription, e
 
 // post sends to the router unless ctx ends or the hub closes first.
 func post[T any](ctx context.Context, in *inbox, to chan<- T, v T) error {
-	// Select alone would choose by chance, if there is room too.
+	// If several cases are ready, the select below picks one at random. So check ctx first.
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -279,18 +311,17 @@ func post[T any](ctx context.Context, in *inbox, to chan<- T, v T) error {
 	}
 }
 
-// Shutdown ends the hub with nothing lost: it lets nobody in, writes all that was
-// published before to those it is for, waits until each spoke has acknowledged it, and
-// closes with CodeShutdown. A spoke that takes nothing is given up after the
-// WriteTimeout; Shutdown then returns an error that wraps [ErrUndelivered] and says how
-// much was lost. When ctx ends first, Shutdown closes the hub at once and returns ctx's
-// error; when Close, or the end of Serve's context, cuts it short, ErrHubClosed. It does not
-// wait for callbacks.
+// Shutdown closes the hub gracefully. It accepts nothing new, sends all events that were
+// published before, waits until each spoke has acknowledged them, and closes with
+// CodeShutdown. It gives up a spoke that takes nothing for the WriteTimeout, and then returns
+// an error that wraps [ErrUndelivered] and says how much was lost. If ctx ends first, Shutdown
+// closes the hub at once and returns ctx's error. If Close or the end of Serve's context
+// interrupts it, it returns ErrHubClosed. It does not wait for callbacks.
 func (h *Hub) Shutdown(ctx context.Context) error {
 	select {
 	case h.inbox.shutdown <- struct{}{}:
 	case <-h.inbox.done:
-	case <-ctx.Done(): // the router may have much to do
+	case <-ctx.Done(): // the router may be busy
 	}
 	select {
 	case <-h.inbox.done:
@@ -308,8 +339,8 @@ func (h *Hub) Shutdown(ctx context.Context) error {
 	}
 }
 
-// Close ends the hub at once: what waits to be written is lost, and spokes see
-// CodeShutdown. It does not wait for callbacks.
+// Close closes the hub at once. Events that are queued are lost, and spokes see
+// CodeShutdown. Close does not wait for callbacks.
 func (h *Hub) Close() error {
 	h.quit()
 	h.wait()
@@ -330,7 +361,7 @@ func (h *Hub) wait() {
 	}
 }
 
-// Stats returns the hub's figures; after the hub is closed, the last ones.
+// Stats returns the hub's statistics. After the hub is closed, it returns the last ones.
 func (h *Hub) Stats() Stats {
 	if stats, ok := ask(h.inbox, h.inbox.stats); ok {
 		return stats
@@ -338,9 +369,9 @@ func (h *Hub) Stats() Stats {
 	return h.inbox.final
 }
 
-// Spokes lists the spokes that are connected, in no order; after the hub is closed, none.
-// The list is made in parts, between which others have their turn: of spokes that come or
-// go meanwhile, some may be in it.
+// Spokes lists the connected spokes in no particular order. After the hub is closed, it
+// returns nil. The router makes the list in parts and does other work between them. The list
+// may or may not have spokes that connect or disconnect meanwhile.
 func (h *Hub) Spokes() []SpokeInfo {
 	seen := make(map[uint64]struct{})
 	var list []SpokeInfo
@@ -355,9 +386,9 @@ func (h *Hub) Spokes() []SpokeInfo {
 	return list
 }
 
-// Topics returns how many subscribers each topic has, patterns included; after the hub
-// is closed, nil. It is made in parts as Spokes' list is, so that a million topics hold up
-// nobody.
+// Topics returns how many subscribers each topic and each pattern has. After the hub is
+// closed, it returns nil. Like the list of Spokes, the map is made in parts, so that even a
+// million topics do not block the router.
 func (h *Hub) Topics() map[string]int {
 	topics := make(map[string]int)
 	if !pages(h.inbox, h.inbox.topics, func(t topicCount) { topics[t.name] = t.subs }) {
@@ -366,7 +397,7 @@ func (h *Hub) Topics() map[string]int {
 	return topics
 }
 
-// ask sends the router a channel for its answer; false: it has ended.
+// ask sends the router a channel for its answer. ok is false if the router has ended.
 func ask[T any](in *inbox, to chan<- chan T) (answer T, ok bool) {
 	c := make(chan T, 1)
 	select {
@@ -377,20 +408,20 @@ func ask[T any](in *inbox, to chan<- chan T) (answer T, ok bool) {
 	}
 }
 
-// A query asks the router for a page of a list. Pages are taken from the end of the list
-// to its beginning: what leaves the list is replaced by its last item, which has been
-// seen by then, so that what stays throughout is found, and at worst twice.
+// A query asks the router for one page of a list. The pages run from the list's end to its
+// beginning. When an item leaves the list, the last item takes its place. By then a page has
+// had that last item. So an item that stays throughout is found at least once, at most twice.
 type query[T any] struct {
-	below int // of the items before this place; negative: all
+	below int // only items before this index; negative: all
 	reply chan page[T]
 }
 
 type page[T any] struct {
 	items []T
-	below int // for the next query; 0: this was the last page
+	below int // for the next query; 0: this is the last page
 }
 
-// pageSize is how many items the router looks at for one query, so that a long list
+// pageSize is how many items the router visits for one query, so that a long list
 // delays nobody.
 const pageSize = 1024
 
@@ -408,8 +439,8 @@ func answer[T, E any](q query[T], list []E, item func(E) T) {
 	q.reply <- p // has room
 }
 
-// pages asks for one page after the other, and yields their items. false: the router ended
-// meanwhile.
+// pages asks for one page after the other and yields their items. It returns false if the
+// router ended meanwhile.
 func pages[T any](in *inbox, to chan<- query[T], yield func(T)) bool {
 	q := query[T]{-1, make(chan page[T], 1)}
 	for q.below != 0 {
@@ -427,7 +458,7 @@ func pages[T any](in *inbox, to chan<- query[T], yield func(T)) bool {
 	return true
 }
 
-// A topicCount is an item of Topics.
+// A topicCount is one entry of Topics.
 type topicCount struct {
 	name string
 	subs int

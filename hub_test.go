@@ -15,9 +15,9 @@ import (
 	"time"
 )
 
-// The router alone, without goroutines: what it has at hand after each step.
+// These tests call the router's methods without goroutines and check its state after each step.
 
-// check holds the router's tables against each other.
+// check compares the router's tables with each other.
 func (r *router) check(t *testing.T) {
 	t.Helper()
 	lists := 0
@@ -52,7 +52,7 @@ func (r *router) check(t *testing.T) {
 	}
 }
 
-// sends has a spoke's reader hand over what it has made of frames.
+// sends hands over ops as a spoke's reader does.
 func (r *router) sends(m *member, ops ...op) {
 	if m.work.free == nil {
 		m.work.free = make(chan *inbound, 2)
@@ -72,8 +72,8 @@ func topicsOf(prefix string, n int) []string {
 	return topics
 }
 
-// A spoke that is cut off by what the router had in hand before its request is subscribed
-// to nothing any more.
+// The router may cut off a spoke by events that come before the spoke's request. The request
+// then does not subscribe it.
 func TestRouter_WhoIsCutOffIsNotSubscribed(t *testing.T) {
 	for _, kind := range []opKind{opSubscribe, opUnsubscribe, opRefuse} {
 		r, members := newBenchRouter(2)
@@ -111,8 +111,8 @@ func TestRouter_WhoIsCutOffIsNotSubscribed(t *testing.T) {
 	}
 }
 
-// A request for many topics is worked on in turns: what others send waits for one, and not
-// for all.
+// The router does a request for many topics in turns. Other spokes wait for one turn, not for
+// the whole request.
 func TestRouter_RequestsAreChargedByTheirTopics(t *testing.T) {
 	const most = 1024
 	r, members := newBenchRouter(65)
@@ -156,8 +156,8 @@ func TestRouter_RequestsAreChargedByTheirTopics(t *testing.T) {
 	}
 }
 
-// Requests of one spoke are done in their order, however many turns one takes, and each
-// whole or not at all.
+// The router does the requests of one spoke in order, even if one takes many turns. It does each
+// as a whole or not at all.
 func TestRouter_RequestsKeepTheirOrder(t *testing.T) {
 	r, members := newBenchRouter(1)
 	m := members[0]
@@ -184,7 +184,7 @@ func TestRouter_RequestsKeepTheirOrder(t *testing.T) {
 	}
 }
 
-// A spoke with many topics leaves in turns, gets nothing meanwhile, and is then forgotten.
+// The router removes a spoke with many topics in turns. The spoke gets nothing meanwhile.
 func TestRouter_LeavingWithManyTopicsHoldsUpNobody(t *testing.T) {
 	r, members := newBenchRouter(2)
 	for _, topic := range topicsOf("t", 10_000) {
@@ -208,7 +208,7 @@ func TestRouter_LeavingWithManyTopicsHoldsUpNobody(t *testing.T) {
 	}
 }
 
-// Whatever comes and goes between two pages, what stays is found.
+// Items may come and go between two pages. The pages have every item that stays.
 func TestPages_FindWhatStays(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	for range 20 {
@@ -249,7 +249,7 @@ func TestPages_FindWhatStays(t *testing.T) {
 	}
 }
 
-// An answer fits into a spoke's smallest limit, whatever it is about.
+// Every answer fits into the smallest MaxFrame of a spoke.
 func TestErrorFrame_IsSmall(t *testing.T) {
 	for _, unit := range []string{"x", `"`, "\x00", "\u20ac", "\U0001F600", "\xff", "a\u0301"} {
 		long := strings.Repeat(unit, 1<<20)
@@ -273,7 +273,7 @@ func TestErrorFrame_IsSmall(t *testing.T) {
 	}
 }
 
-// A stopped stream takes nothing any more, and says nothing either.
+// The peer of a stoppedStream has stopped reading, and sends nothing.
 type stoppedStream struct{ Stream }
 
 var errStopped = &CloseError{Code: CodeForbidden, Reason: "the peer's words"}
@@ -284,7 +284,7 @@ func (stoppedStream) Read(ctx context.Context, _ []byte) (int, error) {
 	return 0, ctx.Err()
 }
 
-// A peer that takes nothing any more is gone in a moment, and its code is not given back.
+// A link ends soon after its peer stops reading. The peer's own code is not sent back to it.
 func TestLink_EndsSoonAfterItsPeerStopsReading(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLink(t.Context(), stoppedStream{}, 1000, time.Hour)
@@ -333,8 +333,8 @@ func TestPeer_Host(t *testing.T) {
 	}
 }
 
-// What others publish is not a spoke's to pay for: its request goes on, however many get
-// that.
+// The deliveries of others' events are not charged to a spoke: its request goes on, even if
+// many spokes get the events.
 func TestRouter_RequestsGoOnBesideEvents(t *testing.T) {
 	r, members := newBenchRouter(2001)
 	for _, m := range members[1:] {
@@ -352,7 +352,7 @@ func TestRouter_RequestsGoOnBesideEvents(t *testing.T) {
 	}
 }
 
-// What has been gathered is handed over after a while, whatever else there is to do.
+// The router hands over gathered events after a while, even if it always has other work.
 func TestRouter_FlushesBesideCheapRequests(t *testing.T) {
 	r, members := newBenchRouter(9)
 	good := members[8]
@@ -373,7 +373,7 @@ func TestRouter_FlushesBesideCheapRequests(t *testing.T) {
 	}
 }
 
-// Many that are cut off at once, or leave at once, are taken out of the table in rounds.
+// If many spokes are cut off or leave at once, the router removes them over several rounds.
 func TestRouter_ManyThatLeaveHoldUpNobody(t *testing.T) {
 	for name, leave := range map[string]func(r *router){
 		"cut off": func(r *router) {
@@ -414,7 +414,7 @@ func TestRouter_ManyThatLeaveHoldUpNobody(t *testing.T) {
 	}
 }
 
-// What has been taken off a list is not kept alive by it.
+// The array of a list does not keep removed items alive.
 func TestShift_KeepsNothing(t *testing.T) {
 	list := []*int{new(1), new(2), new(3)}
 	rest := shift(shift(list, 0), 2)
@@ -423,7 +423,7 @@ func TestShift_KeepsNothing(t *testing.T) {
 	}
 }
 
-// Defaults are those that the comments name, and what is out of bounds is brought into them.
+// The defaults are those in the comments. Values out of bounds are clamped.
 func TestHubOptions_Defaults(t *testing.T) {
 	want := HubOptions{
 		MaxFrame: 1 << 20, MaxQueue: 1 << 20, MaxSpokes: 4096, MaxSpokesPerNode: 8, MaxStreamsPerConn: 16,
@@ -450,7 +450,7 @@ func TestHubOptions_Defaults(t *testing.T) {
 	}
 }
 
-// A spoke may send a second's worth at once, and then as fast as its slower limit lets it.
+// A spoke may send one second's allowance at once. After that, the stricter limit applies.
 func TestPace(t *testing.T) {
 	now := time.Now()
 	b := newBucket(10)
@@ -491,7 +491,7 @@ func TestPace(t *testing.T) {
 	}
 }
 
-// A round has so many bytes of events at most, and takes a quarter of a queue.
+// A round has at most roundBytes of events, which cost at most a quarter of a queue.
 func TestRouter_RoundsAreBounded(t *testing.T) {
 	for name, tc := range map[string]struct{ size, queue, fit int }{
 		"bytes": {roundBytes / 4, 1 << 30, 4},
@@ -521,7 +521,7 @@ func TestRouter_RoundsAreBounded(t *testing.T) {
 	}
 }
 
-// Each change of the table is work, and counts once.
+// Each change of the table counts once as work.
 func TestRouter_ChangesAreCounted(t *testing.T) {
 	r, members := newBenchRouter(1)
 	m := members[0]
@@ -530,7 +530,7 @@ func TestRouter_ChangesAreCounted(t *testing.T) {
 		r.sends(m, op{kind: kind, topics: topics, id: "1"})
 		r.turns()
 		n := len(topics)
-		// The request, the look at each that is new, and the answer.
+		// The request, one check for each new topic, and the answer.
 		if r.changes-changes != n || r.worked-worked > uint64(2+n+n*changeWork) || r.worked-worked < uint64(2+n*changeWork) {
 			t.Errorf("%d topics are %d changes and %d units of work", n, r.changes-changes, r.worked-worked)
 		}
@@ -544,7 +544,7 @@ func TestRouter_ChangesAreCounted(t *testing.T) {
 	}
 }
 
-// newTestMember is a spoke whose router takes nothing.
+// newTestMember makes a spoke whose router receives nothing.
 func newTestMember(to chan *inbound, opts HubOptions) *member {
 	hub := &Hub{opts: opts.withDefaults(), logs: logging.New(nil)}
 	m := &member{hub: hub, peer: &peer{hub: hub}, subscriber: subscriber{link: newLink(context.Background(), nil, 1000, time.Second)}, joined: true}
@@ -553,7 +553,7 @@ func newTestMember(to chan *inbound, opts HubOptions) *member {
 	return m
 }
 
-// A reader gathers what it finds, up to so many frames, or bytes, or topics.
+// A reader gathers frames up to limits on their number, their bytes and their topics.
 func TestMember_GathersFrames(t *testing.T) {
 	many := `{"type":"__subscribe","payload":{"topics":["a"` + strings.Repeat(`,"a"`, 999) + `]}}`
 	for name, tc := range map[string]struct {
@@ -582,7 +582,7 @@ func TestMember_GathersFrames(t *testing.T) {
 	}
 }
 
-// What a reader gathers lies in memory that is lent, and given back whole.
+// A reader borrows the memory for the frames that it gathers, and gives all of it back.
 func TestInbound_Lends(t *testing.T) {
 	var in inbound
 	for range 2 {
@@ -608,7 +608,7 @@ func TestInbound_Lends(t *testing.T) {
 	})
 }
 
-// What a listener was told before its end is there when it sees the end.
+// A listener gets the events from before its end, and then the end.
 func TestRouters_ListenersGetWhatTheyWereToldBeforeTheEnd(t *testing.T) {
 	hub, _ := newBenchRouter(0)
 	spoke, _ := newTestSpokeRouter()
@@ -703,7 +703,7 @@ func TestMember_AbortsItsStream(t *testing.T) {
 	})
 }
 
-// Subscribe says what the router says.
+// Subscribe returns the router's error.
 func TestHub_SubscribeHearsTheRouter(t *testing.T) {
 	h := &Hub{inbox: newInbox()}
 	go func() {

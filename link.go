@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Defaults of hubs and spokes alike, besides maxFrame, and the most that MaxFrame can be.
+// Defaults that hubs and spokes share, besides maxFrame; and the maximum of MaxFrame.
 const (
 	maxMaxFrame      = 1 << 30
 	maxQueue         = 1 << 20
@@ -19,36 +19,36 @@ const (
 	writeTimeout     = 10 * time.Second
 )
 
-// writeSize is what a writer gives the transport at most in one call.
+// writeSize is how many bytes a writer gives the transport in one call, at most.
 const writeSize = 64 << 10
 
-// gatherSize is what is copied together for one write at most.
+// gatherSize is how many bytes a writer copies together for one write, at most.
 const gatherSize = 16 << 10
 
-// A link is one stream with its reader and its writer, the same in a hub and in a
-// spoke. It ends when its context does, whoever ends that: the writer then closes
-// the stream with the code that the context's cause has.
+// A link is one stream with its reader and its writer. Hubs and spokes use the same links.
+// A link ends with its context, which anybody may cancel. The writer then closes the stream
+// with the code of the context's cause.
 type link struct {
 	// Immutable.
 	stream    Stream
 	ctx       context.Context // ends with the link
 	cancel    context.CancelCauseFunc
 	shut      func(*CloseError) // closes the stream, or its connection
-	timeout   time.Duration     // without progress in writing
+	timeout   time.Duration     // limit for a write without progress
 	published <-chan frames     // from Spoke.Publish; nil in a hub
-	gate      *gate             // before published
+	gate      *gate             // guards published
 	ready     chan struct{}     // closed by a spoke's router once published may be written; nil in a hub
 
 	out outbox[frames] // from the router
 
-	// Counted by the reader and the writer, each its own.
-	bytesIn, bytesOut atomic.Uint64
+	bytesIn  atomic.Uint64 // counted by the reader
+	bytesOut atomic.Uint64 // counted by the writer
 
 	taken      atomic.Int64 // events that the writer has taken out of published
-	ended      atomic.Bool  // the peer has closed its half, behind all that it had to say
-	handedOver atomic.Bool  // the peer has acknowledged all that was for it, up to the end
+	ended      atomic.Bool  // the peer has closed its sending half, after its last frame
+	handedOver atomic.Bool  // the peer has acknowledged everything, including the end
 
-	// closed: closed by the writer's goroutine when the stream is.
+	// The writer's goroutine closes closed after the stream.
 	closed chan struct{}
 }
 
@@ -63,7 +63,7 @@ func newLink(ctx context.Context, stream Stream, maxQueue int, timeout time.Dura
 	return l
 }
 
-// err says why the link has ended.
+// err returns why the link has ended.
 func (l *link) err() error {
 	err := context.Cause(l.ctx)
 	if remote, ok := err.(*remoteEnd); ok {
@@ -72,17 +72,17 @@ func (l *link) err() error {
 	return err
 }
 
-// end is how to close what has ended so.
+// end returns the code and reason to close the stream with.
 func (l *link) end() *CloseError { return endOf(context.Cause(l.ctx)) }
 
-// A remoteEnd is an error that the transport brought: what it may say of codes, the peer
-// has said, and nobody else is to be told so.
+// A remoteEnd is an error of the transport. If it has a close code, the peer sent that code.
+// So this side must not send the code itself.
 type remoteEnd struct{ error }
 
 func (e *remoteEnd) Unwrap() error { return e.error }
 
-// readLoop reads frames until the stream ends, and gives each to take. Before it waits
-// for more bytes, it calls flush.
+// readLoop reads frames until the stream ends and gives each frame to take. It calls flush
+// before it waits for more bytes.
 func (l *link) readLoop(frames *framing.Reader, take func(frame []byte) error, flush func() error) error {
 	defer frames.GiveBack()
 	frames.Read = func(p []byte) (int, error) {
@@ -109,14 +109,15 @@ func (l *link) readLoop(frames *framing.Reader, take func(frame []byte) error, f
 	}
 }
 
-// What a reader hands to the router at once at most: enough for the channel to cost
-// little for each frame, few enough to hold little memory. A single frame may be more.
+// The limits of one batch from a reader to the router. It is large enough that the channel
+// costs little for each frame, and small enough to hold little memory. A single frame may
+// exceed maxOpsSize.
 const (
 	maxOps     = 64
 	maxOpsSize = 64 << 10 // bytes of their frames
 )
 
-// frameError makes of an error in reading frames what it is to the peer.
+// frameError turns an error of the frame reader into the error that ends the link.
 func frameError(err error) error {
 	if size, ok := err.(*framing.SizeError); ok {
 		return protocolError("%v", size)
@@ -127,13 +128,13 @@ func frameError(err error) error {
 	return err
 }
 
-// A handover is how a reader gives to its router what it has made of frames: it has two
-// pieces of work, and fills one while the router has the other.
+// A handover passes batches from a reader to its router. There are two batches: the reader
+// fills one while the router works on the other.
 type handover[T any] struct {
 	link *link
 	to   chan<- *T
-	free chan *T // from the router, which is done with it; capacity 2: all there are
-	next *T      // being filled; nil: none
+	free chan *T // batches that the router has completed; capacity 2, for all there are
+	next *T      // the batch being filled; nil: none
 }
 
 func newHandover[T any](l *link, to chan<- *T, one, other *T) handover[T] {
@@ -143,7 +144,7 @@ func newHandover[T any](l *link, to chan<- *T, one, other *T) handover[T] {
 	return h
 }
 
-// open returns what is being filled.
+// open returns the batch being filled. It waits for a free one if there is none.
 func (h *handover[T]) open() (*T, error) {
 	if h.next == nil {
 		select {
@@ -155,7 +156,7 @@ func (h *handover[T]) open() (*T, error) {
 	return h.next, nil
 }
 
-// flush hands over what there is.
+// flush sends the batch to the router, if there is one.
 func (h *handover[T]) flush() error {
 	if h.next == nil {
 		return nil
@@ -169,14 +170,14 @@ func (h *handover[T]) flush() error {
 	}
 }
 
-// write is the writer's goroutine: the loop, and the end of the stream. It calls
-// nothing of the application, so nothing of the application can hold it up.
+// write is the writer's goroutine: it runs the loop and then closes the stream. It calls no
+// code of the application, so the application cannot block it.
 func (l *link) write() {
 	l.cancel(l.writeLoop())
 	l.shut(l.end())
 }
 
-// endOf is how to close what has ended for a reason.
+// endOf returns the code and reason to close with after err.
 func endOf(err error) *CloseError {
 	_, remote := errors.AsType[*remoteEnd](err)
 	switch end := closeError(err); {
@@ -191,11 +192,11 @@ func endOf(err error) *CloseError {
 	}
 }
 
-// writeLoop writes what the router, or Spoke.Publish, hands over, as much as is
-// there in one call, until the router says that this was the last or the link ends.
+// writeLoop writes the frames from the router and from Spoke.Publish. One call writes as much
+// as is waiting. The loop ends when the router has sent its last batch or the link ends.
 func (l *link) writeLoop() error {
 	w := writer{link: l, stalled: time.AfterFunc(l.timeout, func() {
-		l.cancel(&CloseError{Code: CodeTimeout, Reason: fmt.Sprintf("what was sent was not taken within %v", l.timeout)})
+		l.cancel(&CloseError{Code: CodeTimeout, Reason: fmt.Sprintf("the peer took no data within %v", l.timeout)})
 	})}
 	w.stalled.Stop()
 	defer w.stop()
@@ -211,7 +212,7 @@ func (l *link) writeLoop() error {
 		case <-l.ctx.Done():
 			return l.err()
 		}
-		if w.last != nil { // ready may have been passed over, and events wait for it
+		if w.last != nil { // select may have skipped ready, and events may be waiting for it
 			select {
 			case <-ready:
 				w.published, ready = l.published, nil
@@ -223,28 +224,28 @@ func (l *link) writeLoop() error {
 		}
 		w.others()
 		w.flush()
-		w.out.done(0, w.extra) // not before: until here their batch had a place for each
+		w.out.done(0, w.extra) // only now: until here each item's place in its batch held memory
 		w.extra = 0
 	}
 	return w.finish()
 }
 
-// A writer gathers what there is to write, in a buffer if that is more than one piece.
+// A writer gathers the frames for one write. It copies them into a buffer if they are more
+// than one piece.
 //
-// A write that fails does not end the link: what the peer sent before it closed is
-// there to be read, and the reader ends the link behind that. Until then the writer
-// drops what it gets.
+// A failed write does not end the link. The reader first reads what the peer sent before it
+// closed, and then ends the link. Until then the writer drops what it gets.
 type writer struct {
 	*link
-	published <-chan frames // the link's, once that is ready, and until a write fails
-	stalled   *time.Timer   // cuts the link off; runs while a write does
-	failed    error
-	lame      *time.Timer // ends the link where the reader does not; set with failed
-	only      frames      // all that waits, while buf is nil
-	buf       *[]byte     // has it otherwise; held only then
-	events    int         // that wait
-	extra     int         // what these, and others of their batch, cost beside their bytes
-	last      *CloseError // the batch's
+	published <-chan frames // link.published from ready on, until a write fails; else nil
+	stalled   *time.Timer   // ends the link; runs during each write
+	failed    error         // the first write error
+	lame      *time.Timer   // ends the link if the reader does not; set together with failed
+	only      frames        // all that is gathered, if buf is nil
+	buf       *[]byte       // all that is gathered, from writeBuffers; nil: see only
+	events    int           // gathered
+	extra     int           // the cost of the items since the last report, besides their bytes
+	last      *CloseError   // the last field of the last batch
 }
 
 var writeBuffers = sync.Pool{New: func() any {
@@ -252,30 +253,30 @@ var writeBuffers = sync.Pool{New: func() any {
 	return &buf
 }}
 
-// batch gathers a batch.
+// batch gathers the frames of a batch.
 func (w *writer) batch(b *batch[frames]) {
 	for i, f := range b.items {
-		b.items[i] = frames{} // once it is written it does not count, and so must not be kept
+		b.items[i] = frames{} // a written item does not count in the queue, so free its memory
 		w.add(f)
 	}
 	w.last = b.last
 	b.recycle()
 }
 
-// others gathers what Publish has left besides.
+// others gathers the published frames that are waiting.
 func (w *writer) others() {
 	for n := len(w.published); n > 0 && w.failed == nil; n-- {
 		w.take(<-w.published)
 	}
 }
 
-// take gathers what was published.
+// take gathers published frames.
 func (w *writer) take(f frames) {
 	w.link.taken.Add(int64(f.count))
 	w.add(f)
 }
 
-// waiting is all that is gathered.
+// waiting returns all gathered bytes.
 func (w *writer) waiting() []byte {
 	if w.buf != nil {
 		return *w.buf
@@ -283,8 +284,8 @@ func (w *writer) waiting() []byte {
 	return w.only.bytes
 }
 
-// add gathers frames. Where what waits is enough for a write by itself, or this is, it is
-// written first: to copy both together would cost more than it saves.
+// add gathers frames. If they do not fit into gatherSize with the bytes gathered so far, add
+// writes those first: copying both together would cost more than it saves.
 func (w *writer) add(f frames) {
 	if n := len(w.waiting()); n > 0 && n+len(f.bytes) > gatherSize {
 		w.flush()
@@ -302,7 +303,7 @@ func (w *writer) add(f frames) {
 	*w.buf = append(*w.buf, f.bytes...)
 }
 
-// flush writes what waits.
+// flush writes what is gathered.
 func (w *writer) flush() {
 	for rest := w.waiting(); len(rest) > 0; {
 		n := min(len(rest), writeSize)
@@ -332,14 +333,14 @@ func (w *writer) write(p []byte) {
 	}
 }
 
-// fail leaves the link to the reader, for a moment.
+// fail stops writing, and leaves the end of the link to the reader for up to lameTime.
 func (w *writer) fail(err error) {
 	w.failed, w.published = &remoteEnd{err}, nil
 	w.lame = time.AfterFunc(min(w.timeout, lameTime), func() { w.cancel(w.failed) })
 }
 
-// lameTime is how long a link goes on whose peer takes nothing any more. What has arrived is
-// read in less, where the application does not hold that up.
+// lameTime is how long a link goes on after its peer has stopped taking data. That is enough
+// to read what has arrived, unless the application delays the reader.
 const lameTime = time.Second
 
 func (w *writer) stop() {
@@ -349,15 +350,15 @@ func (w *writer) stop() {
 	}
 }
 
-// finish ends the stream with nothing lost: it waits until the peer has
-// acknowledged all of it, since closing drops what is on the way.
+// finish ends the stream without loss. It waits until the peer has acknowledged everything,
+// since closing drops data in transit.
 func (w *writer) finish() error {
 	if w.failed != nil {
 		return w.failed
 	}
 	w.stalled.Reset(w.timeout)
 	if err := w.stream.CloseWrite(w.ctx); err != nil {
-		// What the peer said before its end the reader finds, and knows better why.
+		// The reader finds what the peer sent before its end, and knows better why it ended.
 		w.fail(err)
 		<-w.ctx.Done()
 		return w.failed

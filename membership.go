@@ -7,16 +7,15 @@ import (
 	"time"
 )
 
-// This file is who is there, as the router knows it, and subscribed to what: connections,
-// spokes and listeners.
-// A connection is pending or has a spoke; a subscriber in the table is a member or a
-// listener, or has retired and is being taken out.
+// This file is how the hub's router adds and removes connections, spokes, listeners and
+// their subscriptions. A connection is pending or has a spoke. A subscriber in the table is a
+// member, a listener, or one that has retired and is being removed.
 
 var errReplaced = &CloseError{Code: CodeTooMany, Reason: "replaced by a newer spoke of the same node"}
 
-// begun gives a new connection a place among those without a spoke. Where there is none,
-// the oldest loses its own: a good peer needs it for a few round trips, while one that
-// stalls would keep it for the whole timeout.
+// begun adds a new connection to the pending ones. If there are MaxPending already, it evicts
+// the oldest: a good peer is pending for a few round trips only, while one that stalls would
+// stay for the whole timeout.
 func (r *router) begun(p *peer) {
 	if r.draining {
 		p.cancel(errShutdown)
@@ -36,7 +35,7 @@ func (r *router) begun(p *peer) {
 	r.pending = append(r.pending, p)
 }
 
-// promoted takes a connection from among those without a spoke.
+// promoted removes a connection from the pending ones.
 func (r *router) promoted(p *peer) {
 	if p.pending {
 		p.pending = false
@@ -45,7 +44,7 @@ func (r *router) promoted(p *peer) {
 	}
 }
 
-// settled is the end of a connection and all its streams.
+// settled handles the end of a connection and all its streams.
 func (r *router) settled(p *peer) {
 	r.promoted(p)
 	if !p.served {
@@ -53,19 +52,20 @@ func (r *router) settled(p *peer) {
 	}
 }
 
-// joined makes a stream a spoke, if its connection is there.
+// joined makes a stream a spoke, unless its connection has ended or a limit is reached.
 func (r *router) joined(m *member) error {
 	p := m.peer
 	switch {
 	case r.draining:
 		return errShutdown
 	case m.link.ctx.Err() != nil:
-		return m.link.err() // its leave has been here already
+		return m.link.err() // the router may have received its leave already
 	case !p.pending && p.spokes.Load() == 0:
 		return errGone
 	}
-	// The oldest makes room. That may be this one: a node that has given a connection up, and
-	// made another, is not to lose that as the first is at last let in.
+	// The spoke of the node's oldest connection makes room. That may be m itself: if a node has
+	// given up a connection and made a new one, a late join over the old one must not end the
+	// new one.
 	same := r.byNode[m.id]
 	if len(same) >= r.opts.MaxSpokesPerNode {
 		if p.number < same[0].peer.number {
@@ -75,7 +75,7 @@ func (r *router) joined(m *member) error {
 		r.remove(same[0], errReplaced)
 	}
 	if len(r.members) >= r.opts.MaxSpokes {
-		// The connection stays pending, and so is closed in time whatever it does.
+		// The connection stays pending, so its timer closes it.
 		r.counts.Rejected++
 		if n := r.full.Due(); n > 0 {
 			r.logs.Add(slog.LevelWarn, "hub is full: spokes are turned away", "turned away", n, "limit", r.opts.MaxSpokes, "newest", p.addr)
@@ -99,8 +99,8 @@ func (r *router) joined(m *member) error {
 	return nil
 }
 
-// left is the end of a stream. A connection ends with its last spoke, whatever streams it
-// has that never became one.
+// left handles the end of a stream. A connection ends with its last spoke, even if it has
+// other streams, which are not spokes.
 func (r *router) left(m *member) {
 	if r.draining && m.place >= 0 && !m.link.handedOver.Load() {
 		r.undelivered(m)
@@ -112,8 +112,8 @@ func (r *router) left(m *member) {
 	}
 }
 
-// undelivered notes what a shutdown could not hand over to a spoke. One that has left on
-// purpose, with nothing waiting, has missed nothing that it wanted.
+// undelivered counts what a shutdown could not deliver to a spoke. A spoke that closed normally
+// and had no events queued has lost nothing.
 func (r *router) undelivered(m *member) {
 	_, events := m.link.out.waiting()
 	if end := closeError(m.link.err()); events == 0 && end != nil && end.Code == 0 {
@@ -123,9 +123,9 @@ func (r *router) undelivered(m *member) {
 	r.lost.events += events
 }
 
-// remove forgets a spoke; with a reason, its link ends too. It does nothing where
-// the spoke is gone already: that is settled by identity, so that the end of an old
-// connection cannot take what a newer one of the same node has.
+// remove removes a spoke from the router. With a reason, it also ends the spoke's link. It does
+// nothing if the spoke is already gone. Spokes are compared by identity and not by NodeID, so
+// that the end of an old connection does not affect a newer one of the same node.
 func (r *router) remove(m *member, reason error) {
 	r.spread()
 	if m.place < 0 {
@@ -150,8 +150,8 @@ func (r *router) remove(m *member, reason error) {
 	}
 }
 
-// retire ends all subscriptions of s for good: it gets nothing any more. The table
-// forgets it in turns.
+// retire ends all subscriptions of s for good. From now on s gets no events. The table removes
+// its entries in turns.
 func (r *router) retire(s *subscriber) {
 	if s.retired {
 		return
@@ -162,20 +162,23 @@ func (r *router) retire(s *subscriber) {
 	}
 }
 
-// forgetTurn is how many subscriptions the table forgets in one turn at most.
+// forgetTurn is how many subscriptions the table removes in one turn, at most.
 const forgetTurn = 1024
 
-// forget takes a turn at taking s out of the table; it says whether that is done.
+// forget removes up to forgetTurn subscriptions of s from the table. It reports whether that
+// was all.
 func (r *router) forget(s *subscriber) bool {
 	n := r.table.drop(s, forgetTurn)
 	r.charge(n)
 	return len(s.at) == 0
 }
 
-// subscribe adds all topics of a request, or none.
+// subscribe adds all topics of a request or none. It reports whether the request is complete
+// before the turn's end.
 func (r *router) subscribe(m *member, op *op, end uint64) (done bool) {
 	room := r.opts.MaxSubscriptions - len(m.subscriber.at)
-	for ; !op.fits && len(op.topics)-op.next+op.fresh > room; op.next++ { // else even if none is there
+	// The loop ends early once all remaining topics fit even if all are new.
+	for ; !op.fits && len(op.topics)-op.next+op.fresh > room; op.next++ {
 		if r.worked >= end {
 			return false
 		}
@@ -214,7 +217,7 @@ func (r *router) unsubscribe(m *member, op *op, end uint64) (done bool) {
 	return true
 }
 
-// answer acknowledges a request that wants it.
+// answer acknowledges a request that has an id.
 func (r *router) answer(m *member, op *op) {
 	if op.id != "" {
 		r.reply(m, ackFrame(op.id))
@@ -223,7 +226,7 @@ func (r *router) answer(m *member, op *op) {
 
 func (r *router) reply(m *member, frame []byte) { r.give(&m.subscriber, frames{frame, 1}) }
 
-// listened adds topics to a listener, a new one or one that is there.
+// listened adds topics to a listener, which may be new.
 func (r *router) listened(q listening) error {
 	sub := q.sub
 	if r.draining {
@@ -241,7 +244,7 @@ func (r *router) listened(q listening) error {
 	return nil
 }
 
-// unlistened ends a listener, also one that was never taken in.
+// unlistened ends a listener, even one that was never added.
 func (r *router) unlistened(sub *Subscription, reason error) {
 	r.spread()
 	if sub.subscriber.retired {
@@ -253,7 +256,8 @@ func (r *router) unlistened(sub *Subscription, reason error) {
 	sub.end(reason)
 }
 
-// stop begins a shutdown: nothing new is let in. What was accepted before goes out first.
+// stop begins a shutdown: the router accepts nothing new. It first routes what was accepted
+// before.
 func (r *router) stop() {
 	if r.stopping {
 		return
@@ -266,7 +270,7 @@ func (r *router) stop() {
 	}
 }
 
-// drain goes on with it: each spoke ends behind what is waiting for it.
+// drain continues a shutdown: each spoke ends after its queue is written.
 func (r *router) drain() {
 	r.draining = true
 	r.flush()
@@ -277,7 +281,7 @@ func (r *router) drain() {
 	r.endOthers()
 }
 
-// end ends all at once.
+// end ends everything at once.
 func (r *router) end() {
 	if !r.stopping {
 		r.shut()
@@ -300,11 +304,11 @@ func (r *router) endOthers() {
 	}
 }
 
-// reportEvery is how often connections that were turned away are summed up.
+// reportEvery is the interval of the log lines that sum up rejected connections.
 const reportEvery = 10 * time.Second
 
-// turnedAway has one line written for a connection that never had a spoke, and one for all
-// that follow within reportEvery.
+// turnedAway logs a connection that never had a spoke. The first one gets a line of its own.
+// Those that follow within reportEvery share one.
 func (r *router) turnedAway(p *peer) {
 	if r.report == nil {
 		attrs := []any{"addr", p.addr, "err", p.why}
@@ -318,7 +322,7 @@ func (r *router) turnedAway(p *peer) {
 	r.away.Add(p.host(), p.why)
 }
 
-// reported sums up those that were turned away since the last line.
+// reported logs one line about the connections that were turned away since the last line.
 func (r *router) reported() {
 	if r.away.Count == 0 {
 		r.report.Stop()

@@ -7,44 +7,45 @@ import (
 	"sync/atomic"
 )
 
-// frames are encoded events, one behind the other. All who are given them share them.
+// frames are encoded events, one after the other. All receivers share the bytes.
 type frames struct {
 	bytes []byte
 	count int
 }
 
-// cost is what frames count in a spoke's queue: no less than the memory that they take there,
-// with what an allocation is rounded up by, and their place in a batch that grows.
+// cost is the size of frames in a spoke's queue. It is at least the memory that they take
+// there, including the rounding of the allocation and their place in a growing batch.
 func (f *frames) cost() int { return len(f.bytes) + len(f.bytes)/8 + 64 }
 
-// A run is frames, as appendFrame makes them, of events of one topic and sender. It is how
-// listeners get many events for little more than one.
+// A run is frames of events with one topic and one sender, in the form of appendFrame. With
+// runs, many events cost a listener little more than one.
 type run struct {
 	frames
 	topic   topicName
 	from    NodeID
-	payload int // where it begins in each frame, up to the last byte but one; 0: there is none
+	payload int // offset of the payload in each frame; it ends before the last byte; 0: none
 }
 
-// goesWith says whether events behind these are of the same run.
+// goesWith reports whether next can be appended to the run.
 func (r *run) goesWith(next *run) bool {
 	return r.payload == next.payload && r.topic == next.topic && r.from == next.from
 }
 
-// follows says whether memory that begins with next lies right behind the run's, with which it
-// then makes one piece.
+// follows reports whether next begins right after the run's bytes in the same array. The two
+// can then be joined without a copy.
 func (r *run) follows(next []byte) bool {
 	n := len(r.bytes)
 	return cap(r.bytes) > n && &r.bytes[:n+1][n] == &next[0]
 }
 
-// cost is what the run counts in a listener's queue: no less than the memory that it takes
-// there, as that of frames is.
+// cost is the size of the run in a listener's queue. Like the cost of frames, it is at least
+// the memory that the run takes there.
 func (r *run) cost() int {
 	return r.frames.cost() + len(r.topic.text) + len(r.topic.text)/8 + 192
 }
 
-// clone is the run in memory of its own, and no more than it needs.
+// clone returns a copy of the run whose memory has no spare capacity, up to allocation
+// rounding.
 func (r *run) clone() run {
 	own := *r
 	own.bytes = make([]byte, len(r.bytes))
@@ -52,8 +53,8 @@ func (r *run) clone() run {
 	return own
 }
 
-// within returns as many of the first events as cost no more than the limit, but no less than
-// so many, in memory of their own.
+// within returns a copy of the first events: as many as cost at most limit, but at least
+// least.
 func (r *run) within(limit, least int) run {
 	first, rest := *r, *r
 	first.bytes, first.count = r.bytes[:0], 0
@@ -69,7 +70,7 @@ func (r *run) within(limit, least int) run {
 	return first.clone()
 }
 
-// shift takes the first event off.
+// shift removes the first event and returns it.
 func (r *run) shift() run {
 	first := *r
 	n := headerSize + int(binary.BigEndian.Uint32(r.bytes))
@@ -78,7 +79,7 @@ func (r *run) shift() run {
 	return first
 }
 
-// event is the run's only event as listeners get it.
+// event returns the event of a run that has only one, in the form for listeners.
 func (r *run) event() Event {
 	ev := Event{From: r.from}
 	ev.Type, ev.ID = r.topic.split()
@@ -89,7 +90,7 @@ func (r *run) event() Event {
 	return ev
 }
 
-// appendRun encodes an event, behind what buf has, as a run of its own.
+// appendRun encodes an event at the end of buf and returns it as a run.
 func appendRun(buf []byte, topic topicName, payload []byte, from NodeID) ([]byte, run) {
 	start := len(buf)
 	typ, id := topic.split()
@@ -101,44 +102,44 @@ func appendRun(buf []byte, topic topicName, payload []byte, from NodeID) ([]byte
 	return buf, r
 }
 
-// A batch is what a router hands to one receiver in one channel operation.
+// A batch is the items that one receiver gets from a router in one channel operation.
 type batch[T any] struct {
 	items []T
-	last  *CloseError // after these items the stream is to end, with this code; nil: more may come
-	pool  *sync.Pool  // where it goes when it is done with
+	last  *CloseError // close the stream with it after these items; nil: more may come
+	pool  *sync.Pool  // gets the batch back after use
 }
 
 var frameBatches, runBatches sync.Pool
 
-// keepItems is the largest batch that is kept for another use.
+// keepItems is the capacity of the largest batch that recycle keeps for another use.
 const keepItems = 512
 
 func (b *batch[T]) recycle() {
 	if cap(b.items) <= keepItems {
-		clear(b.items) // or it would keep what it carried alive
+		clear(b.items) // or the array would keep their contents alive
 		b.items, b.last = b.items[:0], nil
 		b.pool.Put(b)
 	}
 }
 
-// An outbox is the bounded queue from a router to one receiver: a spoke's writer,
-// or a Subscription. The router gathers a round's items in next and puts them into
-// box, from which it first takes back what the receiver has not collected. So it
-// never blocks, the receiver gets as much as is waiting in one operation, and a
-// receiver that falls behind need not say when it is ready again.
+// An outbox is the bounded queue from a router to one receiver: a spoke's writer
+// or a Subscription. The router gathers the items of a round in next. At the end of the
+// round it takes a batch that the receiver has not collected out of box, appends next to
+// it, and puts it back. So the router never blocks, the receiver gets all that is waiting in
+// one operation, and a slow receiver need not report when it is ready again.
 type outbox[T any] struct {
-	// box: from the router, its only sender, to the receiver. Capacity 1, so
-	// that the router, having emptied it, can always fill it. Never closed.
+	// box goes from the router, its only sender, to the receiver. It has capacity 1: once
+	// the router has emptied it, a send never blocks. It is never closed.
 	box chan *batch[T]
 
 	// Owned by the router.
 	limit     int64
 	next      *batch[T]
-	putBytes  int64 // ever put
-	putEvents int64
-	known     int64 // doneBytes when the router looked last
+	putBytes  int64 // total ever put
+	putEvents int64 // total ever put
+	known     int64 // doneBytes when the router last read it
 
-	// Written by the receiver: what it is done with, of all that was ever put.
+	// Written by the receiver: how much of that total it has completed.
 	doneBytes  atomic.Int64
 	doneEvents atomic.Int64
 
@@ -149,8 +150,8 @@ func newOutbox[T any](limit int, pool *sync.Pool) outbox[T] {
 	return outbox[T]{box: make(chan *batch[T], 1), limit: int64(limit), pool: pool}
 }
 
-// push adds an item, of so many events, to what the next flush will hand over, unless more
-// than the limit would be waiting then. An event by itself has no limit.
+// push adds an item with so many events to the next batch, unless the queue would exceed its
+// limit. An empty queue takes a single event of any size.
 func (o *outbox[T]) push(item T, size, events int) bool {
 	if o.putBytes-o.known+int64(size) > o.limit {
 		o.known = o.doneBytes.Load()
@@ -165,7 +166,8 @@ func (o *outbox[T]) push(item T, size, events int) bool {
 	return true
 }
 
-// room is what the limit leaves, and how many events there is room for in any case.
+// room returns how many bytes the limit leaves, and how many events the queue takes
+// regardless of their size.
 func (o *outbox[T]) room() (size, least int) {
 	o.known = o.doneBytes.Load()
 	waiting := o.putBytes - o.known
@@ -175,7 +177,7 @@ func (o *outbox[T]) room() (size, least int) {
 	return int(max(0, o.limit-waiting)), least
 }
 
-// open returns the batch that the next flush hands over.
+// open returns the batch for the next flush.
 func (o *outbox[T]) open() *batch[T] {
 	if o.next == nil {
 		var ok bool
@@ -202,40 +204,39 @@ func (o *outbox[T]) flush() {
 	o.next = nil
 }
 
-// finish tells the receiver that nothing comes any more.
+// finish tells the receiver that this was the last batch.
 func (o *outbox[T]) finish(last *CloseError) {
 	o.open().last = last
 	o.flush()
 }
 
-// done is the receiver's: it has dealt with so much of what it got.
+// done is called by the receiver when it has completed so many events and bytes.
 func (o *outbox[T]) done(events, bytes int) {
 	o.doneEvents.Add(int64(events))
 	o.doneBytes.Add(int64(bytes))
 }
 
-// waiting is the router's: what was put and is not done.
+// waiting returns what was put and is not done yet. Only the router calls it.
 func (o *outbox[T]) waiting() (bytes, events int) {
 	return int(o.putBytes - o.doneBytes.Load()), int(o.putEvents - o.doneEvents.Load())
 }
 
 var errSlow = &CloseError{Code: CodeSlow, Reason: "too many bytes waiting"}
 
-// A gate stands before a channel that any goroutine may send to and one goroutine
-// receives from. Who sends enters first and leaves afterwards. The receiver shuts the
-// gate and then waits until everybody has left. What the channel holds by then is all
-// that it will ever hold, so that nothing accepted is lost.
+// A gate guards a channel that has many senders and one receiver. A sender enters before it
+// sends and leaves afterwards. At the end the receiver shuts the gate and receives until all
+// senders have left. No value can follow then, so that nothing accepted is lost.
 type gate struct {
-	closing chan struct{} // closed by shut: who is inside and waits gives up
-	inside  atomic.Int64
-	empty   chan struct{} // capacity 1: the last one has left a gate that is shut
+	closing chan struct{} // closed by shut; senders that are blocked inside give up
+	inside  atomic.Int64  // senders that have entered and not left
+	empty   chan struct{} // capacity 1; a value says that the last sender has left a shut gate
 }
 
 func newGate() gate {
 	return gate{closing: make(chan struct{}), empty: make(chan struct{}, 1)}
 }
 
-// enter says whether the gate is open. Who has entered must leave.
+// enter reports whether the gate is open. After true, the caller must call leave.
 func (g *gate) enter() bool {
 	g.inside.Add(1)
 	if isClosed(g.closing) {
@@ -254,11 +255,11 @@ func (g *gate) leave() {
 	}
 }
 
-// shut lets nobody in any more. It is the receiver's, which calls it once and then
-// drain.
+// shut closes the gate. Only the receiver calls it, once, and then calls drain.
 func (g *gate) shut() { close(g.closing) }
 
-// drain gives take all that was sent by those who had entered.
+// drain passes to take every value from senders that had entered, and waits until all have
+// left.
 func drain[T any](g *gate, from <-chan T, take func(T)) {
 	for g.inside.Load() > 0 {
 		select {
@@ -272,7 +273,7 @@ func drain[T any](g *gate, from <-chan T, take func(T)) {
 	}
 }
 
-// isClosed says whether a channel that carries nothing is closed.
+// isClosed reports whether a channel that never carries a value is closed.
 func isClosed(c <-chan struct{}) bool {
 	select {
 	case <-c:
@@ -282,7 +283,8 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// A request is what is answered with an error or nil. The reply has room for it.
+// A request carries a value to a router, which sends an error or nil to reply. reply has
+// capacity 1.
 type request[T any] struct {
 	value T
 	reply chan error

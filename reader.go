@@ -11,30 +11,30 @@ import (
 	"time"
 )
 
-// A member is a spoke as its hub has it: one stream. This file is its reader: it
-// turns frames into what they ask of the router, and asks the application whether
-// they may.
+// A member is the hub's side of one spoke, that is, of one stream. This file is its
+// reader. It turns frames into operations for the router and asks the application whether
+// they are allowed.
 type member struct {
 	// Immutable.
 	hub  *Hub
 	peer *peer
 	id   NodeID
 
-	// Its link, which is immutable, and what the table knows of it.
+	// The link, which is immutable, and the subscriptions, which the router owns.
 	subscriber
 
-	// Owned by the router; number, since and cut can be read by the reader once it
-	// has had the router's answer, or seen the link's end.
+	// Owned by the router. The reader may read number and since after the router's answer to
+	// join, and cut after the link's end.
 	number        uint64
 	since         time.Time
-	counted       bool      // in its peer's spokes
+	counted       bool      // is counted in peer.spokes
 	expelled      bool      // the router has ended it
-	in, out       uint64    // of the bytes that its link has counted, those that are in the hub's figures
-	cut           SpokeInfo // as it was when it was cut off as too slow
-	first, second *inbound  // what it has sent, and the router has not done yet
+	in, out       uint64    // the link's byte counts that are already in the hub's statistics
+	cut           SpokeInfo // the state when it was cut off as too slow
+	first, second *inbound  // received, but not completed by the router
 
 	// Owned by the reader.
-	silent *time.Timer // ends the stream unless a whole frame comes
+	silent *time.Timer // ends the stream if no whole frame comes in time
 	joined bool
 	frames framing.Reader
 	work   handover[inbound]
@@ -58,22 +58,22 @@ func newMember(p *peer, stream Stream) *member {
 	return m
 }
 
-// maxFirstFrame is how many bytes a frame may have before the stream is a spoke: what a
-// stranger can make the hub hold.
+// maxFirstFrame is the size limit of a frame before the stream is a spoke, in bytes. It
+// bounds what a stranger can make the hub hold.
 const maxFirstFrame = 32 << 10
 
-// An inbound is what a reader has made of the frames that it found waiting.
+// An inbound is a batch of operations that a reader sends to the router.
 type inbound struct {
 	from *member
 	ops  []op
-	lent *[]op   // where ops lie; nil: there are none
-	text *[]byte // what their events lie in; nil: there are none
-	size int     // of what they hold
+	lent *[]op   // the pooled array of ops; nil: none
+	text *[]byte // the pooled buffer of their events; nil: none
+	size int     // bytes that the ops hold
 
-	next int // the op that the router is at
+	next int // index of the op that the router does next
 }
 
-// encode makes a message that is good until recycle.
+// encode makes a message that is valid until recycle.
 func (in *inbound) encode(topic topicName, payload []byte, from NodeID) (m message) {
 	if in.text == nil {
 		in.text = encodeBuffers.Get().(*[]byte)
@@ -82,7 +82,7 @@ func (in *inbound) encode(topic topicName, payload []byte, from NodeID) (m messa
 	return m
 }
 
-// opLists and encodeBuffers lend what an inbound needs, so that a quiet reader holds neither.
+// opLists and encodeBuffers lend an inbound its memory, so that an idle reader holds none.
 var opLists = sync.Pool{New: func() any { return new(make([]op, 0, maxOps)) }}
 
 func (in *inbound) add(o op) {
@@ -94,11 +94,11 @@ func (in *inbound) add(o op) {
 	in.size += topicSize*len(o.topics) + len(o.reply)
 }
 
-// topicSize is what a topic of a request takes beside its bytes.
+// topicSize is the memory that a topic of a request takes besides its text, in bytes.
 const topicSize = 32
 
 func (in *inbound) recycle() {
-	clear(in.ops) // or it would keep what it carried alive
+	clear(in.ops) // or the array would keep their contents alive
 	if in.lent != nil {
 		opLists.Put(in.lent)
 	}
@@ -109,18 +109,18 @@ func (in *inbound) recycle() {
 	}
 }
 
-// An op is what one frame asks of the router.
+// An op is the operation that one frame asks of the router.
 type op struct {
 	kind   opKind
 	event  message  // opPublish
 	topics []string // opSubscribe, opUnsubscribe
-	id     string   // of the answer to these; empty: none but to a refusal
-	reply  []byte   // opRefuse: the frame
+	id     string   // the request's id, for the answer; empty: only a refusal is answered
+	reply  []byte   // opRefuse: the answer's frame
 
 	// Owned by the router, which may need several turns for many topics.
-	next  int  // the topic that it is at
-	fresh int  // of those before, how many are new to the spoke
-	fits  bool // all that are new have room
+	next  int  // index of the next topic
+	fresh int  // topics before it that the spoke did not have
+	fits  bool // all new topics are within the limit
 }
 
 type opKind uint8
@@ -129,12 +129,12 @@ const (
 	opPublish opKind = iota
 	opSubscribe
 	opUnsubscribe
-	opRefuse // what the reader has refused itself
+	opRefuse // the reader has refused the frame
 	opIgnore // a control event of an unknown type
 	opEnd    // the spoke has closed its half
 )
 
-// read is the reader's goroutine, which is the spoke's for callbacks too.
+// read is the reader's goroutine. It also calls the application's callbacks for the spoke.
 func (m *member) read() {
 	opts := &m.hub.opts
 	m.silent = time.AfterFunc(opts.HandshakeTimeout, func() {
@@ -150,7 +150,7 @@ func (m *member) read() {
 		m.link.cancel(err)
 	}
 	<-m.link.closed
-	m.link.stream.Abort(0) // whatever can be read of it yet, nobody will
+	m.link.stream.Abort(0) // nobody reads the rest
 	if m.joined {
 		m.goodbye(m.link.err())
 	}
@@ -172,7 +172,8 @@ func (m *member) goodbye(err error) {
 	}
 }
 
-// info is what the reader knows of the spoke.
+// info returns what the reader knows about the spoke. The queue and the subscriptions are the
+// router's to add.
 func (m *member) info() SpokeInfo {
 	return SpokeInfo{
 		ID: m.id, Number: m.number, Since: m.since, RemoteAddr: m.peer.addr,
@@ -188,7 +189,7 @@ func (m *member) call(name string, f func()) {
 	m.hub.logs.Guard(name, func() error { f(); return nil })
 }
 
-// join makes the stream a spoke, as its first frame has come.
+// join makes the stream a spoke, after its first frame.
 func (m *member) join() error {
 	q := request[*member]{m, make(chan error, 1)}
 	if err := m.post(q); err != nil {
@@ -219,7 +220,7 @@ func (m *member) post(q request[*member]) error {
 	}
 }
 
-// take makes an op of one frame. What it keeps of the frame, it copies.
+// take turns one frame into an op. It copies what it keeps of the frame.
 func (m *member) take(frame []byte) error {
 	env, err := parseEnvelope(frame[headerSize:])
 	if err != nil {
@@ -250,7 +251,7 @@ func (m *member) take(frame []byte) error {
 	return m.slowDown(len(frame))
 }
 
-// add gathers an op for the router.
+// add adds an op to the batch for the router.
 func (m *member) add(op op) error {
 	in, err := m.work.open()
 	if err != nil {
@@ -263,7 +264,8 @@ func (m *member) add(op op) error {
 	return nil
 }
 
-// event makes an op of an event that the spoke publishes. Its frame lies in what in has.
+// event returns the op for an event that the spoke publishes. It encodes the event in in's
+// buffer.
 func (m *member) event(env *envelope, in *inbound) op {
 	opts := &m.hub.opts
 	topic := m.topics.name(env.typ, env.id)
@@ -285,7 +287,7 @@ func (m *member) event(env *envelope, in *inbound) op {
 	return op{kind: opPublish, event: msg}
 }
 
-// control makes an op of a control event.
+// control returns the op for a control event.
 func (m *member) control(env *envelope) (op, error) {
 	o := op{id: string(env.id)}
 	switch string(env.typ) {
@@ -317,7 +319,7 @@ func (m *member) control(env *envelope) (op, error) {
 		if o.kind == opUnsubscribe {
 			continue
 		}
-		// A mailbox is its owner's alone, and so the pattern of all mailboxes nobody's.
+		// Only its owner may subscribe to a mailbox. So nobody may subscribe to direct:*.
 		if owner, direct := strings.CutPrefix(topic, directPrefix); direct && owner != m.id.String() {
 			why := "the mailbox of another node"
 			if strings.EqualFold(owner, m.id.String()) {
@@ -339,21 +341,21 @@ func (m *member) allow(name string, policy func(NodeID, string) error, topic str
 	return m.hub.logs.Guard(name, func() error { return policy(m.id, topic) })
 }
 
-// refuse answers what the reader does not let through. The answer takes the router's
-// way all the same, to stay in order with others.
+// refuse returns the op for a frame that the reader refuses. The answer passes the router,
+// to stay in order with other answers.
 func refuse(id, code, topic string, err error) op {
 	return op{kind: opRefuse, reply: errorFrame(id, code, topic, err.Error())}
 }
 
-// A pace is how fast a spoke may send, in two token buckets that each hold a second's
-// worth. The reader alone touches it.
+// A pace limits how fast a spoke may send. It has two token buckets, each of which holds the
+// tokens of one second. Only the reader uses it.
 type pace struct {
 	frames, bytes bucket
 }
 
 type bucket struct {
-	rate float64 // tokens a second, and how many there can be; 0: no limit
-	have float64 // negative: so many are owed
+	rate float64 // tokens per second, and the bucket's capacity; 0: no limit
+	have float64 // tokens; negative: a debt
 	at   time.Time
 }
 
@@ -366,7 +368,7 @@ func newBucket(rate int) bucket {
 	return bucket{rate: r, have: r}
 }
 
-// spend takes one frame of so many bytes, and returns how long to wait before the next.
+// spend takes the tokens of one frame and returns how long to wait before the next frame.
 func (p *pace) spend(bytes int) time.Duration {
 	if p.frames.rate == 0 && p.bytes.rate == 0 {
 		return 0
@@ -389,9 +391,9 @@ func (b *bucket) spend(n float64, now time.Time) time.Duration {
 	return time.Duration(-b.have / b.rate * float64(time.Second))
 }
 
-// slowDown waits where the spoke has sent more than it may. What has come so far goes to
-// the router before. Once the connection has ended, there is little more to read, and the
-// sooner that is done, the sooner is the spoke known to be gone.
+// slowDown waits if the spoke has sent more than it may. Before waiting, it sends the batch to
+// the router. It does not wait once the connection has ended: little is left to read then, and
+// the hub should learn soon that the spoke is gone.
 func (m *member) slowDown(bytes int) error {
 	wait := m.pace.spend(bytes)
 	if wait == 0 {
@@ -410,5 +412,5 @@ func (m *member) slowDown(bytes int) error {
 	}
 }
 
-// limitOfTopics is what refusedTooMany, whose name says the rest, tells a spoke.
+// limitOfTopics returns the message of a refusedTooMany.
 func limitOfTopics(most int) error { return fmt.Errorf("the limit is %d topics", most) }

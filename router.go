@@ -7,94 +7,96 @@ import (
 	"irohub/internal/logging"
 )
 
-// An inbox is how all others reach the router. A sender waits for the end besides: for
-// closing, for done, or for the end of its link. No channel is closed but closing and
-// done. Where no buffer is named there is none: what was sent is then being dealt with.
+// An inbox holds the channels to the router. Only closing, which is the gate's, and done are
+// ever closed. Every sender also selects on closing, on done or on the end of its link, so
+// that none blocks after the router's end. A channel is unbuffered unless its comment says
+// otherwise: after a send, the router is already at work on the value.
 type inbox struct {
-	gate                   // before publish: shut once the router takes nothing new
+	gate                   // guards publish; shut when the router accepts nothing new
 	publish  chan message  // from Hub.Publish; buffered, so that a round finds several
-	inbound  chan *inbound // from readers; buffered likewise, at most two of each reader
-	begin    chan *peer    // a connection's first packet has come
-	settle   chan *peer    // it has ended, with all its streams
+	inbound  chan *inbound // from readers; buffered for the same reason; at most two per reader
+	begin    chan *peer    // a connection's first packet has arrived
+	settle   chan *peer    // a connection and all its streams have ended
 	join     chan request[*member]
-	leave    chan *member // its stream is closed
+	leave    chan *member // a stream is closed
 	listen   chan request[listening]
 	unlisten chan *Subscription
-	stats    chan chan Stats // of this and the next two, each with room for the answer
-	spokes   chan query[SpokeInfo]
-	topics   chan query[topicCount]
-	shutdown chan struct{} // end once all that waits is written
-	quit     chan struct{} // end now
+	stats    chan chan Stats        // the sent channel has room for the answer
+	spokes   chan query[SpokeInfo]  // the query's channel has room for the answer
+	topics   chan query[topicCount] // likewise
+	shutdown chan struct{}          // end after writing all that is queued
+	quit     chan struct{}          // end now
 
 	done  chan struct{} // closed by the router at its end
-	final Stats         // written before done is closed, as are cut and lost
-	cut   bool          // the end was not that of shutdown
-	lost  loss          // by shutdown
+	final Stats         // written before done is closed, like cut and lost
+	cut   bool          // the router ended by quit, not by shutdown
+	lost  loss          // what shutdown could not deliver
 }
 
-// A loss is what a shutdown could not hand over.
+// A loss counts what a shutdown could not deliver.
 type loss struct {
 	spokes int
 	events int
 }
 
-// A router is the one goroutine that knows the spokes, the listeners and the table,
-// and the only one that can reach this struct. It answers what its inbox brings by a
-// reply, a full outbox or a cancelled context, none of which can block it.
+// A router owns the spokes, the listeners and the table. Only its goroutine, loop, can reach
+// this struct. It answers messages by a buffered reply, an outbox or a cancelled context.
+// None of these can block it.
 type router struct {
 	*inbox
 	opts HubOptions
 	logs *logging.Log
 
 	fanout
-	run       []message            // what makes one run for all who get it, not spread yet
-	bytes     int                  // of the events since the last flush
-	cost      int                  // of the same, at the most
-	members   []*member            // each knows its place
-	byNode    map[NodeID][]*member // that of the oldest connection first
+	run       []message            // events of one topic and sender, not given to subscribers yet
+	bytes     int                  // bytes of the events since the last flush
+	cost      int                  // their cost in a queue, at most
+	members   []*member            // each knows its index
+	byNode    map[NodeID][]*member // ordered by connection, oldest first
 	listeners map[*Subscription]struct{}
-	pending   []*peer // without a spoke yet, the oldest first
-	stopping  bool    // nothing new is let in
-	draining  bool    // and what there was has gone to the spokes
-	quitting  bool
+	pending   []*peer // connections without a spoke, oldest first
+	stopping  bool    // a shutdown has begun; nothing new is accepted
+	draining  bool    // the outboxes have all that was accepted before
+	quitting  bool    // the router ends now
 
-	// Work that goes on in turns, so that no spoke's is waited for by all.
-	ready   []*member     // have something inbound
-	leaving []*subscriber // have retired, and are in the table yet
+	// Work that is done in turns, so that no spoke's work delays all others.
+	ready   []*member     // have an inbound
+	leaving []*subscriber // have retired, but are still in the table
 
 	last     uint64 // number of the newest spoke
-	lastPeer uint64 // and of the newest connection
+	lastPeer uint64 // number of the newest connection
 	counts   Stats
 
-	// What is logged once for many.
+	// Log lines that each sum up many events.
 	full, evicting logging.Notice
 	away           logging.Tally
-	report         *time.Timer // runs while connections that are turned away are summed up
+	report         *time.Timer // time of the next line about rejected connections; nil: none is due
 }
 
-// A message is a run on its way through a hub: at first, of one event.
+// A message is a run on its way through a hub. It enters the router with one event.
 type message struct {
 	run
 	sender  *subscriber // does not get its own event back; nil: the hub
-	forward bool        // goes to spokes, not to listeners alone
+	forward bool        // spokes get it too, not only listeners
 }
 
-// A listening is topics for a listener.
+// A listening adds topics to a listener.
 type listening struct {
 	sub    *Subscription
 	topics []string
 }
 
 const (
-	// What is gathered before a flush at most: work, so that the first is not kept
-	// waiting, and bytes of events, so that who keeps up is not found over its limit.
+	// A round ends with a flush at these limits. roundSize limits its work, so that the first
+	// event does not wait long. roundBytes limits the bytes of its events, so that one round
+	// does not exceed the queue of a subscriber that keeps up.
 	roundSize  = 1 << 14
 	roundBytes = 64 << 10
 
-	// turnSize is the work that is done for one spoke before it is another's turn.
+	// turnSize limits the work for one spoke in one turn.
 	turnSize = 1 << 10
 
-	publishQueue = 256 // events that wait for the router; more of them make larger rounds, but hold memory
+	publishQueue = 256 // events waiting for the router; more make larger rounds, but hold memory
 	inboundQueue = 64
 )
 
@@ -151,7 +153,7 @@ func (r *router) loop() {
 		case c := <-r.stats:
 			c <- r.statistics()
 		case q := <-r.spokes:
-			r.spread() // which may cut some off
+			r.spread() // this may cut off some spokes
 			answer(q, r.members, r.info)
 		case q := <-r.topics:
 			answer(q, r.table.list, countOf)
@@ -180,14 +182,14 @@ func (r *router) loop() {
 	close(r.done)
 }
 
-// workAtHand can be received from at once, always.
+// workAtHand is a closed channel: a receive never blocks.
 var workAtHand = func() <-chan struct{} {
 	c := make(chan struct{})
 	close(c)
 	return c
 }()
 
-// atHand is ready while there is work that goes on in turns.
+// atHand returns a channel that is ready while work is waiting for a turn.
 func (r *router) atHand() <-chan struct{} {
 	if len(r.ready)+len(r.leaving) > 0 {
 		return workAtHand
@@ -195,7 +197,7 @@ func (r *router) atHand() <-chan struct{} {
 	return nil
 }
 
-// reportDue is ready when turned-away connections are to be summed up.
+// reportDue returns a channel that is ready when a line about rejected connections is due.
 func (r *router) reportDue() <-chan time.Time {
 	if r.report == nil {
 		return nil
@@ -203,8 +205,8 @@ func (r *router) reportDue() <-chan time.Time {
 	return r.report.C
 }
 
-// waiting takes in what has been sent by now, and not what comes meanwhile. To receive
-// where something is waiting costs a fraction of a select.
+// waiting receives what is in the buffers now, but not what arrives meanwhile. A receive from
+// a non-empty channel costs a fraction of a select.
 func (r *router) waiting() {
 	for range len(r.publish) {
 		m := <-r.publish
@@ -215,8 +217,8 @@ func (r *router) waiting() {
 	}
 }
 
-// sent is what brings the work of readers: none between stopping and draining, so that
-// there is an end to it.
+// sent returns the channel of the readers' batches. Between stopping and draining it returns
+// nil: the router then accepts no new batches, so that the shutdown comes to an end.
 func (r *router) sent() <-chan *inbound {
 	if r.stopping && !r.draining {
 		return nil
@@ -224,7 +226,7 @@ func (r *router) sent() <-chan *inbound {
 	return r.inbound
 }
 
-// arrived has a spoke take its turns. What came from it before goes first.
+// arrived queues a batch for its spoke's turns, behind an earlier batch of the same spoke.
 func (r *router) arrived(in *inbound) {
 	m := in.from
 	if m.first != nil {
@@ -235,8 +237,8 @@ func (r *router) arrived(in *inbound) {
 	r.ready = append(r.ready, m)
 }
 
-// turns gives one to each who waits for one, as far as there is work for one round. As much is
-// done for those who leave, so that they never become more.
+// turns gives one turn to each ready spoke, up to the work of one round. It then does up to
+// the same amount of work for leaving subscribers, so that their number does not grow.
 func (r *router) turns() {
 	done, end := 0, r.worked+roundSize
 	for n := len(r.ready); done < n && r.worked < end; done++ {
@@ -255,7 +257,7 @@ func (r *router) turns() {
 	r.leaving = shift(r.leaving, done)
 }
 
-// shift takes the first n items off, and keeps the array.
+// shift removes the first n items and keeps the array.
 func shift[T any](list []T, n int) []T {
 	if n == 0 {
 		return list
@@ -265,7 +267,7 @@ func shift[T any](list []T, n int) []T {
 	return list[:rest]
 }
 
-// route adds an event to the run in hand, or begins another.
+// route adds an event to the current run or begins a new one.
 func (r *router) route(m *message) {
 	if m.sender == nil {
 		r.counts.Published++
@@ -283,20 +285,22 @@ func (r *router) route(m *message) {
 	r.cost += m.cost()
 }
 
-// goesWith says whether whoever gets one of two events gets the other too, as one run.
+// goesWith reports whether two events can share a run: both then have the same subscribers.
 func (m *message) goesWith(next *message) bool {
 	return m.sender == next.sender && m.forward == next.forward && m.run.goesWith(&next.run)
 }
 
-// spread gives the run to all who are to have it: in one piece. It comes before
-// everything that could change who they are.
+// spread gives the current run to all its subscribers, in one piece. It must come before
+// every change of who they are.
 func (r *router) spread() {
 	if len(r.run) == 0 {
 		return
 	}
 	first := &r.run[0]
 	r.event++
-	var written, heard run // for spokes and for listeners, whom nothing keeps from changing theirs; made for the first
+	// One copy for spokes and one for listeners, since a listener can change its payload.
+	// The first subscriber of each kind makes it.
+	var written, heard run
 	for _, subs := range r.table.match(first.topic.text) {
 		for _, sub := range subs {
 			if sub.seen == r.event || sub.retired || sub == first.sender {
@@ -319,13 +323,13 @@ func (r *router) spread() {
 			}
 		}
 	}
-	clear(r.run) // or it would keep what it carried alive
+	clear(r.run) // or the array would keep the events alive
 	r.run = r.run[:0]
 	r.cutOff()
 	r.charge(0)
 }
 
-// charge counts changes of the table as work, and ends a round in which much was done.
+// charge counts changes of the table as work. It ends the round at roundSize.
 func (r *router) charge(changes int) {
 	r.changed(changes)
 	if r.gathered() >= roundSize {
@@ -333,8 +337,8 @@ func (r *router) charge(changes int) {
 	}
 }
 
-// join makes one run of messages. Where they came from a spoke, their memory is its reader's
-// and is copied in any case.
+// join makes one run of messages. The memory of a spoke's messages belongs to its reader, so
+// join always copies them.
 func join(messages []message) run {
 	all := messages[0].run
 	if len(messages) == 1 && messages[0].sender == nil {
@@ -351,7 +355,7 @@ func join(messages []message) run {
 	return all
 }
 
-// flush ends the round.
+// flush ends the round: it hands over to the receivers what the round has put into outboxes.
 func (r *router) flush() {
 	r.spread()
 	if assert.Round != nil {
@@ -361,8 +365,8 @@ func (r *router) flush() {
 	r.bytes, r.cost = 0, 0
 }
 
-// cutOff ends those whom the run in hand brought over their limit. It waits until
-// that has gone round, since it changes the lists that spread walks over.
+// cutOff ends the subscribers that exceeded their queue's limit. It changes the lists that
+// spread iterates over, so spread calls it at its end.
 func (r *router) cutOff() {
 	full := r.takeFull()
 	for _, sub := range full {
@@ -371,7 +375,7 @@ func (r *router) cutOff() {
 		}
 		r.counts.CutOff++
 		if sub.link != nil {
-			m := r.members[sub.place] // as every spoke that has not retired
+			m := r.members[sub.place] // every spoke that has not retired is there
 			m.cut = r.info(m)
 			r.remove(m, errSlow)
 		} else {
@@ -381,11 +385,11 @@ func (r *router) cutOff() {
 	clear(full)
 }
 
-// turn does what the frames of one spoke ask, until that was its share of work; it says
-// whether there is more.
+// turn does the ops of one spoke, up to turnSize of work. It reports whether the spoke has
+// more.
 func (r *router) turn(m *member) (more bool) {
 	if len(r.run) > 0 && r.run[0].sender != &m.subscriber {
-		r.spread() // which is not this spoke's to pay for
+		r.spread() // other senders' work does not count for this spoke
 	}
 	in, end := m.first, r.worked+turnSize
 	for in.next < len(in.ops) {
@@ -396,16 +400,16 @@ func (r *router) turn(m *member) (more bool) {
 			in.next++
 		}
 	}
-	r.spread() // the rest of in.text
+	r.spread() // before recycle takes the events' buffer, in.text
 	in.recycle()
 	m.first, m.second = m.second, nil
-	m.work.free <- in // has room for both
+	m.work.free <- in // never blocks: it has room for both
 	return m.first != nil
 }
 
-// do does what one frame asks, or as much of it as may be done by the end of the turn; it
-// says whether that was all. Where the spoke is gone meanwhile, its events are passed on
-// all the same, unless it was made to go.
+// do does one op, or the part of it that fits into the turn. It reports whether the op is
+// complete. If the spoke is gone meanwhile, do still passes on its events, unless the router
+// has expelled it.
 func (r *router) do(m *member, op *op, end uint64) (done bool) {
 	r.worked++
 	if op.kind == opPublish {
@@ -414,7 +418,7 @@ func (r *router) do(m *member, op *op, end uint64) (done bool) {
 		}
 		return true
 	}
-	r.spread() // which may cut off this very spoke
+	r.spread() // this may cut off m itself
 	if r.draining || m.subscriber.retired {
 		return true
 	}
@@ -430,7 +434,7 @@ func (r *router) do(m *member, op *op, end uint64) (done bool) {
 	case opIgnore:
 		r.counts.Ignored++
 	case opEnd:
-		// What is waiting for it still goes out. Until then it counts.
+		// Its queue is still written. Until then the spoke counts.
 		r.retire(&m.subscriber)
 		m.link.out.finish(&CloseError{})
 	}
@@ -449,7 +453,8 @@ func (r *router) statistics() Stats {
 	return stats
 }
 
-// countBytes adds to the hub's figures what a link has carried since it was counted last.
+// countBytes adds the bytes that m's link has carried since the last call to the hub's
+// statistics.
 func (r *router) countBytes(m *member) {
 	in, out := m.link.bytesIn.Load(), m.link.bytesOut.Load()
 	r.counts.BytesIn += in - m.in

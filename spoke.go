@@ -11,47 +11,62 @@ import (
 	"time"
 )
 
-// Errors with which a hub refuses a topic, to be tested for with errors.Is.
+// Errors with which a hub refuses a topic. Test for them with errors.Is.
 var (
 	ErrForbidden = errors.New("irohub: forbidden")
 	ErrTooMany   = errors.New("irohub: too many subscriptions")
 )
 
-// SpokeOptions are a Spoke's settings. A field left zero has the default that its
-// comment names.
+// SpokeOptions are a Spoke's settings. A field that is zero or negative has the default in
+// its comment.
 type SpokeOptions struct {
 	// Limits.
 
-	MaxFrame int // bytes of one frame, of which 74 of one that is published are left for its From; 0: 1 MiB; at least 4,160, for a hub's answers, and at most 1 GiB
-	MaxQueue int // bytes of memory waiting for one Subscription; over it, that ends with CodeSlow; 0: 1 MiB
+	// MaxFrame is the size limit of one frame in bytes, from 4,160, which a hub's answers
+	// need, to 1 GiB. A published frame has at most MaxFrame-74 bytes, so that the hub can add
+	// From. 0: 1 MiB.
+	MaxFrame int
 
-	// Time.
+	// MaxQueue is how many bytes of memory may be queued for one Subscription. One that
+	// exceeds it ends with CodeSlow. 0: 1 MiB.
+	MaxQueue int
 
-	HandshakeTimeout time.Duration // in reconnecting: to connect, and then for each answer of the hub's; 0: 10 s
-	WriteTimeout     time.Duration // for the transport to take 64 KiB, or the rest at the end; 0: 10 s
+	// Timeouts.
 
-	// Reconnecting. When a connection is lost, the Spoke dials again after a
-	// pause, which doubles from MinBackoff to MaxBackoff, each time shortened by
-	// chance by up to a half. A hub's CodeProtocol or CodeForbidden ends the Spoke
-	// instead, and so does CodeTooMany once connected, since that means that a newer
-	// spoke of the same NodeID took its place; before, the hub is full, and the pause
-	// is MaxBackoff.
+	// HandshakeTimeout limits, in a reconnect, the time to connect and then the wait for each
+	// answer of the hub. 0: 10 s.
+	HandshakeTimeout time.Duration
+
+	// WriteTimeout limits the time in which the transport takes 64 KiB, or the remainder at
+	// the end. 0: 10 s.
+	WriteTimeout time.Duration
+
+	// Reconnecting. When a connection is lost, the Spoke dials again after a pause. The pause
+	// doubles from MinBackoff to MaxBackoff. Each time, it is shortened by a random part of up
+	// to a half.
+	//
+	// CodeProtocol or CodeForbidden from the hub ends the Spoke instead. CodeTooMany ends a
+	// connected Spoke too: a newer spoke of the same NodeID has replaced it. While the Spoke
+	// connects, CodeTooMany means that the hub is full, and the pause is MaxBackoff.
 
 	NoReconnect bool          // a lost connection ends the Spoke
 	MinBackoff  time.Duration // 0: 250 ms
 	MaxBackoff  time.Duration // 0: 30 s
 
-	// Callbacks are called one after the other on a goroutine of the Spoke's own, on which
-	// nothing else depends: they may call any method of the Spoke and take as long as they
-	// like. When they do not keep up, the oldest calls are left out: of OnRefused beyond 16,
-	// and of the other two beyond 8 pairs, so that those take turns all the same, and the
-	// last tells how it is.
+	// Callbacks are called one after the other on a goroutine of their own. They may call any
+	// method of the Spoke and take any time: nothing else waits for them. If they do not keep
+	// up, the oldest calls are dropped. Up to 16 calls of OnRefused wait, and up to 16 of the
+	// other two. OnDisconnect and OnReconnect are dropped in pairs, so that they still
+	// alternate, and the last call tells the current state.
 
-	OnDisconnect func(error) // a connection was lost, the last one too, but not by Close
-	OnReconnect  func()      // there is a new one, and the hub has acknowledged all subscriptions
-	OnRefused    func(error) // the hub refused an event that was published; wraps ErrForbidden or ErrInvalid
+	OnDisconnect func(error) // a connection was lost; also called for the last one, but not for Close
+	OnReconnect  func()      // a new connection is open, and the hub has acknowledged all subscriptions
+	OnRefused    func(error) // the hub refused a published event; wraps ErrForbidden or ErrInvalid
 
-	Logger *slog.Logger // nil: nothing is logged; where its handler is slow, lines are dropped and counted
+	// Logger gets a line for each disconnect, failed attempt (debug level), reconnect and
+	// refused event. Lines that come too fast for its handler are dropped, and the next line
+	// says how many. Nil: no log.
+	Logger *slog.Logger
 }
 
 func (o SpokeOptions) withDefaults() SpokeOptions {
@@ -64,10 +79,10 @@ func (o SpokeOptions) withDefaults() SpokeOptions {
 	return o
 }
 
-// minSpokeFrame is the least that a Spoke's MaxFrame is: an answer, and the id of a request.
+// minSpokeFrame is the minimum of a Spoke's MaxFrame: an answer with the id of a request.
 const minSpokeFrame = maxAnswer + 64
 
-// A Spoke is a connection to a hub that comes back by itself. Its methods may be
+// A Spoke is a connection to a hub that reconnects by itself. Its methods may be
 // called from any goroutine.
 type Spoke struct {
 	// Immutable.
@@ -78,10 +93,10 @@ type Spoke struct {
 	logs     *logging.Log
 }
 
-// Dial connects to the hub at addr and returns once the hub has taken the Spoke in:
-// an error that wraps a *[CloseError] with [CodeForbidden] if it has not, or [ErrInvalid]
-// if addr has no NodeID, or if there is no endpoint. ctx bounds the call alone. The endpoint stays the caller's to
-// close, after the Spoke.
+// Dial connects to the hub at addr and returns once the hub has accepted the Spoke. If the hub
+// does not admit the node, the error wraps a *[CloseError] with [CodeForbidden]. If addr has
+// no NodeID or endpoint is nil, the error wraps [ErrInvalid]. ctx bounds the call, not the
+// Spoke. The caller closes the endpoint, after the Spoke.
 func Dial(ctx context.Context, endpoint Endpoint, addr Addr, opts SpokeOptions) (*Spoke, error) {
 	if isNil(endpoint) {
 		return nil, fmt.Errorf("%w endpoint: it is nil", ErrInvalid)
@@ -97,29 +112,30 @@ func Dial(ctx context.Context, endpoint Endpoint, addr Addr, opts SpokeOptions) 
 		inbox:    newSpokeInbox(),
 		logs:     logging.New(opts.Logger),
 	}
-	// The router's goroutine: ended by Close or by the keeper, and waited for by
-	// whoever waits for its done.
+	// The router's goroutine. Close or the keeper ends it. Close waits for its done channel.
 	go newSpokeRouter(s.inbox, s.opts.HandshakeTimeout, cancel).loop()
 	l, err := s.connect(ctx, base, 0)
 	if err != nil {
 		send(s.inbox, s.inbox.failed, err)
 		return nil, fmt.Errorf("irohub: dialing %s: %w", addr, err)
 	}
-	// The keeper's goroutine: ended by the router's end, or by an end that no
-	// reconnecting mends, which it tells the router.
+	// The keeper's goroutine. It ends after the router, or when reconnecting is useless, which
+	// it reports to the router.
 	go s.keep(base, l)
-	// The notifier's goroutine: ended by the router's end and the last callback's, for which
-	// nobody waits.
+	// The notifier's goroutine. It ends after the router and after the last callback. Nobody
+	// waits for it.
 	go s.notify()
 	return s, nil
 }
 
-// Publish hands an event to the hub, which gives it to its own listeners and, where its
-// policy is to forward it, to other spokes, but not to this one. It returns as soon as
-// the event is queued for writing; it waits while the queue is full, and so while the
-// Spoke is disconnected. Events that were on their way when a connection was lost are
-// lost. When ctx has ended, Publish publishes nothing. An event that is not allowed gets an
-// error that wraps [ErrInvalid]; after the end of the Spoke, every one gets what ended it.
+// Publish sends an event to the hub. The hub gives it to its own Subscriptions and, if
+// HubOptions.Forward says so, to other spokes, but never to this one. Publish waits while the
+// queue is full, so it may block while the Spoke is disconnected. It returns once the event is
+// queued. Events in transit are lost when a connection is lost.
+//
+// If ctx has ended, Publish publishes nothing. For an event that the protocol does not allow,
+// it returns an error that wraps [ErrInvalid]. After the end of the Spoke, it returns the
+// error that ended the Spoke.
 func (s *Spoke) Publish(ctx context.Context, ev Event) error {
 	r, err := ev.encode(s.opts.MaxFrame - fromOverhead)
 	if err == nil {
@@ -131,7 +147,7 @@ func (s *Spoke) Publish(ctx context.Context, ev Event) error {
 	return s.write(ctx, r.frames)
 }
 
-// write queues a frame behind those that were published before.
+// write queues a frame behind those published before.
 func (s *Spoke) write(ctx context.Context, f frames) error {
 	in := s.inbox
 	if !in.enter() {
@@ -139,7 +155,7 @@ func (s *Spoke) write(ctx context.Context, f frames) error {
 	}
 	defer in.leave()
 	select {
-	case in.published <- f: // most often there is room, and this is cheaper than the select below
+	case in.published <- f: // usually there is room, and this is cheaper than the select below
 	default:
 		select {
 		case in.published <- f:
@@ -149,14 +165,14 @@ func (s *Spoke) write(ctx context.Context, f frames) error {
 			return ctx.Err()
 		}
 	}
-	in.count.Add(int64(f.count)) // not before: Flush is to answer for no more than is ahead of it
+	in.count.Add(int64(f.count)) // only now: a Flush must count only the events queued ahead of it
 	return nil
 }
 
-// Flush waits until the hub has worked through all that was published before, and returns
-// nil if it took all of it since the last Flush; else the first refusal, which wraps
-// [ErrForbidden] or [ErrInvalid], or an error that says that a connection was lost: then it
-// is not known what the hub got.
+// Flush waits until the hub has processed all events published before. It returns nil if the
+// hub accepted every event since the last Flush. Otherwise it returns the first failure since
+// then. A refusal wraps [ErrForbidden] or [ErrInvalid]. Another error says that a connection
+// was lost; then it is unknown which events the hub got. ctx bounds the call.
 func (s *Spoke) Flush(ctx context.Context) error {
 	frame, reply, gone := make(chan frames, 1), make(chan error, 1), make(chan struct{})
 	defer close(gone)
@@ -179,10 +195,10 @@ func (s *Spoke) Flush(ctx context.Context) error {
 	}
 }
 
-// Subscribe listens to one topic or several, which may be patterns T:*, and returns once
-// the hub has acknowledged all of them: what it publishes from then on comes. It waits
-// while the Spoke is disconnected. The hub's refusal is an error that wraps
-// [ErrForbidden], [ErrTooMany] or [ErrInvalid]. When ctx ends first, nothing stays
+// Subscribe listens to one or more topics or patterns T:*. It returns once the hub has
+// acknowledged all of them. The Subscription gets every event that the hub passes on from
+// then on. Subscribe waits while the Spoke is disconnected. If the hub refuses a topic, the
+// error wraps [ErrForbidden], [ErrTooMany] or [ErrInvalid]. If ctx ends first, nothing is
 // subscribed.
 func (s *Spoke) Subscribe(ctx context.Context, topics ...string) (*Subscription, error) {
 	if len(topics) == 0 {
@@ -214,42 +230,45 @@ func (s *Spoke) Subscribe(ctx context.Context, topics ...string) (*Subscription,
 	}
 }
 
-// Close ends the Spoke on purpose: it writes what Publish has queued, waits until the
-// hub has acknowledged it, and closes the connection. It returns an error if that
-// failed, if a connection was missing for it, or if one was lost before with what may have been
-// on its way, and Flush has not told of that. It gives up after the WriteTimeout
-// without progress. Later calls return what the first did.
+// Close closes the Spoke gracefully. It writes the events that Publish has queued, waits until
+// the hub has acknowledged them, and closes the connection. It gives up after the
+// WriteTimeout without progress.
+//
+// Close returns an error if events may be lost: because closing failed, because events are
+// queued but the Spoke is not connected, or because an earlier connection was lost with events
+// in transit and no Flush has reported that. Further calls return the same error.
 func (s *Spoke) Close() error {
 	send(s.inbox, s.inbox.close, struct{}{})
 	<-s.inbox.done
 	return s.inbox.err
 }
 
-// A notification is what the application is to be told of by a callback. Whatever that does,
-// no goroutine that dials, reads or writes is held up: the router has a bounded list of
-// notifications, and the notifier takes them one by one.
+// A notification is a callback to be made. The router keeps a bounded list of notifications,
+// and the notifier takes them one by one. So a slow callback does not block the goroutines
+// that dial, read or write.
 type notification struct {
 	kind   notificationKind
 	err    error
-	missed int // others of its kind that were dropped before it
+	missed int // notifications of its kind that were dropped before it
 }
 
 type notificationKind uint8
 
 const (
-	disconnected notificationKind = iota // this and the next take turns
+	disconnected notificationKind = iota // disconnected and reconnected alternate
 	reconnected
 	eventRefused
 )
 
-// maxNotifications is how many of a kind wait. Of connections there is an even number, since those
-// are dropped by twos: what is told takes turns all the same, and the last is how it is.
+// maxNotifications is how many notifications of one kind may wait. disconnected and reconnected
+// count as one kind. They are dropped in pairs, so that they still alternate and the last one
+// tells the current state.
 const maxNotifications = 16
 
-// notifications are those that wait for the notifier, in order.
+// notifications are the notifications that wait for the notifier, in order.
 type notifications struct{ waiting []notification }
 
-// add puts one behind the others. Where that is too many of a kind, the oldest are dropped.
+// add appends a notification. If there are too many of its kind, it drops the oldest of them.
 func (q *notifications) add(n notification) {
 	drop := 1
 	if n.kind != eventRefused {
@@ -278,7 +297,8 @@ func (n *notification) like(other notification) bool {
 	return (n.kind == eventRefused) == (other.kind == eventRefused)
 }
 
-// first returns the first, and where it can be sent: nil, if there is none.
+// first returns the first notification and the channel to send it on. The channel is nil if
+// there is no notification.
 func (q *notifications) first(to chan<- notification) (notification, chan<- notification) {
 	if len(q.waiting) == 0 {
 		return notification{}, nil
@@ -286,11 +306,11 @@ func (q *notifications) first(to chan<- notification) (notification, chan<- noti
 	return q.waiting[0], to
 }
 
-// next says that the first was taken.
+// next removes the first notification, after it was sent.
 func (q *notifications) next() { q.waiting = slices.Delete(q.waiting, 0, 1) }
 
-// notify is the notifier's goroutine: it calls the application, and nothing else waits for
-// it. It ends behind the router, with the last call.
+// notify is the notifier's goroutine. It makes the callbacks, and nothing else waits for it.
+// It ends after the router and after the last callback.
 func (s *Spoke) notify() {
 	for {
 		select {
@@ -307,7 +327,7 @@ func (s *Spoke) notify() {
 
 func (s *Spoke) tell(n notification) {
 	if n.missed > 0 {
-		s.logs.Add(slog.LevelWarn, "callbacks do not keep up: calls were left out", "hub", s.addr.ID, "calls", n.missed)
+		s.logs.Add(slog.LevelWarn, "callbacks do not keep up: calls were dropped", "hub", s.addr.ID, "calls", n.missed)
 	}
 	switch n.kind {
 	case disconnected:

@@ -13,14 +13,14 @@ import (
 	"time"
 )
 
-// newTestAttachment is an attachment to a link that nobody reads or writes.
+// newTestAttachment makes an attachment to a link without reader and writer.
 func newTestAttachment() *attachment {
 	l := newLink(context.Background(), nil, 1<<20, time.Second)
 	l.ready = make(chan struct{})
 	return newAttachment(l)
 }
 
-// newTestSpokeRouter is a router whose hub has answered the greeting.
+// newTestSpokeRouter makes a router whose hub has answered the greeting.
 func newTestSpokeRouter() (*spokeRouter, *attachment) {
 	r := newSpokeRouter(newSpokeInbox(), time.Second, func(error) {})
 	a := newTestAttachment()
@@ -29,8 +29,8 @@ func newTestSpokeRouter() (*spokeRouter, *attachment) {
 	return r, a
 }
 
-// What the writer took is lost with the link, whether Publish has counted it yet or not; what is
-// still queued is not.
+// The events that the writer took are lost with the link, even if Publish has not counted them
+// yet. Events that are still queued are not lost.
 func TestSpokeRouter_LossIsWhatTheWriterTook(t *testing.T) {
 	for _, taken := range []int64{0, 1} {
 		r, a := newTestSpokeRouter()
@@ -45,7 +45,7 @@ func TestSpokeRouter_LossIsWhatTheWriterTook(t *testing.T) {
 	}
 }
 
-// Nothing of one link means anything to another: not what its reader brings, nor its end.
+// A batch from an earlier link's reader, or that link's end, has no effect on the current link.
 func TestSpokeRouter_ForgetsTheFormerLink(t *testing.T) {
 	r, old := newTestSpokeRouter()
 	sub := newSubscription([]string{"a"}, 1000, r.unlisten, r.done)
@@ -80,7 +80,7 @@ func TestSpokeRouter_ForgetsTheFormerLink(t *testing.T) {
 	}
 }
 
-// An event that Publish was about to queue as the Spoke was closed is written with the last.
+// The writer's last write has an event that Publish was about to queue when the Spoke was closed.
 func TestWriter_WaitsForThoseWhoHaveEntered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stream := &sink{}
@@ -103,7 +103,7 @@ func TestWriter_WaitsForThoseWhoHaveEntered(t *testing.T) {
 	})
 }
 
-// Without a connection, it is counted among what Close could not write.
+// Without a connection, Close reports such an event as not written.
 func TestSpokeRouter_CloseWaitsForThoseWhoHaveEntered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newSpokeRouter(newSpokeInbox(), time.Second, func(error) {})
@@ -119,7 +119,7 @@ func TestSpokeRouter_CloseWaitsForThoseWhoHaveEntered(t *testing.T) {
 	})
 }
 
-// Notifications are bounded, connections take turns, and the last one stays.
+// Notifications are bounded, those about connections alternate, and the last one stays.
 func TestNotifications_DropsTheOldest(t *testing.T) {
 	var q notifications
 	for range 1000 {
@@ -165,7 +165,8 @@ func TestNotifications_DropsTheOldest(t *testing.T) {
 	}
 }
 
-// A slow listener of rare small events between frequent large ones keeps no more than is counted.
+// A slow listener of rare small events between frequent large ones keeps only the memory that
+// its queue counts.
 func TestSpokeRouter_EventsKeepNothingElseAlive(t *testing.T) {
 	r, _ := newTestSpokeRouter()
 	sub := newSubscription([]string{"rare"}, 1<<20, r.unlisten, r.done)
@@ -196,7 +197,7 @@ func TestSpokeRouter_EventsKeepNothingElseAlive(t *testing.T) {
 	}
 }
 
-// What a run costs is given back when its last event is out, since its memory goes no earlier.
+// The queue counts a run until its last event is yielded, since its memory is not freed earlier.
 func TestSubscription_CountsAsLongAsTheMemoryIsThere(t *testing.T) {
 	sub := newSubscription([]string{"t"}, 1<<20, nil, nil)
 	f := fanout{table: newTable()}
@@ -222,7 +223,7 @@ func TestSubscription_CountsAsLongAsTheMemoryIsThere(t *testing.T) {
 	}
 }
 
-// An answer to a Flush that comes twice settles nothing that came between.
+// A second answer to a Flush does not settle the refusals that came between the two.
 func TestSpokeRouter_SecondAnswerToAFlushCountsForNothing(t *testing.T) {
 	r, _ := newTestSpokeRouter()
 	frame, reply := make(chan frames, 1), make(chan error, 1)
@@ -239,7 +240,8 @@ func TestSpokeRouter_SecondAnswerToAFlushCountsForNothing(t *testing.T) {
 	}
 }
 
-// A Spoke that is closed has lost nothing where its hub ends its half, and then closes with code 0.
+// A Spoke that is being closed has lost nothing if the hub ends its half and then closes with
+// code 0.
 func TestSpokeRouter_CloseIsTheHubsLastWord(t *testing.T) {
 	for _, tc := range []struct {
 		end   error
@@ -263,7 +265,7 @@ func TestSpokeRouter_CloseIsTheHubsLastWord(t *testing.T) {
 	}
 }
 
-// Whoever comes behind Close is told so.
+// Calls after Close return an error that says so.
 func TestSpokeRouter_NothingBeginsBehindClose(t *testing.T) {
 	r, a := newTestSpokeRouter()
 	r.finish()
@@ -284,7 +286,7 @@ func TestSpokeRouter_NothingBeginsBehindClose(t *testing.T) {
 	}
 }
 
-// The end of a Spoke is that of all that it has, each for the same reason.
+// The end of a Spoke ends all its Subscriptions and calls, with the same error.
 func TestSpokeRouter_EndsAll(t *testing.T) {
 	var dialling error
 	r := newSpokeRouter(newSpokeInbox(), time.Second, func(err error) { dialling = err })
@@ -308,7 +310,7 @@ func TestSpokeRouter_EndsAll(t *testing.T) {
 	}
 }
 
-// newTestReader is a reader whose router takes nothing.
+// newTestReader makes a reader whose router receives nothing.
 func newTestReader(to chan *arrivals) *spokeReader {
 	a := newTestAttachment()
 	r := &spokeReader{on: a}
@@ -316,7 +318,7 @@ func newTestReader(to chan *arrivals) *spokeReader {
 	return r
 }
 
-// What a reader remembers of the last event is that event's alone.
+// The reader's memory of the last event does not affect a different event.
 func TestSpokeReader_EachEventIsItself(t *testing.T) {
 	a := `{"type":"a","payload":1}`
 	for _, between := range []string{`{"type":"b"}`, `{"type":"b", "payload":2}`, `{"type":"b","payload":2}`, `{"type":"` + strings.Repeat("b", 2*maxPrefix) + `","payload":2}`} {
@@ -347,7 +349,7 @@ func appendBody(body string) []byte {
 	return append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...)
 }
 
-// A reader holds no more than so many frames, be they events or answers.
+// A reader holds at most maxOps frames, counting events and answers.
 func TestSpokeReader_HandsOverWhatIsMuch(t *testing.T) {
 	for name, frame := range map[string][]byte{
 		"answers":       ackFrame("1"),
@@ -391,7 +393,7 @@ func TestSpokeReader_RefusesWhatIsBroken(t *testing.T) {
 	}
 }
 
-// Defaults are those that the comments name, and what is out of bounds is brought into them.
+// The defaults are those in the comments. Values out of bounds are clamped.
 func TestSpokeOptions_Defaults(t *testing.T) {
 	want := SpokeOptions{
 		MaxFrame: 1 << 20, MaxQueue: 1 << 20, HandshakeTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second,
@@ -413,7 +415,7 @@ func TestSpokeOptions_Defaults(t *testing.T) {
 	}
 }
 
-// Requests grow with a hub that is fast, and shrink with one that is slow.
+// Requests grow if the hub answers fast, and shrink if it answers slowly.
 func TestAttachment_RequestsFollowTheHub(t *testing.T) {
 	const limit = 8 * time.Second
 	for _, tc := range []struct {
@@ -448,7 +450,7 @@ func TestAttachment_RequestsFollowTheHub(t *testing.T) {
 	}
 }
 
-// A request has so many topics, and so many bytes, but one topic in any case.
+// A request has a limited number of topics and bytes, but at least one topic.
 func TestAttachment_RequestsFit(t *testing.T) {
 	half := strings.Repeat("x", maxRequest/2-3) // with its quotes and a comma
 	for _, tc := range []struct {
@@ -477,7 +479,8 @@ func TestAttachment_RequestsFit(t *testing.T) {
 	}
 }
 
-// What nobody wants any more is not asked for, or the hub is told, and what it says is no matter.
+// A topic that no Subscription has any more is not requested. If it has been requested, the
+// Spoke unsubscribes, and the hub's answer is ignored.
 func TestAttachment_Drop(t *testing.T) {
 	a := newTestAttachment()
 	for _, topic := range []string{"a", "b", "c"} {

@@ -11,23 +11,24 @@ import (
 	"irohub/internal/words"
 )
 
-// arrivals are what a reader has made of the frames that it found waiting.
+// arrivals are a batch of events and answers that a reader sends to the router.
 type arrivals struct {
 	from  *spokeReader
 	items []arrival
-	count int     // of frames in them
-	text  *[]byte // what their events lie in; nil: there are none
+	count int     // frames in items
+	text  *[]byte // the pooled buffer of their events; nil: none
 }
 
-// An arrival is events, or the hub's answer to a request.
+// An arrival is a run of events or the hub's answer to a request.
 type arrival struct {
-	run     run      // good until recycle
-	id      string   // of the answer
+	run     run      // valid until recycle; empty: an answer
+	id      string   // the answer's id
 	refusal *refusal // nil: an acknowledgement
 }
 
-// event adds the frame of an event like another, to those before it if it goes with them and
-// they are not too many for one piece of memory.
+// event adds the frame of an event whose topic, sender and payload offset are those of like.
+// It appends the frame to the last run, if it goes with that run and the run stays within
+// MaxBuffer.
 func (a *arrivals) event(like *run, frame []byte) {
 	a.count++
 	if a.text == nil {
@@ -50,7 +51,7 @@ func (a *arrivals) event(like *run, frame []byte) {
 }
 
 func (a *arrivals) recycle() {
-	clear(a.items) // or it would keep what it carried alive
+	clear(a.items) // or the array would keep their contents alive
 	a.items, a.count = a.items[:0], 0
 	if a.text != nil {
 		recycleText(a.text)
@@ -58,27 +59,27 @@ func (a *arrivals) recycle() {
 	}
 }
 
-// maxID is how long the ids of requests are at most.
+// maxID is the maximal length of a request's id: a uint64 in decimal.
 const maxID = 20
 
 // answer adds the answer to a request.
 func (a *arrivals) answer(id []byte, refusal *refusal) {
 	a.count++
 	if len(id) > maxID {
-		return // of no request of ours
+		return // none of our requests has this id
 	}
 	a.items = append(a.items, arrival{id: string(id), refusal: refusal})
 }
 
-// read is the reader's goroutine: it hands to the router what the hub sends.
+// read is the reader's goroutine. It passes the hub's frames to the router.
 func (s *Spoke) read(a *attachment, conn Conn) {
 	l, r := a.link, &spokeReader{on: a}
 	r.work = newHandover(l, s.inbox.inbound, &arrivals{from: r}, &arrivals{from: r})
 	err := l.readLoop(&framing.Reader{Max: s.opts.MaxFrame}, r.take, r.work.flush)
 	if err == io.EOF {
 		l.ended.Store(true)
-		// The hub has ended the stream; why, it says in closing the connection.
-		ctx, cancel := context.WithTimeoutCause(l.ctx, s.opts.WriteTimeout, &CloseError{Code: CodeTimeout, Reason: "the hub ended its stream only"})
+		// The hub has ended the stream. It will say why when it closes the connection.
+		ctx, cancel := context.WithTimeoutCause(l.ctx, s.opts.WriteTimeout, &CloseError{Code: CodeTimeout, Reason: "the hub ended its stream but did not close the connection"})
 		if err = conn.Wait(ctx); ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
@@ -87,16 +88,16 @@ func (s *Spoke) read(a *attachment, conn Conn) {
 	l.cancel(err)
 }
 
-// A spokeReader makes arrivals of frames.
+// A spokeReader turns frames into arrivals.
 type spokeReader struct {
 	on     *attachment
 	work   handover[arrivals]
 	topics namer
 	last   run    // the last event, without its frame
-	prefix []byte // what its frame's body had before the payload; empty: not remembered
+	prefix []byte // the part of its frame's body before the payload; empty: not remembered
 }
 
-// maxPrefix is what is remembered of an event's frame: more than those of a sound hub have.
+// maxPrefix is the maximal size of prefix. The frames of a well-behaved hub need less.
 const maxPrefix = maxTopic + 256
 
 // take adds one frame to the arrivals.
@@ -125,7 +126,7 @@ func (r *spokeReader) take(frame []byte) error {
 		case string(env.typ) == typeError:
 			next.answer(env.id, parseRefusal(env.payload))
 		}
-		// What else there may be is of a later version of the protocol.
+		// Other control events belong to later versions of the protocol. Ignore them.
 	}
 	if next.count >= maxOps {
 		return r.work.flush()
@@ -133,8 +134,8 @@ func (r *spokeReader) take(frame []byte) error {
 	return nil
 }
 
-// again says whether a frame is like the last event's up to the payload, and sound. Events
-// tend to come in rows that are, and then nothing but the payload need be looked at.
+// again reports whether a frame is valid and equal to the last event's frame up to the
+// payload. Successive events often are. Then only the payload must be checked.
 func (r *spokeReader) again(body []byte) bool {
 	n := len(r.prefix)
 	if n == 0 || len(body) < n || string(body[:n]) != string(r.prefix) {
@@ -144,8 +145,8 @@ func (r *spokeReader) again(body []byte) bool {
 	return ok
 }
 
-// event makes an envelope the last event, and returns its frame: one of its own, where the hub
-// has written that otherwise than this package would.
+// event notes an envelope as the last event and returns its frame. If the hub has not written
+// the frame in the form of appendFrame, event returns a new frame in that form.
 func (r *spokeReader) event(env *envelope, frame []byte, plain bool) ([]byte, error) {
 	from, err := env.sender()
 	if err != nil {
@@ -168,7 +169,7 @@ func (r *spokeReader) event(env *envelope, frame []byte, plain bool) ([]byte, er
 	return frame, nil
 }
 
-// A refusal is what a hub refuses.
+// A refusal is a hub's __error.
 type refusal struct {
 	topic string
 	err   error
@@ -181,11 +182,11 @@ func (r *refusal) error() error {
 	return r.err
 }
 
-// parseRefusal reads what a hub refuses.
+// parseRefusal parses the payload of an __error.
 func parseRefusal(payload []byte) *refusal {
 	var said struct{ Code, Topic, Message string }
 	if json.Unmarshal(payload, &said) != nil {
-		return &refusal{err: fmt.Errorf("%w: the hub refused something without saying what", ErrInvalid)}
+		return &refusal{err: fmt.Errorf("%w: the hub sent a refusal that cannot be read", ErrInvalid)}
 	}
 	kind := ErrInvalid
 	switch said.Code {

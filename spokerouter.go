@@ -13,35 +13,36 @@ import (
 	"irohub/internal/assert"
 )
 
-// A spokeInbox is how all others reach a spoke's router, as the inbox is for a hub's:
-// nobody sends without waiting for done besides.
+// A spokeInbox holds the channels to a spoke's router, as inbox does for a hub's. Every
+// sender also selects on closing, on done or on the end of its link, so that none blocks after
+// the router's end.
 type spokeInbox struct {
 	inbound  chan *arrivals // from the reader
 	listen   chan request[*Subscription]
 	unlisten chan *Subscription
 	flush    chan flushing
-	up       chan *attachment // a new one, whose reader and writer begin once the router has it
-	down     chan *attachment // they have ended
-	failed   chan error       // there will be no link any more
-	close    chan struct{}    // end on purpose
+	up       chan *attachment // a new link; its reader and writer start after the send
+	down     chan *attachment // the reader and the writer of a link have ended
+	failed   chan error       // there will be no further link
+	close    chan struct{}    // close the Spoke gracefully
 
-	// published: from Publish and Flush to the writer of whichever link there is. Buffered, so
-	// that a write carries several; never closed. The gate stands before it: at the end, what
-	// was let in is written, or the router finds it.
+	// published goes from Publish and Flush to the writer of the current link. It is buffered,
+	// so that one write carries several events. It is never closed. The gate guards it: at the
+	// end, the writer or the router receives everything that has entered.
 	published chan frames
 	gate
 	count atomic.Int64 // events that have been put into published
 
-	// notify: from the router to the notifier, which calls the application.
+	// notify goes from the router to the notifier, which calls the application.
 	notify chan notification
-	untold []notification // what is left of them at the router's end; written before done is closed
+	untold []notification // those left at the router's end; written before done is closed
 
-	cause error         // why the gate was shut; written before
+	cause error         // why the gate was shut; written before closing is closed
 	done  chan struct{} // closed by the router at its end
-	err   error         // what Close returns; written before done is closed
+	err   error         // the result of Close; written before done is closed
 }
 
-// publishBuffer is how many events Publish may be ahead of the network.
+// publishBuffer is how many events Publish may be ahead of the writer.
 const publishBuffer = 64
 
 func newSpokeInbox() *spokeInbox {
@@ -61,7 +62,7 @@ func newSpokeInbox() *spokeInbox {
 	}
 }
 
-// send sends to the router; false: it has ended.
+// send sends to the router. It returns false if the router has ended.
 func send[T any](in *spokeInbox, to chan<- T, v T) bool {
 	select {
 	case to <- v:
@@ -73,8 +74,8 @@ func send[T any](in *spokeInbox, to chan<- T, v T) bool {
 
 var errSpokeClosed = &CloseError{Reason: "spoke closed"}
 
-// A spokeRouter is the one goroutine of a Spoke that knows its Subscriptions, and what
-// the hub has been asked for on their behalf.
+// A spokeRouter owns a Spoke's Subscriptions, and the state of the requests that it has sent to
+// the hub for them. Only its goroutine, loop, can reach this struct.
 type spokeRouter struct {
 	*spokeInbox
 	limit  time.Duration // HandshakeTimeout
@@ -83,15 +84,15 @@ type spokeRouter struct {
 	fanout
 	listeners     map[*Subscription]*call
 	interests     map[string]*interest
-	on            *attachment // nil: not connected
-	met           bool        // there was one that began
+	on            *attachment // the current link; nil: not connected
+	met           bool        // a link has begun before
 	notifications notifications
 
-	flushes map[string]flushing // by id, over whichever link
-	refusal error               // the first since the last Flush, or a loss
-	loss    error               // the first of these
+	flushes map[string]flushing // by request id; a flush may outlive a link that has not begun
+	refusal error               // the first refusal or loss since the last Flush
+	loss    error               // the first loss since the last Flush
 	taken   int64               // events that the writers of former links have taken
-	flushed int64               // of all that were, how many Flush has answered for
+	flushed int64               // published events that a Flush or a noted loss accounts for
 	lastID  uint64
 	closed  bool
 	ended   bool
@@ -100,20 +101,20 @@ type spokeRouter struct {
 // A call is one Spoke.Subscribe.
 type call struct {
 	reply   chan error // nil: it has been answered
-	missing int        // topics that are not acknowledged
+	missing int        // topics that the hub has not acknowledged
 }
 
-// A flushing is one Spoke.Flush. Its channels have room for what they carry.
+// A flushing is one Spoke.Flush. The channels frame and reply have capacity 1.
 type flushing struct {
-	frame  chan<- frames // the request to write behind what was published
+	frame  chan<- frames // gets the request, which Flush queues behind the published events
 	reply  chan<- error
-	gone   <-chan struct{} // closed when nobody waits any more
-	behind int64           // how much had been published
+	gone   <-chan struct{} // closed when Flush has returned
+	behind int64           // events published before it
 }
 
-// An interest is a topic that some Subscription has. One that waits for the hub's
-// acknowledgement is in the table only then: what comes earlier may be left from a former
-// subscription, with a gap behind it.
+// An interest is a topic that at least one Subscription has. A Subscription in waiting waits
+// for the hub's acknowledgement, and only then enters the table. Events that come before may
+// belong to an earlier subscription, with a gap after them.
 type interest struct {
 	waiting []*Subscription
 }
@@ -166,8 +167,7 @@ func (r *spokeRouter) loop() {
 	close(r.done)
 }
 
-// work passes events on to the listeners, and answers to those who wait for them. What came
-// over another link is of no meaning any more.
+// work handles the events and answers of a batch. It ignores a batch from an earlier link.
 func (r *spokeRouter) work(in *arrivals) {
 	for i := range in.items {
 		switch a := &in.items[i]; {
@@ -179,15 +179,15 @@ func (r *spokeRouter) work(in *arrivals) {
 		}
 	}
 	in.recycle()
-	in.from.work.free <- in // has room for both
+	in.from.work.free <- in // never blocks: it has room for both
 }
 
 func (r *spokeRouter) route(events run) {
 	if !r.on.begun {
-		return // the application has not heard of this link, and may never
+		return // the application does not know of this link yet, and may never
 	}
 	r.event++
-	var own run // for all listeners; made for the first
+	var own run // one copy for all listeners, made for the first one
 	for _, subs := range r.table.match(events.topic.text) {
 		for _, sub := range subs {
 			if sub.seen == r.event {
@@ -212,8 +212,8 @@ func (r *spokeRouter) newID() string {
 	return strconv.FormatUint(r.lastID, 10)
 }
 
-// flushing makes the request for a Flush, which goes the way of events and so cannot pass
-// them.
+// flushing makes the request for a Flush. The request is queued like the events, so that it
+// cannot overtake them.
 func (r *spokeRouter) flushing(f flushing) {
 	if r.closed {
 		f.reply <- errSpokeClosed
@@ -226,7 +226,7 @@ func (r *spokeRouter) flushing(f flushing) {
 	f.frame <- frames{subscribeFrame(typeSubscribe, id), 0} // no event
 }
 
-// endFlushes answers all who wait in Flush.
+// endFlushes answers all calls of Flush that wait.
 func (r *spokeRouter) endFlushes(err error) {
 	for _, f := range r.flushes {
 		f.reply <- err
@@ -234,14 +234,14 @@ func (r *spokeRouter) endFlushes(err error) {
 	clear(r.flushes)
 }
 
-// answered deals with the hub's answer to a request, or with its refusal of an event.
+// answered handles the hub's answer to a request, or its refusal of an event.
 func (r *spokeRouter) answered(id string, refused *refusal) {
 	if q := r.on.answered(id, r.limit); q != nil {
 		r.settle(q, refused)
 		r.begin()
 	} else if f, ok := r.flushes[id]; ok {
 		delete(r.flushes, id)
-		if !isClosed(f.gone) { // else the next Flush is to hear of it
+		if !isClosed(f.gone) { // otherwise the next Flush reports the failure
 			f.reply <- cmp.Or(refused.error(), r.refusal)
 			r.refusal, r.loss, r.flushed = nil, nil, f.behind
 		}
@@ -251,18 +251,18 @@ func (r *spokeRouter) answered(id string, refused *refusal) {
 	}
 }
 
-// settle tells those who wait for a request's topics. A request is refused as a whole; where the
-// refusal names one of its topics, the others are asked for again.
+// settle handles the answer to a request for topics. The hub refuses a request as a whole. If
+// the refusal names one of its topics, the router asks for the other topics again.
 func (r *spokeRouter) settle(q *asking, refused *refusal) {
 	if len(q.topics) == 0 {
 		delete(r.on.first, greeting)
 		return
 	}
 	named := refused != nil && slices.Contains(q.topics, refused.topic)
-	var none []string // of those that are left, since unlistened may drop others
+	var none []string // refused topics; they are handled after the loop, since refuse changes asked
 	for _, topic := range q.topics {
 		if other, ok := r.on.asked[topic]; !ok || other != q {
-			continue // nobody wants it any more, or it was asked for anew
+			continue // no Subscription has it any more, or another request asks for it
 		}
 		if refused == nil {
 			r.on.asked[topic] = nil
@@ -284,7 +284,7 @@ func (r *spokeRouter) settle(q *asking, refused *refusal) {
 	}
 }
 
-// refuse ends all who have a topic.
+// refuse ends all Subscriptions that have a topic.
 func (r *spokeRouter) refuse(topic string, reason error) {
 	delete(r.on.first, topic)
 	in := r.interests[topic]
@@ -303,7 +303,7 @@ func (r *spokeRouter) refuse(topic string, reason error) {
 	}
 }
 
-// admit gives a topic to those who wait for it.
+// admit adds a topic to the table for the Subscriptions that wait for it.
 func (r *spokeRouter) admit(topic string) {
 	in := r.interests[topic]
 	for _, sub := range in.waiting {
@@ -323,8 +323,8 @@ func (c *call) answer(err error) {
 	}
 }
 
-// begin lets events and what is published through, once the hub has answered all that it
-// was asked first.
+// begin opens the link for events in both directions, once the hub has answered all first
+// requests.
 func (r *spokeRouter) begin() {
 	if !r.on.begin() {
 		return
@@ -370,8 +370,8 @@ func (r *spokeRouter) listened(sub *Subscription, reply chan error) {
 	}
 }
 
-// unlistened ends a Subscription and tells the hub of topics that nobody is interested
-// in any more.
+// unlistened ends a Subscription and unsubscribes from the topics that no other Subscription
+// has.
 func (r *spokeRouter) unlistened(sub *Subscription, reason error) {
 	c, ok := r.listeners[sub]
 	if !ok {
@@ -398,7 +398,7 @@ func (r *spokeRouter) unlistened(sub *Subscription, reason error) {
 	c.answer(reason)
 }
 
-// attached greets the hub over a new link and asks for all topics again.
+// attached greets the hub over a new link and notes all topics to be asked for again.
 func (r *spokeRouter) attached(a *attachment) {
 	if r.closed {
 		a.link.cancel(errSpokeClosed)
@@ -419,7 +419,7 @@ func (r *spokeRouter) detached(a *attachment) {
 	}
 	r.on = nil
 	err := a.link.err()
-	// The hub closes with code 0 too, once it has had all: it then ends its half before.
+	// Once the hub has everything, it may close with code 0 too. It ends its half before.
 	end := closeError(err)
 	if r.closed && (end == errSpokeClosed || end != nil && end.Code == 0 && a.link.ended.Load()) {
 		r.end(errSpokeClosed)
@@ -433,9 +433,10 @@ func (r *spokeRouter) detached(a *attachment) {
 	}
 }
 
-// lost is the end of a link that began. Of what its writer has taken, it is not known whether
-// the hub got it, beyond what Flush has answered for, or answers for now; what is in published
-// yet goes over the next link.
+// lost handles the end of a link that had begun. It is unknown whether the hub got the events
+// that the link's writer has taken. Their loss is noted for the next Flush or Close, except for
+// events that a Flush has reported already or reports now. Events that are still in published
+// go over the next link.
 func (r *spokeRouter) lost(a *attachment, err error) {
 	lost := fmt.Errorf("irohub: events may be lost: %w", err)
 	told := r.flushed
@@ -454,7 +455,8 @@ func (r *spokeRouter) lost(a *attachment, err error) {
 	}
 }
 
-// finish ends the Spoke on purpose: at once, or when the link has written all.
+// finish closes the Spoke: after the link has written everything, or at once if there is no
+// link.
 func (r *spokeRouter) finish() {
 	if r.closed {
 		return

@@ -5,46 +5,46 @@ import (
 	"strings"
 )
 
-// A table knows who is subscribed to what. It is a plain value that its router
-// alone touches.
+// A table maps topics to subscribers and back. It is a plain value that only its router uses.
 //
-// Every change costs the same however large the table is: a topic lists its
-// subscribers, and a subscriber knows where it stands in each list, so that
-// leaving means to put the list's last one in its place.
+// The cost of a change does not depend on the table's size. A topic lists its subscribers, and
+// a subscriber knows its index in each list. When it leaves a list, the last one of the list
+// moves to its place.
 type table struct {
 	exact map[string]*topic
-	types map[string]*topic // T:* under T
-	list  []*topic          // those of both, each of which knows its place
-	all   topic             // local listeners of everything
+	types map[string]*topic // the pattern T:* under T
+	list  []*topic          // those of exact and types; each knows its index
+	all   topic             // listeners of this process that subscribe to everything
 }
 
-// A topic is what somebody is subscribed to; it is gone when nobody is.
+// A topic is a topic or a pattern with at least one subscriber. It is deleted with its last
+// one.
 type topic struct {
 	name  string
-	place int // in the table's list
+	place int // index in the table's list
 	subs  []*subscriber
 }
 
-// A subscriber is one side of the table: a spoke's link, or a listener of this process.
+// A subscriber is an entry of the table: a spoke's link or a listener of this process.
 type subscriber struct {
 	// Immutable. Exactly one of the two is set.
 	link     *link
 	listener *Subscription
 
 	// Owned by the router.
-	place   int            // a spoke's, among those of its hub; negative: it is not there
-	at      map[*topic]int // where it stands in each of its topics' subs
-	seen    uint64         // number of the last events it was given, so that two topics give them once
-	retired bool           // it gets nothing any more, and is to be taken out of the table
+	place   int            // a spoke's index in router.members; negative: it is not there
+	at      map[*topic]int // its topics, with its index in their subs
+	seen    uint64         // number of the last run it was given; a second topic does not give it again
+	retired bool           // it gets no more events; the router removes it from the table
 }
 
 func newTable() table {
 	return table{exact: make(map[string]*topic), types: make(map[string]*topic)}
 }
 
-const allTopics = "" // names no topic of the protocol
+const allTopics = "" // stands for all topics; the protocol has no empty topic
 
-// home is the map that holds a topic, and its key there.
+// home returns the map that holds a topic, and its key there.
 func (t *table) home(name string) (map[string]*topic, string) {
 	if typ, ok := strings.CutSuffix(name, ":*"); ok && !strings.Contains(typ, ":") {
 		return t.types, typ
@@ -60,14 +60,14 @@ func (t *table) find(name string) *topic {
 	return topics[key]
 }
 
-// has says whether s is subscribed to a topic.
+// has reports whether s is subscribed to a topic.
 func (t *table) has(s *subscriber, name string) bool {
-	_, ok := s.at[t.find(name)] // where nobody has the topic, nil is in no map
+	_, ok := s.at[t.find(name)] // find may return nil, which is never a key
 	return ok
 }
 
-// add subscribes s; it says whether the topic was a new one to s. Nobody is added who is
-// not there any more.
+// add subscribes s to a topic. It reports whether that is new. It does nothing if s has
+// retired.
 func (t *table) add(s *subscriber, name string) bool {
 	if s.retired {
 		return false
@@ -90,7 +90,7 @@ func (t *table) add(s *subscriber, name string) bool {
 	return true
 }
 
-// remove ends the subscription of s to a topic; it says whether there was one.
+// remove ends the subscription of s to a topic. It reports whether there was one.
 func (t *table) remove(s *subscriber, name string) bool {
 	top := t.find(name)
 	if _, ok := s.at[top]; !ok {
@@ -100,7 +100,7 @@ func (t *table) remove(s *subscriber, name string) bool {
 	return true
 }
 
-// drop ends subscriptions of s, so many at most, and returns how many.
+// drop ends up to most subscriptions of s and returns how many it ended.
 func (t *table) drop(s *subscriber, most int) (dropped int) {
 	for top := range s.at {
 		if dropped == most {
@@ -130,11 +130,11 @@ func (t *table) take(s *subscriber, top *topic) {
 	}
 }
 
-// len counts the topics that somebody is subscribed to by name.
+// len counts the topics and patterns that have a subscriber; all is not one of them.
 func (t *table) len() int { return len(t.list) }
 
-// match returns the lists of those who are to get an event: no list twice, but a
-// subscriber may stand in several. The lists are the table's own.
+// match returns the lists of subscribers for an event with this topic. A subscriber may be in
+// several of the lists. The lists belong to the table.
 func (t *table) match(name string) [3][]*subscriber {
 	lists := [3][]*subscriber{2: t.all.subs}
 	if top := t.exact[name]; top != nil {
@@ -147,19 +147,19 @@ func (t *table) match(name string) [3][]*subscriber {
 	return lists
 }
 
-// A fanout is a table, and what its router has gathered for the subscribers since it
-// flushed their outboxes.
+// A fanout is a table, and the state of the current round: which subscribers have items that
+// are not flushed to their receivers yet, and the work done.
 type fanout struct {
 	table   table
-	event   uint64        // number of the events in hand
+	event   uint64        // number of the current run
 	dirty   []*subscriber // have something to flush
-	full    []*subscriber // are over their limit
-	worked  uint64        // done ever: items given, changes of the table, and what else was asked for
-	flushed uint64        // of it, up to the last flush
-	changes int           // of the table since then
+	full    []*subscriber // have exceeded their queue's limit
+	worked  uint64        // work ever done: items given, table changes, and other requests
+	flushed uint64        // worked at the last flush
+	changes int           // table changes since the last flush
 }
 
-// changeWork is what a change of the table costs, in items given.
+// changeWork is the cost of a table change, where giving an item costs 1.
 const changeWork = 8
 
 // changed counts changes of the table.
@@ -168,24 +168,24 @@ func (f *fanout) changed(n int) {
 	f.changes += n
 }
 
-// gathered is the work since the last flush.
+// gathered returns the work since the last flush.
 func (f *fanout) gathered() uint64 { return f.worked - f.flushed }
 
-// give puts frames into a spoke's outbox; false: that is over its limit. No frames are for one
-// that has retired.
+// give puts frames into a spoke's outbox. It returns false if the outbox would exceed its
+// limit. The spoke must not have retired.
 func (f *fanout) give(sub *subscriber, what frames) bool {
 	out := &sub.link.out
 	fresh := out.next == nil
 	return f.mark(sub, fresh, out.push(what, what.cost(), what.count))
 }
 
-// tell puts a run into a listener's queue, and returns how many of its events: fewer than all,
-// if the queue is over its limit then.
+// tell puts a run into a listener's queue and returns how many of its events it has put. These
+// are fewer than all if the queue has reached its limit.
 func (f *fanout) tell(sub *subscriber, what run) (told int) {
 	queue := &sub.listener.queue
 	fresh, all := queue.next == nil, what.count
 	if !queue.push(what, what.cost(), all) {
-		room, least := queue.room() // what still has room, or an event by itself
+		room, least := queue.room() // put the events that still fit
 		if what = what.within(room, least); what.count > 0 {
 			queue.push(what, what.cost(), what.count)
 		}
@@ -194,7 +194,7 @@ func (f *fanout) tell(sub *subscriber, what run) (told int) {
 	return what.count
 }
 
-// mark notes who has something to flush, and who was over its limit.
+// mark notes that a subscriber has something to flush, or that it has exceeded its limit.
 func (f *fanout) mark(sub *subscriber, fresh, ok bool) bool {
 	f.worked++
 	switch {
@@ -206,15 +206,15 @@ func (f *fanout) mark(sub *subscriber, fresh, ok bool) bool {
 	return ok
 }
 
-// takeFull returns those who are over their limit, once. The list is good until the
-// next one is noted.
+// takeFull returns the subscribers that have exceeded their limit, and forgets them. The list
+// is valid until mark adds the next one.
 func (f *fanout) takeFull() []*subscriber {
 	full := f.full
 	f.full = f.full[:0]
 	return full
 }
 
-// flush hands over what has been gathered.
+// flush hands the gathered items over to their receivers.
 func (f *fanout) flush() {
 	for _, sub := range f.dirty {
 		if sub.link != nil {
@@ -227,13 +227,13 @@ func (f *fanout) flush() {
 	f.dirty, f.flushed, f.changes = f.dirty[:0], f.worked, 0
 }
 
-// A Subscription is a listener in this process: a subscriber like any other, with
-// a bounded queue of its own.
+// A Subscription receives the events of its topics in this process. It has a bounded queue:
+// MaxQueue bytes.
 type Subscription struct {
 	// Immutable.
 	topics []string
-	cancel chan<- *Subscription // to the router
-	over   <-chan struct{}      // closed when the router is gone
+	cancel chan<- *Subscription // tells the router to end the subscription
+	over   <-chan struct{}      // closed when the router has ended
 	queue  outbox[run]
 
 	// Owned by the router.
@@ -244,9 +244,9 @@ type Subscription struct {
 	done chan struct{}
 
 	// Owned by the goroutine that ranges over Events.
-	rest *batch[run] // what it has collected
-	next int         // of these, the run in hand
-	hand run         // what has not come out of that; empty: none is
+	rest *batch[run] // the collected batch; nil: none
+	next int         // index of the current run in it
+	hand run         // the events of the current run that were not yielded yet
 }
 
 func newSubscription(topics []string, limit int, cancel chan<- *Subscription, over <-chan struct{}) *Subscription {
@@ -261,12 +261,12 @@ func newSubscription(topics []string, limit int, cancel chan<- *Subscription, ov
 	return s
 }
 
-// Events iterates over the events as they come, and waits for more until the
-// subscription ends; [Subscription.Err] then says why. What was queued before that
-// end still comes, unless the end is Close.
+// Events iterates over the events and waits for more until the subscription ends.
+// [Subscription.Err] then says why. Events that were queued before the end are still
+// yielded, unless Close was called.
 //
-// One goroutine at a time may range over Events. A break leaves the subscription
-// open and its queue filling: range again to go on behind the last event.
+// One goroutine at a time may range over Events. After a break, the subscription stays open
+// and its queue keeps filling. A new range continues with the next event.
 func (s *Subscription) Events() iter.Seq[Event] {
 	return func(yield func(Event) bool) {
 		for s.rest != nil || s.collect() {
@@ -275,7 +275,7 @@ func (s *Subscription) Events() iter.Seq[Event] {
 					s.hand = s.rest.items[s.next]
 				}
 				one := s.hand.shift()
-				if s.hand.count == 0 { // not before: the memory is there until the last is out
+				if s.hand.count == 0 { // only now: the last event keeps the run's memory alive
 					used := &s.rest.items[s.next]
 					s.queue.done(used.count, used.cost())
 					*used, s.hand = run{}, run{}
@@ -291,7 +291,8 @@ func (s *Subscription) Events() iter.Seq[Event] {
 	}
 }
 
-// collect waits for a batch; false: the subscription has ended and its queue is empty.
+// collect waits for a batch. It returns false if the subscription has ended and its queue is
+// empty.
 func (s *Subscription) collect() bool {
 	select {
 	case s.rest = <-s.queue.box:
@@ -304,17 +305,17 @@ func (s *Subscription) collect() bool {
 	return s.rest != nil
 }
 
-// closed says whether Close ended the subscription.
+// closed reports whether Close ended the subscription.
 func (s *Subscription) closed() bool { return isClosed(s.done) && s.err == nil }
 
-// end is the router's: it makes Events end.
+// end makes Events end. Only the router calls it, once.
 func (s *Subscription) end(err error) {
 	s.err = err
 	close(s.done)
 }
 
-// Close ends the subscription and drops what is queued. It may be called by any
-// goroutine, also more than once and while Events is being ranged over.
+// Close ends the subscription and drops the queued events. Any goroutine may call it, more
+// than once, and during a range over Events.
 func (s *Subscription) Close() {
 	select {
 	case s.cancel <- s:
@@ -324,11 +325,13 @@ func (s *Subscription) Close() {
 	}
 }
 
-// Err says why the subscription has ended: nil while it is open and after Close,
-// [ErrHubClosed] when its hub was closed, a *[CloseError] with [CodeSlow] when more
-// than MaxQueue bytes were waiting; and for a [Spoke]'s, what ended the Spoke, or an
-// error that wraps [ErrForbidden] or [ErrTooMany] if the hub refused one of its
-// topics after a reconnect.
+// Err returns why the subscription has ended:
+//   - nil while it is open and after Close,
+//   - [ErrHubClosed] if its hub was closed,
+//   - a *[CloseError] with [CodeSlow] if more than MaxQueue bytes were queued.
+//
+// For a Subscription of a [Spoke], it is also the error that ended the Spoke, or an error that
+// wraps [ErrForbidden] or [ErrTooMany] if the hub refused one of its topics after a reconnect.
 func (s *Subscription) Err() error {
 	if isClosed(s.done) {
 		return s.err

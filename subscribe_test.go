@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// A tableModel does what a table does, plainly: who has which subscriptions.
+// A tableModel is a simple model of a table: the subscriptions of each subscriber.
 type tableModel struct {
 	table table
 	subs  []*subscriber
@@ -54,7 +54,7 @@ func (m *tableModel) drop(who int) {
 	clear(m.has[who])
 }
 
-// wants decides by PROTOCOL.md whether an event of a topic goes to a subscription.
+// wants reports, by docs/protocol.md, whether a subscription matches an event's topic.
 func wants(subscription, topic string) bool {
 	if subscription == allTopics || subscription == topic {
 		return true
@@ -63,7 +63,7 @@ func wants(subscription, topic string) bool {
 	return pattern && !strings.Contains(typ, ":") && (topic == typ || strings.HasPrefix(topic, typ+":"))
 }
 
-// check compares the table with the model, and with its own rules.
+// check compares the table with the model and checks the table's invariants.
 func (m *tableModel) check(t *testing.T, names ...string) {
 	t.Helper()
 	counts := make(map[string]int)
@@ -89,8 +89,8 @@ func (m *tableModel) check(t *testing.T, names ...string) {
 		t.Fatalf("len is %d, want %d", m.table.len(), len(counts))
 	}
 
-	// Who stands where is known on both sides, and the end of a list holds
-	// nobody alive who has left it.
+	// Topics and subscribers agree on each index. The spare part of a list's array keeps no
+	// former subscriber alive.
 	lists := []*topic{&m.table.all}
 	lists = slices.AppendSeq(lists, maps.Values(m.table.exact))
 	lists = slices.AppendSeq(lists, maps.Values(m.table.types))
@@ -202,7 +202,8 @@ func TestTable_Match(t *testing.T) {
 
 func expand(lists [3][]*subscriber) [][]*subscriber { return lists[:] }
 
-// One who asks thrice stands in three lists: it is the router that gives it once.
+// A subscriber with three matching subscriptions is in three lists. The router ensures that it
+// gets an event once.
 func TestTable_ExactTypeAndAllAreDifferentLists(t *testing.T) {
 	m := newTableModel(1)
 	for _, name := range []string{"t:i", "t:*", allTopics} {
@@ -234,7 +235,7 @@ func TestTable_AllTopicsIsNoTopic(t *testing.T) {
 	m.check(t, allTopics, "t")
 }
 
-// A table forgets who has never been in it, and topics nobody has.
+// Removing an unknown subscriber or topic changes nothing.
 func TestTable_Unknown(t *testing.T) {
 	m := newTableModel(2)
 	m.drop(0)
@@ -245,8 +246,8 @@ func TestTable_Unknown(t *testing.T) {
 	m.check(t, "t", "t:*")
 }
 
-// What one change costs does not grow with the table: it moves one subscriber, the
-// last of the list, and nobody else.
+// The cost of a change does not grow with the table: only the list's last subscriber
+// moves.
 func TestTable_LeavingMovesOnlyTheLast(t *testing.T) {
 	const n = 100
 	for _, leaver := range []int{0, 1, n / 2, n - 2, n - 1} {
@@ -292,13 +293,13 @@ func TestTable_RandomOperations(t *testing.T) {
 	}
 }
 
-// FuzzTable takes every three bytes as an operation: what, who, which topic.
+// FuzzTable reads each three bytes as an operation, a subscriber and a topic.
 func FuzzTable(f *testing.F) {
 	f.Add([]byte("\x00\x00\x01\x00\x01\x01\x00\x02\x01\x01\x00\x01\x02\x02\x00"), "t", "i")
 	f.Add([]byte("\x00\x00\x04\x00\x00\x02\x00\x00\x00\x02\x00\x00\x00\x01\x04"), "a:b", "*")
 	f.Add([]byte("\x00\x00\x05\x00\x01\x05\x01\x00\x05\x00\x00\x06\x02\x01\x00"), "", ":*")
 	f.Fuzz(func(t *testing.T, ops []byte, typ, id string) {
-		// All the names that two pieces can make trouble with.
+		// All critical names that can be made of two parts.
 		names := []string{allTopics, "t", "t:i", "t:*", typ, typ + ":" + id, typ + ":*", typ + ":" + id + ":*", id, id + ":*", "*", ":*"}
 		m := newTableModel(5)
 		for ; len(ops) >= 3; ops = ops[3:] {
@@ -316,7 +317,7 @@ func FuzzTable(f *testing.F) {
 	})
 }
 
-// takes is what a receiver finds in an outbox: its items, and whether they are the last.
+// takes checks that the receiver finds these items in an outbox, and returns their batch.
 func takes[T any](t *testing.T, o *outbox[T], want ...T) *batch[T] {
 	t.Helper()
 	select {
@@ -382,7 +383,7 @@ func TestOutbox_Limit(t *testing.T) {
 	}
 }
 
-// What counts is what the receiver is done with, not what it has taken.
+// The queue's count drops when the receiver has completed items, not when it has taken them.
 func TestOutbox_RoomComesWithDone(t *testing.T) {
 	o := newOutbox[string](100, new(sync.Pool))
 	for range 3 {
@@ -482,7 +483,7 @@ func TestBatch_RecycleClears(t *testing.T) {
 		}
 	}
 
-	// A batch that was large once is not kept for ever.
+	// A batch that has become large is not kept for ever.
 	large := &batch[*int]{items: make([]*int, 1, keepItems+1), pool: &pool}
 	large.items[0] = new(int)
 	large.recycle()
@@ -491,7 +492,7 @@ func TestBatch_RecycleClears(t *testing.T) {
 	}
 }
 
-// A batch that was taken back into another leaves nothing in the next one.
+// A batch that was merged into another one is reused without its old items.
 func TestOutbox_BatchesAreUsedAgain(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(3, 4))
 	var pool sync.Pool
@@ -515,7 +516,7 @@ func TestOutbox_BatchesAreUsedAgain(t *testing.T) {
 	}
 }
 
-// The outbox against a model of it: a queue and two counts.
+// The test compares an outbox with a model: a queue and two counts.
 func TestOutbox_RandomOperations(t *testing.T) {
 	const limit = 50
 	type item struct{ n, size int }
@@ -564,7 +565,7 @@ func TestOutbox_RandomOperations(t *testing.T) {
 	}
 }
 
-// A fanout notes once who has something to flush, and hands over all of it.
+// A fanout notes each subscriber with something to flush once, and hands over all of it.
 func TestFanout(t *testing.T) {
 	f := fanout{table: newTable()}
 	spoke := &subscriber{link: &link{out: newOutbox[frames](2*67, &frameBatches)}} // two of three bytes
@@ -598,7 +599,7 @@ func TestFanout(t *testing.T) {
 	takes(t, &listener.listener.queue, second)
 }
 
-// testRun is so many events with a payload.
+// testRun makes a run of count events with a payload.
 func testRun(typ string, count int) run {
 	messages := make([]message, max(count, 1))
 	for i := range messages {
@@ -607,8 +608,8 @@ func testRun(typ string, count int) run {
 	return join(messages)
 }
 
-// What of a run has room is delivered, in order, and takes and counts as much memory as those
-// events alone.
+// If only a part of a run fits into a queue, that part is delivered in order. It takes and
+// counts only the memory of its own events.
 func TestFanout_TellsWhatHasRoom(t *testing.T) {
 	one := testRun("t", 1)
 	event := one.event()
@@ -646,8 +647,8 @@ func TestFanout_TellsWhatHasRoom(t *testing.T) {
 	}
 }
 
-// What spokes and listeners get of a reader's events is theirs: the reader uses its memory
-// again, and a listener that changes a payload, which it must not, changes nothing for spokes.
+// Spokes and listeners get copies of a reader's events, because the reader reuses its memory. A
+// listener that changes a payload, which is forbidden, changes nothing for spokes.
 func TestRouter_RunsAreCopied(t *testing.T) {
 	r, members := newBenchRouter(2)
 	from, to := members[0], members[1]
@@ -685,7 +686,7 @@ func TestRouter_RunsAreCopied(t *testing.T) {
 	}
 }
 
-// What a hostile spoke's largest frames lay in is not kept for its next ones.
+// A reader does not keep the buffer of a hostile spoke's largest frames.
 func TestInbound_LargeTextIsNotKept(t *testing.T) {
 	for range 100 {
 		in := &inbound{}
@@ -697,7 +698,7 @@ func TestInbound_LargeTextIsNotKept(t *testing.T) {
 	}
 }
 
-// counts is how many subscribers each topic has.
+// counts returns how many subscribers each topic has.
 func (t *table) counts() map[string]int {
 	counts := make(map[string]int)
 	for i, top := range t.list {
@@ -709,7 +710,7 @@ func (t *table) counts() map[string]int {
 	return counts
 }
 
-// What is done with is used again.
+// Completed batches are reused.
 func TestOutbox_UsesBatchesAgain(t *testing.T) {
 	o := newOutbox[frames](1<<30, new(sync.Pool))
 	wantAllocs(t, 2, func() { // none, but for what the race detector has pools forget
@@ -732,7 +733,7 @@ func TestRun_ShiftTakesOne(t *testing.T) {
 	}
 }
 
-// A sink is a stream that counts what is written.
+// A sink is a stream that counts the written bytes.
 type sink struct {
 	Stream
 	n int
@@ -741,9 +742,8 @@ type sink struct {
 func (s *sink) Write(_ context.Context, p []byte) (int, error) { s.n += len(p); return len(p), nil }
 func (s *sink) CloseWrite(context.Context) error               { return nil }
 
-// A Spoke that is closed as soon as it is connected: the writer finds its last batch
-// together with the word that published events may be written. Each is chosen by chance, so
-// there are many rounds.
+// A Spoke is closed as soon as it is connected. The writer then finds its last batch and the
+// closed ready channel at the same time. Its select picks at random, so the test repeats.
 func TestWriter_WritesWhatWasPublishedBeforeTheLast(t *testing.T) {
 	for range 100 {
 		stream := &sink{}
@@ -786,7 +786,7 @@ func TestWriter_WritesPiecesOf64KiB(t *testing.T) {
 	}
 }
 
-// A stuck is a stream that takes so many writes, and then no more.
+// A stuck is a stream that takes a number of writes and then blocks.
 type stuck struct {
 	Stream
 	writes int
@@ -802,8 +802,8 @@ func (s *stuck) Write(ctx context.Context, p []byte) (int, error) {
 	return 0, ctx.Err()
 }
 
-// What is written does not count any more, so it must not be kept either, or a peer that reads
-// all of a batch but its end has a second queue held.
+// Written items do not count in the queue any more, so the writer must not keep them. Otherwise a
+// peer that reads a batch except for its end could make the hub hold the memory of a second queue.
 func TestWriter_KeepsNothingOfWhatIsWritten(t *testing.T) {
 	const events, size = 256, 32 << 10
 	before := heap()
@@ -825,7 +825,7 @@ func TestWriter_KeepsNothingOfWhatIsWritten(t *testing.T) {
 	<-ended
 }
 
-// A place in a batch is there until the batch is written, so until then it counts.
+// An item's place in a batch takes memory until the batch is written, so it counts until then.
 func TestWriter_CountsPlacesUntilTheBatchIsWritten(t *testing.T) {
 	const events, size = 16, 32 << 10
 	stream := &stuck{writes: events - 1, full: make(chan struct{})}
@@ -855,8 +855,8 @@ func TestWriter_CountsPlacesUntilTheBatchIsWritten(t *testing.T) {
 	}
 }
 
-// A reader's work with the router has its frames' events in memory of that size: what it has
-// gathered, one frame more, and what an allocation is rounded up by.
+// The memory of a reader's batch at the router is bounded by the frames that it has gathered,
+// one more frame, and the rounding of an allocation.
 func TestInbound_HoldsWhatItsFramesNeed(t *testing.T) {
 	const most = maxOpsSize + maxFrame + 64<<10
 	for gathered := 0; gathered < maxOpsSize; gathered += 999 {
@@ -870,7 +870,7 @@ func TestInbound_HoldsWhatItsFramesNeed(t *testing.T) {
 	}
 }
 
-// What a peer has said is not said to another, and what is no fault is none.
+// A peer's code is not sent on to a peer, and a normal end is not a protocol error.
 func TestEndOf(t *testing.T) {
 	slow := &CloseError{Code: CodeSlow, Reason: "slow"}
 	for _, tc := range []struct {

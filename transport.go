@@ -12,12 +12,12 @@ import (
 	"irohub/internal/words"
 )
 
-// ALPN is the protocol's name in a transport's handshake. Transports use it
-// unless they are told another.
+// ALPN is the protocol name that a transport negotiates in its handshake.
+// Transports use it unless their options name another.
 const ALPN = "alkpubsub/1"
 
-// A NodeID is a node's Ed25519 public key, which the transport's handshake has
-// verified. It is printed as 64 lower-case hex digits.
+// A NodeID is a node's Ed25519 public key. The transport's handshake verifies
+// that the node has the secret key. A NodeID prints as 64 lower-case hex digits.
 type NodeID [32]byte
 
 // ParseNodeID reads the 64 hex digits that [NodeID.String] prints.
@@ -34,24 +34,24 @@ func ParseNodeID(s string) (NodeID, error) {
 
 func (id NodeID) String() string { return hex.EncodeToString(id[:]) }
 
-// MarshalText makes a NodeID readable in JSON, in flags and in logs.
+// MarshalText writes the 64 hex digits, for JSON, flags and logs.
 func (id NodeID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
 
-// UnmarshalText reads what MarshalText writes.
+// UnmarshalText parses the form that MarshalText writes.
 func (id *NodeID) UnmarshalText(text []byte) (err error) {
 	*id, err = ParseNodeID(string(text))
 	return err
 }
 
-// An Addr says who a node is and where it may be found.
+// An Addr says who a node is and where it can be reached.
 type Addr struct {
 	ID    NodeID
-	Hosts []string // host:port, tried in any order; the transport says which forms it takes
+	Hosts []string // host:port, tried in any order; each transport documents the forms it accepts
 	Relay string   // the URL of the node's relay server; empty: none
 }
 
-// ParseAddr reads NODEID or NODEID@HOST:PORT[,HOST:PORT]…, which [Addr.String]
-// prints. It looks no name up.
+// ParseAddr parses the form that [Addr.String] prints: NODEID or
+// NODEID@HOST:PORT[,HOST:PORT]…. It does not resolve host names.
 func ParseAddr(s string) (Addr, error) {
 	node, hosts, found := strings.Cut(s, "@")
 	id, err := ParseNodeID(node)
@@ -71,8 +71,8 @@ func ParseAddr(s string) (Addr, error) {
 	return addr, nil
 }
 
-// String prints the NodeID and the hosts, as ParseAddr reads them; the relay is
-// left out.
+// String returns the NodeID and the hosts in the form that ParseAddr parses. It omits
+// the relay.
 func (a Addr) String() string {
 	if len(a.Hosts) == 0 {
 		return a.ID.String()
@@ -80,81 +80,83 @@ func (a Addr) String() string {
 	return a.ID.String() + "@" + strings.Join(a.Hosts, ",")
 }
 
-// An Endpoint is this node's place in a network, over whichever transport: what a [Hub]
-// accepts from and what [Dial] dials with. Whoever made it closes it, after the hubs and
-// spokes that use it; these never do. Its methods may be called from several goroutines.
+// An Endpoint is this node's access to a network over some transport. A [Hub] accepts
+// connections from it, and [Dial] dials with it. Hubs and spokes never close an endpoint: its
+// creator does, after closing them. Its methods may be called from several goroutines.
 type Endpoint interface {
 	// ID is the endpoint's own NodeID.
 	ID() NodeID
 
-	// Addr says where others can reach the endpoint; no Hosts: it only dials, or is closed.
-	// It may be called at any time, and does not wait for the network.
+	// Addr says where other nodes can reach the endpoint. It has no Hosts if the endpoint
+	// only dials or is closed. Addr may be called at any time and does not block.
 	Addr() Addr
 
 	// Accept waits for the next peer that wants to connect. It does no work
 	// for that peer, so that no peer can delay the next. Once the endpoint is
-	// closed, it returns at once an error that wraps net.ErrClosed. An error with a method
-	// Temporary() bool that returns true says that for now no peer can be accepted, for
-	// want of descriptors or memory for instance: the endpoint goes on trying, at intervals
-	// of its own, and the caller may call again. It is returned once until a peer has been
-	// accepted again, so that a caller that loops does not spin. Any other error is
-	// the end of accepting, or ctx's.
+	// closed, Accept returns at once, with an error that wraps net.ErrClosed.
+	//
+	// An error is temporary if it has a method Temporary() bool that returns true. The
+	// endpoint then cannot accept peers for now, for instance because it lacks descriptors or
+	// memory. It keeps trying at its own intervals, and the caller may call Accept again. The
+	// endpoint returns such an error only once until it has accepted a peer, so that a caller
+	// in a loop does not spin. Any other error means that ctx has ended or that the endpoint
+	// accepts no more.
 	Accept(ctx context.Context) (Incoming, error)
 
-	// Dial connects to the node at addr and fails if a node of another
-	// NodeID answers. When ctx ends it returns at once, and leaves to the endpoint what is
-	// to be cleared away. Once the endpoint is closed, it returns at once an error that
+	// Dial connects to the node at addr. It fails if a node with another
+	// NodeID answers. When ctx ends, Dial returns at once, and the endpoint cleans up in the
+	// background. Once the endpoint is closed, Dial returns at once, with an error that
 	// wraps net.ErrClosed.
 	Dial(ctx context.Context, addr Addr) (Conn, error)
 
-	// Close ends the endpoint and all its connections. All calls but the first do nothing.
+	// Close closes the endpoint and all its connections. Further calls do nothing.
 	Close() error
 }
 
-// isNil says whether an endpoint is missing, also where it is a pointer of some type: a
-// caller that has not looked at Bind's error has such.
+// isNil reports whether ep is nil or holds a nil pointer. A caller that ignores an error of
+// Bind has such a pointer.
 func isNil(ep Endpoint) bool {
 	v := reflect.ValueOf(ep)
 	return ep == nil || v.Kind() == reflect.Pointer && v.IsNil()
 }
 
-// An Incoming is a peer that wants to connect. Nothing is known of it yet.
-// Either Handshake or Refuse is called, once.
+// An Incoming is a peer that wants to connect. Its NodeID is not known yet.
+// The caller calls either Handshake or Refuse, once.
 type Incoming interface {
-	// RemoteAddr says where the peer's first packet came from, IP:PORT where the
-	// transport has such. It is for logs and for people: anybody can write another
-	// address on a packet. It never blocks, and may be called at any time.
+	// RemoteAddr is the source address of the peer's first packet: IP:PORT, if the
+	// transport has such addresses. Use it for logs only, since the sender of a packet can
+	// forge it. RemoteAddr never blocks and may be called at any time.
 	RemoteAddr() string
 
 	// Handshake waits until the peer has proven its NodeID. When ctx ends
-	// first, the peer is turned away.
+	// first, Handshake refuses the peer.
 	Handshake(ctx context.Context) (Conn, error)
 
-	// Refuse turns the peer away at the least cost.
+	// Refuse rejects the peer at the lowest cost.
 	Refuse()
 }
 
 // A Conn is a connection to one node. Its methods may be called from several
-// goroutines. When either side closes it, calls that wait end with an error that
+// goroutines. When either side closes the connection, blocked calls return an error that
 // wraps a *[CloseError].
 type Conn interface {
 	// RemoteID is the peer's verified NodeID.
 	RemoteID() NodeID
 
-	// OpenStream opens a stream; the side that dialled does. The peer does not see it
-	// before the first Write. Where a connection has one stream alone, the error of any other
-	// call wraps errors.ErrUnsupported.
+	// OpenStream opens a stream. Only the side that dialled calls it. The peer does not see
+	// the stream before the first Write. If the transport allows one stream per connection,
+	// further calls return an error that wraps errors.ErrUnsupported.
 	OpenStream(ctx context.Context) (Stream, error)
 
-	// AcceptStream waits for a stream that the peer opened. Until it is first called, one
-	// stream of the peer waits to be accepted, and no others: these are aborted with
-	// CodeTooMany as they come. On the side that dialled, all are aborted with CodeProtocol,
-	// and AcceptStream waits for the connection's end.
+	// AcceptStream waits for a stream that the peer opened. Before the first call, one stream
+	// of the peer may wait to be accepted; the transport aborts further ones with CodeTooMany.
+	// On the side that dialled, the transport aborts every stream of the peer with
+	// CodeProtocol, and AcceptStream waits until the connection ends.
 	AcceptStream(ctx context.Context) (Stream, error)
 
-	// Close ends the connection and all its streams at once; what is not
-	// acknowledged yet is lost. The peer sees code and reason. It never
-	// blocks; all calls but the first do nothing.
+	// Close closes the connection and all its streams at once. Data that the peer has not
+	// acknowledged is lost. The peer sees code and reason. Close never
+	// blocks. Further calls do nothing.
 	Close(code uint64, reason string)
 
 	// Wait waits until the connection has ended and says why.
@@ -163,49 +165,50 @@ type Conn interface {
 
 // A Stream carries bytes both ways, in order. One goroutine may read while
 // another writes. When ctx ends during a call, data may have been lost or sent in
-// part: the stream is then good only for Abort.
+// part. The caller can then only Abort the stream.
 type Stream interface {
-	// Read waits for at least one byte and returns what is there, at most
+	// Read waits for at least one byte and returns the bytes that have arrived, at most
 	// len(p). It returns io.EOF once the peer has closed its sending half and
-	// all before that was read. Bytes and an end that had arrived when the peer closed the
-	// connection can still be read; a connection that this side closed, or that was lost,
-	// may lose them.
+	// all earlier bytes have been read. After the peer has closed the connection, Read still
+	// returns the bytes and the io.EOF that arrived before. After this side has closed the
+	// connection, or the connection was lost, they may be lost too.
 	Read(ctx context.Context, p []byte) (int, error)
 
-	// Write returns once the transport has taken all of p, which it does not keep. When
-	// the peer aborts the stream, or just wants no more of it, calls of Write and CloseWrite
-	// that wait return a *CloseError with its code at once, and so do later ones.
+	// Write returns once the transport has taken all of p. The transport does not keep p.
+	// When the peer aborts the stream or stops reading it, Write and CloseWrite return a
+	// *CloseError with the peer's code at once. Later calls do so too.
 	Write(ctx context.Context, p []byte) (int, error)
 
-	// CloseWrite ends the sending half and waits until the peer has
-	// acknowledged all that was written.
+	// CloseWrite closes the sending half and waits until the peer has
+	// acknowledged all written bytes.
 	CloseWrite(ctx context.Context) error
 
-	// Abort gives up both halves at once; the peer sees code, unless the connection has ended
-	// before. It never blocks, and calls that wait end. Any goroutine may call it. It is called
-	// at the end of every stream, so that what is kept for it can go.
+	// Abort ends both halves at once. The peer sees code, unless the connection has already
+	// ended. Abort never blocks, and calls that are blocked return. Any goroutine may call it.
+	// Every stream must be aborted at its end, so that the transport can free its resources.
 	Abort(code uint64)
 }
 
-// The codes with which a hub or a spoke closes a connection, or one stream of
-// several. 0 is an end on purpose.
+// The codes with which a hub or a spoke closes a connection, or one of its
+// streams. Code 0 is a normal end.
 const (
 	CodeShutdown  = 1 // the hub is shutting down
-	CodeProtocol  = 2 // what came is not this protocol
+	CodeProtocol  = 2 // the peer broke the protocol
 	CodeForbidden = 3 // the NodeID is not admitted
-	CodeSlow      = 4 // too many bytes were waiting to be taken
-	CodeTooMany   = 5 // too many spokes, or replaced by a newer one of the same NodeID
+	CodeSlow      = 4 // too many bytes were queued for the receiver
+	CodeTooMany   = 5 // a limit on connections, spokes or streams; or replaced by a newer spoke of the same NodeID
 	CodeTimeout   = 6 // no whole frame in time, or no progress in writing
 )
 
-// A CloseError says with which code a connection, a stream, a [Spoke] or a
-// [Subscription] was closed. It wraps net.ErrClosed.
+// A CloseError says why a connection, a stream, a [Spoke] or a [Subscription] was
+// closed. It wraps net.ErrClosed.
 type CloseError struct {
 	Code   uint64
-	Reason string // words for people, the peer's or this side's; may be empty, or hold anything
+	Reason string // a text for people, from this side or the peer; may be empty; not sanitized
 }
 
-// Error shows the beginning of the reason, with escapes for what is not printable.
+// Error returns the code's name and the first bytes of the reason. It escapes unprintable
+// characters.
 func (e *CloseError) Error() string {
 	name := fmt.Sprintf("code %d", e.Code)
 	if e.Code < uint64(len(codeNames)) {
@@ -230,13 +233,14 @@ var codeNames = [...]string{
 // Unwrap lets errors.Is find net.ErrClosed.
 func (e *CloseError) Unwrap() error { return net.ErrClosed }
 
-// closeError finds the close code in err; nil where there is none.
+// closeError returns the *CloseError that err wraps, or nil.
 func closeError(err error) *CloseError {
 	ce, _ := errors.AsType[*CloseError](err)
 	return ce
 }
 
-// reasonOf is what a log line about an end says of its reason: of an end on purpose, nothing.
+// reasonOf returns the attributes with which a log line gives the reason of an end. A normal end
+// has none.
 func reasonOf(err error) []any {
 	if end := closeError(err); end != nil && end.Code == 0 {
 		return nil

@@ -1,13 +1,13 @@
 // Package irohubtest is a network in memory, for tests of irohub and of applications
-// that use it: what httptest is to net/http.
+// that use it. It is to irohub as httptest is to net/http.
 //
-// It behaves as iroh does where irohub can tell. A stream is seen by its acceptor once a
-// byte has been sent. Before the first AcceptStream, one stream alone waits. A stream holds
-// a bounded number of bytes that are not read yet. A closed connection is seen by the other
-// side with code and reason, and what had arrived by then can still be read.
+// It behaves like iroh wherever irohub can tell the difference. The acceptor sees a stream
+// once a byte has been sent. Before the first AcceptStream, only one stream may wait. A stream
+// buffers a bounded number of unread bytes. When one side closes a connection, the other side
+// sees the code and the reason. It can still read the bytes that arrived before.
 //
-// It uses neither sockets nor timers, so that tests can run it in a bubble of
-// testing/synctest.
+// The package uses neither sockets nor timers, so that tests can run it in a
+// testing/synctest bubble.
 package irohubtest
 
 import (
@@ -23,7 +23,7 @@ import (
 	"irohub"
 )
 
-// Window is how many bytes one half of a stream holds before Write blocks.
+// Window is how many unread bytes one half of a stream holds before Write blocks.
 const Window = 64 << 10
 
 // A Network is a set of endpoints that can reach each other.
@@ -38,7 +38,7 @@ func NewNetwork() *Network {
 	return &Network{endpoints: make(map[string]*Endpoint)}
 }
 
-// Endpoint makes an endpoint with a NodeID of its own, the same in every run.
+// Endpoint makes an endpoint with a NodeID of its own. The NodeIDs are the same in every run.
 func (n *Network) Endpoint() *Endpoint {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -47,8 +47,8 @@ func (n *Network) Endpoint() *Endpoint {
 	return n.endpoint(sha256.Sum256(seed[:]))
 }
 
-// EndpointOf makes an endpoint of a given NodeID, which others may have too: the same
-// key in two places.
+// EndpointOf makes an endpoint with the given NodeID. Several endpoints may have the same
+// NodeID, like nodes that share a key.
 func (n *Network) EndpointOf(id irohub.NodeID) *Endpoint {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -85,10 +85,10 @@ var _ irohub.Endpoint = (*Endpoint)(nil)
 // ID returns the endpoint's NodeID.
 func (e *Endpoint) ID() irohub.NodeID { return e.addr.ID }
 
-// Addr returns where Dial finds the endpoint.
+// Addr returns the address that Dial takes.
 func (e *Endpoint) Addr() irohub.Addr { return e.addr }
 
-// Close ends the endpoint and all its connections, with code 0.
+// Close closes the endpoint and all its connections, with code 0.
 func (e *Endpoint) Close() error {
 	e.network.mu.Lock()
 	delete(e.network.endpoints, e.addr.Hosts[0])
@@ -109,7 +109,7 @@ func (e *Endpoint) Close() error {
 
 var errClosed = fmt.Errorf("irohubtest: endpoint closed: %w", net.ErrClosed)
 
-// A call is a Dial that waits for its Handshake.
+// A call is a Dial that waits for the other side's Handshake.
 type call struct {
 	from    *Endpoint
 	ctx     context.Context // the dialer's
@@ -122,7 +122,7 @@ type answer struct {
 	err  error
 }
 
-// Dial connects to the endpoint at addr, once that accepts.
+// Dial connects to the endpoint at addr. It waits until that endpoint accepts.
 func (e *Endpoint) Dial(ctx context.Context, addr irohub.Addr) (irohub.Conn, error) {
 	select {
 	case <-e.closed:
@@ -141,7 +141,7 @@ func (e *Endpoint) Dial(ctx context.Context, addr irohub.Addr) (irohub.Conn, err
 	case to == nil:
 		return nil, fmt.Errorf("irohubtest: nobody at %s", addr)
 	case to.ID() != addr.ID:
-		return nil, fmt.Errorf("irohubtest: %s is another node: %s", addr, to.ID())
+		return nil, fmt.Errorf("irohubtest: the node at %s is %s", addr, to.ID())
 	}
 	c := &call{from: e, ctx: ctx, answer: make(chan answer, 1)}
 	select {
@@ -166,14 +166,14 @@ func (e *Endpoint) Dial(ctx context.Context, addr irohub.Addr) (irohub.Conn, err
 	case <-ctx.Done():
 		c.give(answer{err: ctx.Err()})
 	}
-	a := <-c.answer // ours, or a connection that was faster
+	a := <-c.answer // the error from above, or a connection that came first
 	if a.err != nil {
 		return nil, a.err
 	}
 	return a.conn, nil
 }
 
-// give answers a call unless it has an answer; it says whether it did.
+// give answers a call unless the call already has an answer. It reports whether it did.
 func (c *call) give(a answer) (given bool) {
 	c.claimed.Do(func() {
 		c.answer <- a
@@ -185,7 +185,7 @@ func (c *call) give(a answer) (given bool) {
 // Accept waits for the next Dial.
 func (e *Endpoint) Accept(ctx context.Context) (irohub.Incoming, error) {
 	select {
-	case <-e.closed: // or select would choose by chance
+	case <-e.closed: // check first: the select below picks at random
 		return nil, errClosed
 	default:
 	}
@@ -228,7 +228,7 @@ func (in *incoming) Handshake(ctx context.Context) (irohub.Conn, error) {
 	return ours, nil
 }
 
-// add notes a connection that Close is to end; false: Close was called before.
+// add notes a connection for Close to end. It returns false if Close was called before.
 func (e *Endpoint) add(c *conn) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -255,12 +255,12 @@ type conn struct {
 	dialled bool
 
 	mu      sync.Mutex
-	streams []*stream     // opened by the peer, and not accepted
+	streams []*stream     // opened by the peer, not accepted yet
 	wanted  bool          // AcceptStream was called
-	opened  chan struct{} // capacity 1: there is one
+	opened  chan struct{} // capacity 1; a value says that streams may not be empty
 }
 
-// A life is what the two sides of a connection share.
+// A life is the state that the two sides of a connection share.
 type life struct {
 	once sync.Once
 	end  chan struct{} // closed by the first Close
@@ -288,7 +288,7 @@ func (c *conn) Close(code uint64, reason string) {
 
 func (c *conn) Wait(ctx context.Context) error {
 	select {
-	case <-c.both.end: // or select would choose by chance
+	case <-c.both.end: // check first: the select below picks at random
 		return c.both.err
 	default:
 	}
@@ -314,7 +314,7 @@ func (c *conn) OpenStream(ctx context.Context) (irohub.Stream, error) {
 	return &stream{conn: c, in: back, out: there, announce: func() { c.peer.arrive(theirs) }}, nil
 }
 
-// arrive queues a stream for AcceptStream, if it may wait for that.
+// arrive queues a stream for AcceptStream, or aborts it if it may not wait.
 func (c *conn) arrive(s *stream) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -432,7 +432,7 @@ func (s *stream) CloseWrite(ctx context.Context) error {
 
 func (s *stream) Abort(code uint64) {
 	select {
-	case <-s.conn.both.end: // the peer has been told something else
+	case <-s.conn.both.end: // the peer has already got the connection's code
 		return
 	default:
 	}
@@ -459,7 +459,7 @@ func (h *half) change() {
 	}
 }
 
-// wait returns what is closed at the next change.
+// wait returns a channel that is closed at the next change.
 func (h *half) wait() <-chan struct{} {
 	if h.changed == nil {
 		h.changed = make(chan struct{})
@@ -512,8 +512,8 @@ func (h *half) finish() {
 	h.change()
 }
 
-// fail gives up what has not arrived; of a half that has ended, and was read up to the end,
-// that is nothing.
+// fail ends the half with an error and drops unread bytes. If the half has finished and all
+// bytes were read, fail does nothing.
 func (h *half) fail(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -523,7 +523,8 @@ func (h *half) fail(err error) {
 	}
 }
 
-// drained says whether all has been read: in memory, that is when it is acknowledged.
+// drained reports whether all bytes have been read. In this network, bytes are acknowledged
+// when they are read.
 func (h *half) drained() (empty bool, wait <-chan struct{}, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -9,5 +9,5 @@ import (
 
 const openFlags = os.O_RDONLY
 
-// checkOwner knows of no owners here.
+// checkOwner accepts every file: this system has no Unix owners.
 func checkOwner(string, fs.FileInfo, int) error { return nil }

@@ -9,11 +9,11 @@ import (
 	"syscall"
 )
 
-// openFlags keep the opening of a FIFO from waiting for who writes to it.
+// With openFlags, opening a FIFO does not wait for a writer.
 const openFlags = os.O_RDONLY | syscall.O_NONBLOCK
 
-// checkOwner wants a file to be of the user that this process acts for: who owns it can read
-// it and change it, and root would read anybody's.
+// checkOwner returns an error unless the file belongs to the effective user of this process.
+// Another owner could read and change it. Root would otherwise accept anybody's file.
 func checkOwner(path string, info fs.FileInfo, euid int) error {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if ok && int(stat.Uid) != euid {

@@ -1,5 +1,5 @@
-// Package key holds the secret keys of irohub's nodes, and the files that they are kept in.
-// All transports take the same keys: a node has the same NodeID over each of them.
+// Package key makes the secret keys of irohub's nodes and keeps them in files. All transports
+// take the same keys, so a node has the same NodeID over each of them.
 package key
 
 import (
@@ -18,12 +18,12 @@ import (
 	"irohub"
 )
 
-// A Secret is a node's identity: whoever has it is that node. It never prints
-// itself, whatever the verb, nor does a struct that it is a field of. The zero
-// Secret is no key.
+// A Secret is a node's identity. Anybody who has it can act as that node. Package fmt never
+// prints its seed, with any verb, even as a field of another struct. The zero Secret holds no
+// key.
 type Secret struct {
-	// A function, because fmt prints an array that is in an unexported field of
-	// somebody's struct, and with some verbs even what a pointer there points to.
+	// seed is a function and not an array, since fmt prints an array in an unexported field
+	// of another struct. With some verbs it even prints the array behind a pointer.
 	seed func() [ed25519.SeedSize]byte
 }
 
@@ -34,13 +34,13 @@ func New() Secret {
 	return FromSeed(seed)
 }
 
-// FromSeed returns the key with an Ed25519 seed, as [Secret.Seed]
-// gives it away.
+// FromSeed returns the key with the given Ed25519 seed, which [Secret.Seed]
+// returns.
 func FromSeed(seed [ed25519.SeedSize]byte) Secret {
 	return Secret{func() [ed25519.SeedSize]byte { return seed }}
 }
 
-// Seed returns the key's 32 bytes; those of the zero Secret are zero.
+// Seed returns the key's 32-byte seed. For the zero Secret, all bytes are zero.
 func (k Secret) Seed() (seed [ed25519.SeedSize]byte) {
 	if k.seed != nil {
 		seed = k.seed()
@@ -48,10 +48,10 @@ func (k Secret) Seed() (seed [ed25519.SeedSize]byte) {
 	return seed
 }
 
-// IsZero reports whether k is no key.
+// IsZero reports whether k is the zero Secret, which holds no key.
 func (k Secret) IsZero() bool { return k.seed == nil }
 
-// ID is the key's NodeID; that of the zero Secret is zero.
+// ID returns the key's NodeID. For the zero Secret, it is zero.
 func (k Secret) ID() (id irohub.NodeID) {
 	if k.seed != nil {
 		seed := k.seed()
@@ -60,7 +60,7 @@ func (k Secret) ID() (id irohub.NodeID) {
 	return id
 }
 
-// String names the key by its NodeID.
+// String returns a description with the key's NodeID, without the seed.
 func (k Secret) String() string {
 	if k.seed == nil {
 		return "no secret key"
@@ -68,17 +68,17 @@ func (k Secret) String() string {
 	return "secret key of " + k.ID().String()
 }
 
-// Format writes what String returns, whatever the verb.
+// Format writes the result of String for every verb.
 func (k Secret) Format(f fmt.State, _ rune) { io.WriteString(f, k.String()) }
 
-// MarshalText keeps the key out of JSON and logs: it returns what String returns.
+// MarshalText returns the result of String. So the seed does not get into JSON and logs.
 func (k Secret) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
-// LoadOrCreate reads the key in the file at path, or makes a new one there
-// if no such file exists. The file has one line of 64 hex digits, and its owner
-// alone may read it: a file that others may read, or that belongs to another
-// user, is refused, and so is what is no regular file. Of several
-// processes that find no file at the same time, one makes the key and all get it.
+// LoadOrCreate reads the key in the file at path. If there is no file, it creates one with a
+// new key. The file has one line of 64 hex digits, and only its owner has access. LoadOrCreate
+// returns an error if the file is not a regular file, if it belongs to another user, or if
+// others have access. If several processes find no file at the same time, one creates the key
+// and all get it.
 func LoadOrCreate(path string) (Secret, error) {
 	k, err := load(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -108,18 +108,18 @@ func load(path string) (Secret, error) {
 	if err := checkOwner(path, info, os.Geteuid()); err != nil {
 		return Secret{}, err
 	}
-	// Windows reports modes that say nothing about who may read.
+	// On Windows, the mode does not say who may read.
 	if perm := info.Mode().Perm(); perm&0o077 != 0 && runtime.GOOS != "windows" {
-		return Secret{}, fmt.Errorf("%s has mode %04o, so others can use it; if nobody else has read it: chmod 600 %[1]s", path, perm)
+		return Secret{}, fmt.Errorf("%s has mode %04o, so other users have access; if nobody else has read it: chmod 600 %[1]s", path, perm)
 	}
-	text := make([]byte, hex.EncodedLen(ed25519.SeedSize)+3) // "\r\n" and one too many
+	text := make([]byte, hex.EncodedLen(ed25519.SeedSize)+3) // with "\r\n" and one excess byte
 	n, err := io.ReadFull(file, text)
 	if err != nil && err != io.ErrUnexpectedEOF && err != io.EOF {
 		return Secret{}, err
 	}
 	var seed [ed25519.SeedSize]byte
 	text = bytes.TrimRight(text[:n], "\r\n")
-	// The error of hex is left out: it quotes the text.
+	// The errors do not wrap that of hex, because it quotes the text.
 	if len(text) != hex.EncodedLen(len(seed)) {
 		return Secret{}, fmt.Errorf("%s does not hold 64 hex digits and a newline", path)
 	}
@@ -129,7 +129,7 @@ func load(path string) (Secret, error) {
 	return FromSeed(seed), nil
 }
 
-// create puts a new key at path, unless there is a file by now.
+// create writes a new key to path, unless a file exists by now.
 func create(path string) error {
 	seed := New().Seed()
 	temp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // mode 0600
@@ -142,8 +142,7 @@ func create(path string) error {
 	if err != nil {
 		return err
 	}
-	// A link appears with all its content and replaces nothing, which rename
-	// would do.
+	// A link appears with all its content. Unlike a rename, it replaces no file.
 	if err := os.Link(temp.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}

@@ -1,5 +1,5 @@
-// Package framing cuts a stream of bytes into frames: each has its length before it, as four
-// bytes, big-endian. It knows nothing of what is in them.
+// Package framing splits a stream of bytes into frames. Each frame is preceded by its length:
+// four bytes, big-endian. The package does not look into the frames.
 package framing
 
 import (
@@ -10,16 +10,16 @@ import (
 )
 
 const (
-	HeaderSize = 4        // of the length before a frame
-	MaxBuffer  = 64 << 10 // what one read asks for at most
-	minBuffer  = 1 << 10  // what a reader holds that is quiet
+	HeaderSize = 4        // bytes of the length before a frame
+	MaxBuffer  = 64 << 10 // the maximal size of one read
+	minBuffer  = 1 << 10  // the buffer of an idle reader
 )
 
-// readBuffers are borrowed by readers that have more to read than their small buffer takes:
-// of 4, 16 and 64 KiB.
+// readBuffers are buffers of 4, 16 and 64 KiB. A reader borrows one when its small buffer is
+// too small for the traffic.
 var readBuffers [3]sync.Pool
 
-// A SizeError says that a frame has no byte, or more than it may have.
+// A SizeError says that a frame is empty or larger than allowed.
 type SizeError struct {
 	Size uint32
 	Max  int
@@ -29,24 +29,24 @@ func (e *SizeError) Error() string {
 	return fmt.Sprintf("a frame of %d bytes; 1 to %d are allowed", e.Size, e.Max)
 }
 
-// A Reader cuts the bytes of a stream into frames. Its buffer grows as bytes
-// arrive, never because a peer said how many it would send. While it waits for more, and
-// has none of a frame, it holds a small one.
+// A Reader splits the bytes of a stream into frames. Its buffer grows only as bytes arrive, and
+// not by the length that a peer announces. While the Reader waits between two frames, it holds
+// only a small buffer.
 type Reader struct {
 	Read func([]byte) (int, error)
-	Max  int // bytes that a frame may have; it can be changed between calls
+	Max  int // the maximal size of a frame in bytes; may be changed between calls
 
 	buf   []byte // small, borrowed, or grown for a large frame
 	small []byte
-	start int     // what is read but not returned yet: buf[start:end]
+	start int     // buf[start:end] is read, but not returned yet
 	end   int     //
-	more  bool    // the last read filled all the room that it had
-	lent  *[]byte // what buf is, if it is borrowed
-	class int     // of readBuffers, from which it is
+	more  bool    // the last read filled its buffer
+	lent  *[]byte // the borrowed buffer that buf is; nil: buf is not borrowed
+	class int     // index in readBuffers of lent's pool
 }
 
-// Next returns the next frame, its length included, which is valid until the next call. At the
-// end of the stream it returns io.EOF, or io.ErrUnexpectedEOF inside a frame.
+// Next returns the next frame with its length header. The frame is valid until the next call.
+// At the end of the stream Next returns io.EOF, or io.ErrUnexpectedEOF inside a frame.
 func (f *Reader) Next() ([]byte, error) {
 	for {
 		frame, err := f.take()
@@ -62,13 +62,13 @@ func (f *Reader) Next() ([]byte, error) {
 	}
 }
 
-// Waits says whether Next would have to read.
+// Waits reports whether Next would have to read.
 func (f *Reader) Waits() bool {
 	have := f.buf[f.start:f.end]
 	return len(have) < HeaderSize || uint64(len(have)) < HeaderSize+uint64(binary.BigEndian.Uint32(have))
 }
 
-// take returns the frame at the buffer's start, if all of it is there.
+// take returns the frame at the buffer's start, or nil if it is not complete.
 func (f *Reader) take() ([]byte, error) {
 	have := f.buf[f.start:f.end]
 	if len(have) < HeaderSize {
@@ -86,7 +86,7 @@ func (f *Reader) take() ([]byte, error) {
 	return have[:size:size], nil
 }
 
-// fill reads once, behind what is there.
+// fill reads once, behind the bytes in the buffer.
 func (f *Reader) fill() error {
 	have := f.end - f.start
 	switch {
@@ -106,7 +106,7 @@ func (f *Reader) fill() error {
 	f.end += n
 	f.more = n == len(room)
 	if n > 0 {
-		return nil // an error that came with bytes comes again without
+		return nil // Read returns an error again at the next call
 	}
 	if err == nil {
 		err = io.ErrNoProgress
@@ -114,7 +114,7 @@ func (f *Reader) fill() error {
 	return err
 }
 
-// shrink makes the buffer the small one. There is nothing in it.
+// shrink switches to the small buffer. The current one must be empty.
 func (f *Reader) shrink() {
 	if f.small == nil {
 		f.small = make([]byte, minBuffer)
@@ -123,7 +123,7 @@ func (f *Reader) shrink() {
 	f.buf = f.small
 }
 
-// borrow makes the buffer four times as large, for a stream that has more than it takes.
+// borrow switches to a buffer that is four times as large.
 func (f *Reader) borrow() {
 	class, size := 0, 4*minBuffer
 	for size <= len(f.buf) {
@@ -138,7 +138,7 @@ func (f *Reader) borrow() {
 	f.buf, f.lent, f.class = *lent, lent, class
 }
 
-// grow doubles the buffer, up to what the largest frame needs.
+// grow doubles the buffer, up to the size of the largest frame.
 func (f *Reader) grow() {
 	size := HeaderSize + f.Max
 	if len(f.buf) < size/2 {
@@ -150,7 +150,7 @@ func (f *Reader) grow() {
 	f.buf = bigger
 }
 
-// GiveBack ends a loan. It is called at the stream's end too.
+// GiveBack returns a borrowed buffer. The Reader's user calls it at the end of the stream.
 func (f *Reader) GiveBack() {
 	if f.lent != nil {
 		readBuffers[f.class].Put(f.lent)

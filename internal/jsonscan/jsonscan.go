@@ -1,7 +1,7 @@
-// Package jsonscan reads JSON where encoding/json cannot: it finds the members of an object in
-// one pass that also checks the whole text and its UTF-8, refuses half surrogate pairs, keeps
-// repeated members, and compares names exactly. It accepts what json.Valid and utf8.Valid
-// accept, up to MaxDepth; its fuzz tests hold it to that.
+// Package jsonscan parses JSON in ways that encoding/json does not offer. It finds the members
+// of an object in the same pass that checks the whole text and its UTF-8. It reports repeated
+// members, compares names exactly and detects unpaired surrogates. It accepts the texts that
+// both json.Valid and utf8.Valid accept, up to MaxDepth. Its fuzz tests check that.
 package jsonscan
 
 import (
@@ -15,30 +15,31 @@ import (
 // MaxDepth is how many objects and arrays may be nested.
 const MaxDepth = 128
 
-// Valid says whether text is one JSON value in UTF-8, inside so many objects and arrays.
+// Valid reports whether text is one JSON value in UTF-8. depth is the number of objects and
+// arrays around it.
 func Valid(text []byte, depth int) bool {
 	end, ok := SkipValue(text, SkipSpace(text, 0), depth)
 	return ok && SkipSpace(text, end) == len(text)
 }
 
-// An Object walks over the members of the JSON object that Text holds.
+// An Object iterates over the members of the JSON object in Text.
 type Object struct {
 	Text  []byte
-	Depth int // of the object itself, the outermost being 1
+	Depth int // of the object itself; the outermost has 1
 
-	Name  []byte // of the member that Next went to, decoded
-	Value []byte // as it stands in Text
+	Name  []byte // the current member's name, decoded
+	Value []byte // the current member's value, raw
 
-	at    int // where the next member begins
+	at    int // index of the next member in Text
 	state walkState
 }
 
-// An Array walks over the elements of the JSON array that Text holds.
+// An Array iterates over the elements of the JSON array in Text.
 type Array struct {
 	Text []byte
-	Only []byte // where set, the walk is over this value alone
+	Only []byte // if set, the only element; Text is then ignored
 
-	Value []byte // of the element that Next went to
+	Value []byte // the current element, raw
 
 	at    int
 	state walkState
@@ -53,7 +54,8 @@ const (
 	walkBroken
 )
 
-// open steps into text[at], which must be the bracket that begins it.
+// open skips the bracket left, with which text must begin. It returns the index of the first
+// element.
 func open(text []byte, left, right byte) (at int, state walkState) {
 	at = SkipSpace(text, 0)
 	if !IsAt(text, at, left) {
@@ -66,7 +68,7 @@ func open(text []byte, left, right byte) (at int, state walkState) {
 	return at, walkOn
 }
 
-// step goes over what follows a value: a comma, or the bracket that ends the text.
+// step skips the comma after a value or the bracket that ends the text.
 func step(text []byte, at int, right byte) (next int, state walkState) {
 	at = SkipSpace(text, at)
 	switch {
@@ -78,7 +80,7 @@ func step(text []byte, at int, right byte) (next int, state walkState) {
 	return at, walkBroken
 }
 
-// Next goes to the next member and reports whether there is one.
+// Next advances to the next member and reports whether there is one.
 func (o *Object) Next() bool {
 	if o.state == walkStart {
 		o.at, o.state = open(o.Text, '{', '}')
@@ -86,7 +88,7 @@ func (o *Object) Next() bool {
 	if o.state != walkOn {
 		return false
 	}
-	at := o.at // a member that is broken ends the walk here for ever
+	at := o.at // at an invalid member, o.at and o.state stay, so every further Next fails
 	if !IsAt(o.Text, at, '"') {
 		return false
 	}
@@ -94,7 +96,7 @@ func (o *Object) Next() bool {
 	if !ok {
 		return false
 	}
-	// A name with half a surrogate pair is none of ours, but it is JSON.
+	// A name with an unpaired surrogate is JSON too. It never equals a name of the protocol.
 	o.Name, _ = Unquote(o.Text[at:end])
 	at = SkipSpace(o.Text, end)
 	if !IsAt(o.Text, at, ':') {
@@ -115,7 +117,7 @@ func (o *Object) Complete() bool {
 	return o.state == walkEnd && SkipSpace(o.Text, o.at) == len(o.Text)
 }
 
-// Next goes to the next element and reports whether there is one.
+// Next advances to the next element and reports whether there is one.
 func (a *Array) Next() bool {
 	if a.Only != nil {
 		a.Value, a.Only, a.state = a.Only, nil, walkEnd
@@ -141,11 +143,11 @@ func (a *Array) Complete() bool {
 	return a.state == walkEnd && SkipSpace(a.Text, a.at) == len(a.Text)
 }
 
-// IsAt reports whether b[i] is c. Compared as unsigned numbers, one check does for
-// both ends of b, and the compiler adds none of its own.
+// IsAt reports whether i is an index of b and b[i] is c. The unsigned comparison checks both
+// bounds at once, and the compiler adds no bounds check.
 func IsAt(b []byte, i int, c byte) bool { return uint(i) < uint(len(b)) && b[i] == c }
 
-// SkipSpace returns where, from b[i] on, the first byte is that is not space.
+// SkipSpace returns the index of the first byte from b[i] on that is not white space.
 func SkipSpace(b []byte, i int) int {
 	const spaces uint64 = 1<<' ' | 1<<'\n' | 1<<'\t' | 1<<'\r'
 	for uint(i) < uint(len(b)) && b[i] <= ' ' && spaces>>b[i]&1 != 0 {
@@ -154,12 +156,14 @@ func SkipSpace(b []byte, i int) int {
 	return i
 }
 
-// SkipValue returns where the value that begins at b[i] ends. depth counts the
-// objects and arrays around it. A loop rather than recursion: what it nests is a
-// peer's choice, and a bit a level is all it has to remember.
+// SkipValue returns the index after the value that begins at b[i]. depth counts the objects
+// and arrays around it. It loops instead of recursing, because the peer chooses the nesting.
+// One bit per level is all the state it needs.
 func SkipValue(b []byte, i, depth int) (end int, ok bool) {
-	level := 0            // objects and arrays that are open
-	var last, rest uint64 // a bit for each, the innermost lowest in last: 1 an object, 0 an array
+	level := 0 // open objects and arrays
+	// One bit for each level: 1 is an object, 0 an array. The innermost is the lowest bit of
+	// last; rest has the bits that are shifted out of last.
+	var last, rest uint64
 value:
 	for {
 		if last&1 != 0 {
@@ -187,9 +191,9 @@ value:
 			}
 			level++
 			rest = rest<<1 | last>>63
-			last = last<<1 | uint64(c>>5&1) // the bit that '{' and '[' differ in
+			last = last<<1 | uint64(c>>5&1) // '{' and '[' differ in this bit
 			i = SkipSpace(b, i+1)
-			if !IsAt(b, i, c+2) { // '}' and ']' stand two behind '{' and '['
+			if !IsAt(b, i, c+2) { // '}' is '{'+2, and ']' is '['+2
 				continue value
 			}
 		case 't':
@@ -241,7 +245,7 @@ func skipNumber(b []byte, i int) (int, bool) {
 	if i = skipDigits(b, i); i == first || b[first] == '0' && i > first+1 {
 		return i, false
 	}
-	if uint(i) >= uint(len(b)) || b[i] < '.' { // most often a comma
+	if uint(i) >= uint(len(b)) || b[i] < '.' { // usually a comma
 		return i, true
 	}
 	if b[i] == '.' {
@@ -270,13 +274,13 @@ func skipDigits(b []byte, i int) int {
 	return i
 }
 
-// skipString returns what follows the string whose first byte, behind the quote,
-// is b[i].
+// skipString returns the index after the string whose first byte after the opening quote is
+// b[i].
 func skipString(b []byte, i int) (end int, ok bool) {
-	if i >= 0 && i <= len(b)-8 { // i >= 0 for the compiler, which then checks no bounds
+	if i >= 0 && i <= len(b)-8 { // i >= 0 lets the compiler omit bounds checks
 		hit := marks(binary.LittleEndian.Uint64(b[i:])) & tops
 		if hit != 0 {
-			if end := i + bits.TrailingZeros64(hit)/8; IsAt(b, end, '"') { // a short one, as most are
+			if end := i + bits.TrailingZeros64(hit)/8; IsAt(b, end, '"') { // most strings are short
 				return end + 1, true
 			}
 		}
@@ -284,7 +288,7 @@ func skipString(b []byte, i int) (end int, ok bool) {
 	return skipLong(b, i)
 }
 
-// skipLong is skipString without its short way.
+// skipLong is skipString without the fast path.
 func skipLong(b []byte, i int) (end int, ok bool) {
 	for {
 		if i = SkipPlain(b, i); IsAt(b, i, '"') {
@@ -301,11 +305,11 @@ func skipLong(b []byte, i int) (end int, ok bool) {
 	}
 }
 
-// SkipPlain returns where, from b[i] on, the first byte is that is not plain ASCII: a
-// quote, a backslash, a control character, or one beyond ASCII. Most strings have but the
-// quote that ends them, and are looked at once, eight bytes at a time.
+// SkipPlain returns the index of the first byte from b[i] on that is not plain ASCII: a
+// quote, a backslash, a control character, or a byte beyond ASCII. In most strings, that is
+// the closing quote. It checks eight bytes at a time.
 func SkipPlain(b []byte, i int) int {
-	for ; i >= 0 && i <= len(b)-8; i += 8 { // i >= 0 for the compiler, which then checks no bounds
+	for ; i >= 0 && i <= len(b)-8; i += 8 { // i >= 0 lets the compiler omit bounds checks
 		if hit := marks(binary.LittleEndian.Uint64(b[i:])) & tops; hit != 0 {
 			return i + bits.TrailingZeros64(hit)/8
 		}
@@ -316,8 +320,8 @@ func SkipPlain(b []byte, i int) int {
 	return i
 }
 
-// skipWide returns what follows the string of which b[i] begins a character. It
-// checks the UTF-8 from there on.
+// skipWide returns the index after the string that b[i] is in. b[i] begins a character.
+// skipWide checks the UTF-8 from there on.
 func skipWide(b []byte, i int) (end int, ok bool) {
 	first := i
 	for {
@@ -341,25 +345,25 @@ func skipWide(b []byte, i int) (end int, ok bool) {
 }
 
 const (
-	ones = 0x0101010101010101 // a word's eight bytes are 1 each
-	tops = ones << 7
+	ones = 0x0101010101010101 // each of the eight bytes is 1
+	tops = ones << 7          // the top bit of each byte
 )
 
-// marks finds the quotes, backslashes, control characters and bytes beyond ASCII
-// among eight bytes: of the bits in tops, the lowest that is set in the result is
-// that of the first such byte. By the classic test, taking n from a byte sets its top
-// bit if it is less than n. It also leaves most bytes beyond ASCII theirs, and no byte
-// loses it in both; and it sets that of a byte from which a lower one has borrowed,
-// which is why only the lowest counts. Turning over the bit that a quote and a
-// space differ in puts the quote right behind the control characters, and one
-// subtraction finds both.
+// marks finds the first quote, backslash, control character or byte beyond ASCII in eight
+// bytes. It is marked by the lowest top bit (see tops) that is set in the result.
+//
+// Subtracting n from a byte sets its top bit if the byte is less than n. The top bit of a byte
+// beyond ASCII stays set in at least one of the two subtractions. A borrow may set the top bit
+// of the next higher byte, so only the lowest set bit is valid. Flipping the bit in which a
+// quote and a space differ turns the quote into the number after the control characters, so
+// that one subtraction finds both.
 func marks(w uint64) uint64 {
 	quote := (w ^ ones*('"'^' ')) - ones*(' '+1)
 	slash := (w ^ ones*'\\') - ones
 	return quote | slash
 }
 
-// plainPrefix counts the bytes before the first quote, backslash or control
+// plainPrefix returns how many bytes come before the first quote, backslash or control
 // character.
 func plainPrefix(b []byte) int {
 	i := 0
@@ -377,7 +381,7 @@ func plainPrefix(b []byte) int {
 	return i
 }
 
-// escapeLen is the length of the escape at b's start; 0: there is none.
+// escapeLen returns the length of the escape at the start of b, or 0 if there is none.
 func escapeLen(b []byte) int {
 	if len(b) < 2 {
 		return 0
@@ -395,8 +399,8 @@ func escapeLen(b []byte) int {
 
 func isHex(c byte) bool { return c-'0' < 10 || c|0x20-'a' < 6 }
 
-// hex4 reads the escape \uXXXX at b's start, in a string that skipString has passed; -1: there
-// is none.
+// hex4 decodes the escape \uXXXX at the start of b, in a string that skipString has accepted.
+// It returns -1 if there is none.
 func hex4(b []byte) rune {
 	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
 		return -1
@@ -404,15 +408,15 @@ func hex4(b []byte) rune {
 	var r rune
 	for _, c := range b[2:6] {
 		if c > '9' {
-			c += 9 // a letter, whose last four bits count from one
+			c += 9 // the last four bits of a letter count from 1
 		}
 		r = r<<4 | rune(c&15)
 	}
 	return r
 }
 
-// Unquote decodes a string that skipString has passed, its quotes included. ok is
-// false where an escape stands for half a surrogate pair.
+// Unquote decodes a JSON string with its quotes, as Next or SkipValue found it. ok is false
+// if the string has an escape for an unpaired surrogate.
 func Unquote(quoted []byte) (s []byte, ok bool) {
 	s = quoted[1 : len(quoted)-1 : len(quoted)-1]
 	if bytes.IndexByte(s, '\\') < 0 {
@@ -455,7 +459,7 @@ func Unquote(quoted []byte) (s []byte, ok bool) {
 	}
 }
 
-// AppendQuoted appends s as a JSON string. s is valid UTF-8.
+// AppendQuoted appends s as a JSON string. s must be valid UTF-8.
 func AppendQuoted(buf []byte, s string) []byte {
 	const digits = "0123456789abcdef"
 	buf = append(buf, '"')

@@ -1,3 +1,4 @@
-// Package layout has the tests that hold the root package to its layout: two wings, the hub
-// and the spoke, on one ground; and few enough files and names to see at a glance.
+// Package layout has the tests of the root package's layout. The package has two wings, the
+// hub and the spoke, which share only the ground. Its files and exported names are few enough
+// to see at a glance.
 package layout

@@ -20,8 +20,8 @@ import (
 	"testing"
 )
 
-// A wing is a part of the root package. What a file declares may be used by its own wing and,
-// if it is the ground, by all.
+// A wing is a part of the root package. Only files of the same wing may use a wing's
+// declarations. All files may use those of the ground.
 type wing string
 
 const (
@@ -29,8 +29,8 @@ const (
 	spoke  wing = "spoke"
 	ground wing = "ground"
 
-	// above is a file that looks at everything and that nobody uses, but for the methods that it
-	// adds to types: these belong to the wing of their type.
+	// A file above may use everything, and no other file may use it. Its methods are an
+	// exception: each belongs to the wing of its receiver's type.
 	above wing = "above"
 )
 
@@ -57,7 +57,7 @@ var wings = map[string]wing{
 	"invariants.go": above,
 }
 
-// Limits of what a reader is to take in.
+// Limits that keep the root package easy to survey.
 const (
 	maxEntries  = 38  // files and folders of the root
 	maxExported = 34  // names of the root package
@@ -72,7 +72,7 @@ func TestWings(t *testing.T) {
 	}
 }
 
-// A crossing that is planted is found, whichever way it goes and whatever it uses.
+// A planted crossing is found, in each direction and for each kind of declaration.
 func TestWings_PlantedCrossingsAreFound(t *testing.T) {
 	for _, tc := range []struct{ file, text, want string }{
 		{"router.go", "var _ *Spoke", "router.go (hub) uses Spoke of spoke.go (spoke)"},
@@ -158,7 +158,7 @@ type source struct {
 	pkg     *types.Package
 }
 
-// listed is what the go command knows of the root package and of what that imports.
+// listed is the output of go list for the root package or one of its imports.
 type listed struct {
 	ImportPath, Export string
 	GoFiles            []string
@@ -193,7 +193,7 @@ func load(t *testing.T) *source {
 	}
 	p := &source{set: token.NewFileSet(), files: make(map[string]*ast.File)}
 	p.imports = importer.ForCompiler(p.set, "gc", func(path string) (io.ReadCloser, error) { return os.Open(exports[path]) })
-	for _, name := range packages[len(packages)-1].GoFiles { // the root comes behind what it needs
+	for _, name := range packages[len(packages)-1].GoFiles { // the root package is last, after its imports
 		text, err := os.ReadFile(filepath.Join(root, name))
 		if err != nil {
 			t.Fatal(err)
@@ -223,7 +223,7 @@ func (p *source) check(t *testing.T) {
 	}
 }
 
-// plant adds text to a file.
+// plant checks the package again, with text appended to a file.
 func (p *source) plant(t *testing.T, name, more string) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(root, name))
@@ -236,7 +236,7 @@ func (p *source) plant(t *testing.T, name, more string) {
 
 func (p *source) fileOf(pos token.Pos) string { return p.set.Position(pos).Filename }
 
-// home is the wing that something belongs to.
+// home returns the wing that an object belongs to.
 func (p *source) home(o types.Object) wing {
 	w := wings[p.fileOf(o.Pos())]
 	if f, ok := o.(*types.Func); ok && w == above && f.Signature().Recv() != nil {
@@ -249,8 +249,8 @@ func (p *source) home(o types.Object) wing {
 	return w
 }
 
-// crossings says where a file uses what another wing declares: types, functions, constants and
-// variables, methods and fields.
+// crossings lists where a file uses a declaration of another wing: a type, function, constant,
+// variable, method or field.
 func (p *source) crossings() (found []string) {
 	for id, o := range p.info.Uses {
 		from, to := wings[p.fileOf(id.Pos())], p.home(o)

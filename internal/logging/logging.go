@@ -1,5 +1,6 @@
-// Package logging is how irohub logs and calls the application: nothing waits for a log
-// handler, no panic of the application's gets further, and what may be much is summed up.
+// Package logging is how irohub logs and calls the application. Nothing waits for a log
+// handler, a panic of the application is caught, and frequent events are summed up in one
+// line.
 package logging
 
 import (
@@ -11,20 +12,20 @@ import (
 	"time"
 )
 
-// A Log is how a hub or a spoke logs: nothing of it ever waits for the application's
-// handler. Lines go into a bounded queue; what finds it full is dropped and counted. A
-// goroutine that hands the lines to the handler exists only while there are any.
+// A Log is the log of a hub or a spoke, which never wait for the application's handler. Lines
+// go into a bounded queue. If it is full, they are dropped and counted. A goroutine passes the
+// lines to the handler. It exists only while there are lines.
 type Log struct {
 	logger  *slog.Logger     // nil: nothing is logged
 	queue   chan slog.Record // capacity logQueue; never closed
 	writing atomic.Bool      // the goroutine exists
-	dropped atomic.Uint64    // lines since the last one that said so
+	dropped atomic.Uint64    // lines dropped since a line last reported them
 }
 
-// logQueue is how many lines wait for a slow handler.
+// logQueue is how many lines may wait for a slow handler.
 const logQueue = 256
 
-// New makes a Log of the application's logger; nil: nothing is logged.
+// New makes a Log that writes to the application's logger. Nil: nothing is logged.
 func New(logger *slog.Logger) *Log {
 	return &Log{logger: logger, queue: make(chan slog.Record, logQueue)}
 }
@@ -42,18 +43,18 @@ func (l *Log) Add(level slog.Level, text string, attrs ...any) {
 		l.dropped.Add(1)
 	}
 	if l.writing.CompareAndSwap(false, true) {
-		// The handler's goroutine: it ends when the queue is empty, or never if the
-		// handler never returns. Nobody waits for it.
+		// The writing goroutine. It ends when the queue is empty. If the handler never
+		// returns, it never ends. Nobody waits for it.
 		go l.write()
 	}
 }
 
 func (l *Log) write() {
 	for {
-		for len(l.queue) > 0 { // nobody else receives
+		for len(l.queue) > 0 { // this goroutine is the only receiver
 			line := <-l.queue
 			if n := l.dropped.Swap(0); n > 0 {
-				dropped := slog.NewRecord(line.Time, slog.LevelWarn, "log lines dropped: the handler is slower than they come", 0)
+				dropped := slog.NewRecord(line.Time, slog.LevelWarn, "log lines dropped: the handler is too slow", 0)
 				dropped.Add("lines", n)
 				l.handle(dropped)
 			}
@@ -66,7 +67,8 @@ func (l *Log) write() {
 	}
 }
 
-// handle gives a line to the application's handler. One that panics has lost the line.
+// handle passes a line to the application's handler. If the handler panics, the line counts
+// as dropped.
 func (l *Log) handle(line slog.Record) {
 	defer func() {
 		if recover() != nil {
@@ -79,7 +81,7 @@ func (l *Log) handle(line slog.Record) {
 	}
 }
 
-// Guard calls the application, and makes an error of a panic.
+// Guard calls the application. If the call panics, Guard logs the panic and returns an error.
 func (l *Log) Guard(name string, call func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -90,16 +92,17 @@ func (l *Log) Guard(name string, call func() error) (err error) {
 	return call()
 }
 
-// noticePause is how long a warning of one kind is not repeated.
+// noticePause is the minimal time between two warnings of one kind.
 const noticePause = time.Minute
 
-// A Notice is a warning that would otherwise come with each of many events.
+// A Notice limits the rate of a warning about frequent events.
 type Notice struct {
-	again time.Time // when it may come again
-	count int       // events since it came
+	again time.Time // when the next warning is allowed
+	count int       // events since the last warning
 }
 
-// Due counts an event; a count other than 0 is to be told of now.
+// Due counts an event. If a warning is allowed now, it returns the number of events since the
+// last warning, otherwise 0.
 func (n *Notice) Due() (count int) {
 	n.count++
 	if now := time.Now(); now.After(n.again) {
@@ -109,19 +112,20 @@ func (n *Notice) Due() (count int) {
 	return count
 }
 
-// A Tally sums up the connections that were turned away while nobody was told. It takes
-// little memory, however many they are and wherever they come from.
+// A Tally sums up the connections that were turned away since the last log line. It takes
+// little memory for any number of connections and hosts.
 type Tally struct {
 	Count int
 	Last  error
 
-	hosts map[string]int // candidates for the host that most came from
+	hosts map[string]int // candidates for the most frequent host
 }
 
-// tallyHosts is how many hosts a Tally knows. By the algorithm of Misra and Gries, a host
-// that more than one in so many came from is among them.
+// tallyHosts is how many hosts a Tally counts. By the algorithm of Misra and Gries, each host
+// of more than one connection in tallyHosts is among them.
 const tallyHosts = 64
 
+// Add counts a connection from host that was turned away because of why.
 func (t *Tally) Add(host string, why error) {
 	t.Count++
 	t.Last = why
@@ -141,7 +145,7 @@ func (t *Tally) Add(host string, why error) {
 	}
 }
 
-// Most is a host that most came from, as far as the Tally can tell.
+// Most returns the most frequent host, as far as the Tally can tell.
 func (t *Tally) Most() (host string) {
 	for other, n := range t.hosts {
 		if best := t.hosts[host]; n > best || n == best && other < host {

@@ -1,5 +1,5 @@
-// Package words makes the words of a stranger fit to be kept, logged and printed: a peer
-// chooses them, and may choose them so that a terminal, a log or its reader is misled.
+// Package words makes text from a peer safe to keep, log and print. A hostile peer may choose
+// text that misleads a terminal, a log or its reader.
 package words
 
 import (
@@ -8,10 +8,10 @@ import (
 	"unicode/utf8"
 )
 
-// Shown is how many bytes of a peer's words an error or a line of a log shows.
+// Shown is how many bytes of a peer's text an error or a log line shows.
 const Shown = 256
 
-// Cut shortens s to n bytes at most, between characters.
+// Cut shortens s to at most n bytes, without splitting a character.
 func Cut(s string, n int) string {
 	if len(s) <= n {
 		return s
@@ -20,22 +20,22 @@ func Cut(s string, n int) string {
 	for end > 0 && n-end < utf8.UTFMax && !utf8.RuneStart(s[end]) {
 		end--
 	}
-	if !utf8.RuneStart(s[end]) { // no UTF-8
+	if !utf8.RuneStart(s[end]) { // not UTF-8
 		end = n
 	}
 	return s[:end]
 }
 
-// Kept is what is kept of a peer's words: n bytes of valid UTF-8 at most.
+// Kept returns the part of a peer's text to keep: valid UTF-8 of at most n bytes.
 func Kept(s string, n int) string {
 	return Cut(strings.ToValidUTF8(Cut(s, n), "\uFFFD"), n)
 }
 
-// Printable is what is shown of a peer's words: the first [Shown] bytes, on one line, with
-// an ellipsis where there are more. What is not printable stands as an escape of Go's:
-// control characters, those that turn the direction of writing, all spaces but the plain
-// one, and bytes that are no UTF-8. All else stays as it is, a backslash too, so that what is
-// printable already does not change.
+// Printable returns the part of a peer's text to show: the first [Shown] bytes, on one line,
+// with an ellipsis if there are more. It replaces unprintable characters by Go escapes: control
+// characters, those that change the direction of writing, all spaces except U+0020, and bytes
+// that are not UTF-8. Everything else is unchanged, even a backslash. So text that is printable
+// and short does not change.
 func Printable(s string) string {
 	short := Cut(s, Shown)
 	if len(short) < len(s) {
@@ -44,7 +44,7 @@ func Printable(s string) string {
 	return Escape(short)
 }
 
-// Escape is Printable without the limit: for texts that are bounded already.
+// Escape is Printable without the size limit, for text that is already bounded.
 func Escape(s string) string {
 	i := 0
 	for i < len(s) {
