@@ -99,8 +99,7 @@ func BenchmarkRouter(b *testing.B) {
 	}
 }
 
-// BenchmarkStats is how long the hub's figures, which sum up the bytes of all spokes, hold the
-// router up.
+// BenchmarkStats measures how long Stats blocks the router. It sums up the bytes of all spokes.
 func BenchmarkStats(b *testing.B) {
 	for _, spokes := range []int{64, 10_000} {
 		b.Run(fmt.Sprintf("spokes=%d", spokes), func(b *testing.B) {

@@ -311,7 +311,7 @@ func TestLink_EndsSoonAfterItsPeerStopsReading(t *testing.T) {
 	})
 }
 
-// A link whose last batch is not taken ends with the reason for that.
+// A link whose last batch cannot be written ends with the error of that write.
 func TestLink_EndsWithWhatStoppedTheLastWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLink(t.Context(), stoppedStream{}, 1000, time.Hour)
@@ -632,7 +632,7 @@ func TestRouters_ListenersGetWhatTheyWereToldBeforeTheEnd(t *testing.T) {
 	}
 }
 
-// A listener that has ended gets no more topics, and whoever asks for them the reason.
+// A listener that has ended gets no more topics. A request for them returns the reason.
 func TestRouter_ListenersEndBetweenTheirTopics(t *testing.T) {
 	r, _ := newBenchRouter(0)
 	sub := newSubscription([]string{"a", "b"}, 1000, nil, nil)
@@ -652,7 +652,7 @@ func TestRouter_ListenersEndBetweenTheirTopics(t *testing.T) {
 	}
 }
 
-// An answer waits as one, and so has no limit where nothing else waits.
+// An answer counts as one event. So an empty queue takes an answer of any size.
 func TestRouter_AnswersCountAsOne(t *testing.T) {
 	r, members := newBenchRouter(1)
 	out := &members[0].link.out
@@ -664,7 +664,8 @@ func TestRouter_AnswersCountAsOne(t *testing.T) {
 	}
 }
 
-// A spoke of an older connection than all that its node may have is turned away, and counted.
+// If a node has all its spokes on newer connections, a spoke of an older one is rejected and
+// counted.
 func TestRouter_OlderConnectionsAreRejected(t *testing.T) {
 	r, members := newBenchRouter(1)
 	r.opts.MaxSpokesPerNode = 1

@@ -318,7 +318,7 @@ func newTestReader(to chan *arrivals) *spokeReader {
 	return r
 }
 
-// The reader's memory of the last event does not affect a different event.
+// What the reader remembers of the last event does not affect a different event.
 func TestSpokeReader_EachEventIsItself(t *testing.T) {
 	a := `{"type":"a","payload":1}`
 	for _, between := range []string{`{"type":"b"}`, `{"type":"b", "payload":2}`, `{"type":"b","payload":2}`, `{"type":"` + strings.Repeat("b", 2*maxPrefix) + `","payload":2}`} {
@@ -372,7 +372,8 @@ func TestSpokeReader_HandsOverWhatIsMuch(t *testing.T) {
 	}
 }
 
-// A reader that cannot hand on a frame ends there: what came behind it would have a gap before.
+// A reader that cannot pass on a frame ends there: after it, the following frames would have a
+// gap.
 func TestSpokeReader_EndsWithTheFirstFrameThatItDrops(t *testing.T) {
 	r := newTestReader(nil)
 	<-r.work.free
@@ -465,7 +466,7 @@ func TestAttachment_RequestsFit(t *testing.T) {
 		{[]string{half, half + "x", "a"}, 5, 1},
 		{[]string{half + half + half, "a"}, 5, 1},
 	} {
-		looked := 0 // of a million, at no more than the first that does not fit
+		looked := 0 // fitting looks at no topic after the first that does not fit
 		got := fitting(func(yield func(string) bool) {
 			for _, topic := range tc.topics {
 				if looked++; !yield(topic) {

@@ -235,7 +235,7 @@ func TestTable_AllTopicsIsNoTopic(t *testing.T) {
 	m.check(t, allTopics, "t")
 }
 
-// Removing an unknown subscriber or topic changes nothing.
+// Dropping an unknown subscriber, or removing an unknown topic, changes nothing.
 func TestTable_Unknown(t *testing.T) {
 	m := newTableModel(2)
 	m.drop(0)
@@ -762,7 +762,7 @@ func TestWriter_WritesWhatWasPublishedBeforeTheLast(t *testing.T) {
 	}
 }
 
-// A tape is a stream that notes how much each write has.
+// A tape is a stream that notes the size of each write.
 type tape struct {
 	sink
 	writes []int
@@ -773,7 +773,7 @@ func (s *tape) Write(_ context.Context, p []byte) (int, error) {
 	return len(p), nil
 }
 
-// The WriteTimeout is for so much: a frame that is larger is written in pieces.
+// The WriteTimeout is for 64 KiB. So the writer writes a larger frame in pieces.
 func TestWriter_WritesPiecesOf64KiB(t *testing.T) {
 	stream := &tape{}
 	l := newLink(t.Context(), stream, 1<<20, time.Second)
@@ -870,7 +870,7 @@ func TestInbound_HoldsWhatItsFramesNeed(t *testing.T) {
 	}
 }
 
-// A peer's code is not sent on to a peer, and a normal end is not a protocol error.
+// A link does not send its peer's code back, and a normal end is not a protocol error.
 func TestEndOf(t *testing.T) {
 	slow := &CloseError{Code: CodeSlow, Reason: "slow"}
 	for _, tc := range []struct {

@@ -8,7 +8,7 @@ import (
 	"irohub/irohubtest"
 )
 
-// A hub and a spoke in one test.
+// A hub and a spoke run in one test.
 func Example() {
 	ctx := context.Background()
 	network := irohubtest.NewNetwork()

@@ -22,7 +22,7 @@ func (f *Reader) body() ([]byte, error) {
 	return frame[HeaderSize:], nil
 }
 
-// chunked returns a stream's bytes in reads of the sizes that size gives.
+// chunked returns a read function for a stream. size gives the size of each read.
 func chunked(stream []byte, size func() int) func([]byte) (int, error) {
 	return func(p []byte) (int, error) {
 		if len(stream) == 0 {
@@ -36,7 +36,7 @@ func chunked(stream []byte, size func() int) func([]byte) (int, error) {
 
 func always(n int) func() int { return func() int { return n } }
 
-// stream is the frames of some bodies, one behind another.
+// stream returns the frames of the bodies, one after the other.
 func stream(bodies ...string) (all []byte) {
 	for _, body := range bodies {
 		all = binary.BigEndian.AppendUint32(all, uint32(len(body)))
@@ -113,7 +113,7 @@ func TestReader_Length(t *testing.T) {
 	}
 }
 
-// A peer that says it will send much, and sends little, costs little.
+// A peer that announces a large frame but sends little costs little memory.
 func TestReader_AllocatesWhatHasCome(t *testing.T) {
 	all := binary.BigEndian.AppendUint32(nil, 1<<30)
 	all = append(all, make([]byte, 10000)...)
@@ -214,8 +214,8 @@ func TestReader_BigFrames(t *testing.T) {
 	}
 }
 
-// While frames come many at a time, one read may fetch many; when the traffic has
-// been small for a while, the memory goes.
+// Under heavy traffic, one read fetches many frames. After some light traffic, the reader frees
+// the memory.
 func TestReader_BufferFollowsTraffic(t *testing.T) {
 	small := stream(strings.Repeat("s", 100))
 	size := 1
@@ -257,8 +257,8 @@ func TestReader_BufferFollowsTraffic(t *testing.T) {
 	}
 }
 
-// A frame of many small reads is no quiet traffic: to shrink behind each one would
-// be to allocate for each one.
+// Small reads of a large frame are not light traffic: shrinking after each frame would mean an
+// allocation for each one.
 func TestReader_BigFramesInSmallReadsKeepTheBuffer(t *testing.T) {
 	frame := stream(strings.Repeat("x", 50_000))
 	rest := frame
@@ -270,7 +270,7 @@ func TestReader_BigFramesInSmallReadsKeepTheBuffer(t *testing.T) {
 		rest = rest[n:]
 		return n, nil
 	}}
-	least := math.Inf(1) // for the race detector has a pool drop some of what it is given
+	least := math.Inf(1) // with the race detector, a pool drops some items
 	for range 50 {
 		least = min(least, testing.AllocsPerRun(1, func() {
 			if _, err := r.body(); err != nil {
@@ -314,7 +314,7 @@ func TestReader_Waits(t *testing.T) {
 	}
 }
 
-// A body must not give room to append over the next frame.
+// Appending to a body must not overwrite the next frame.
 func TestReader_BodyIsClipped(t *testing.T) {
 	r := Reader{Max: 100, Read: chunked(stream("first", "second"), always(100))}
 	body, err := r.body()
@@ -340,7 +340,7 @@ func TestReader_RandomChunks(t *testing.T) {
 	}
 }
 
-// A reader that waits for the next frame holds little, whatever it has read before.
+// A reader that waits for the next frame holds little memory, even after large frames.
 func TestReader_HoldsLittleWhileItWaits(t *testing.T) {
 	var all []byte
 	for range 1000 {

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// refFrames splits a stream; err is how it ends.
+// refFrames is a reference implementation that splits a stream. err says how it ends.
 func refFrames(stream []byte, limit int) (bodies [][]byte, err error) {
 	for len(stream) > 0 {
 		if len(stream) < HeaderSize {
@@ -29,7 +29,7 @@ func refFrames(stream []byte, limit int) (bodies [][]byte, err error) {
 	return bodies, io.EOF
 }
 
-// FuzzFrames gives a stream in reads whose sizes are chunks, over and over.
+// FuzzFrames reads a stream in reads whose sizes repeat those in chunks.
 func FuzzFrames(f *testing.F) {
 	long := stream(strings.Repeat("x", 9000), "y", strings.Repeat("z", 5000))
 	f.Add([]byte(nil), []byte(nil), uint16(1))
@@ -43,14 +43,14 @@ func FuzzFrames(f *testing.F) {
 	f.Fuzz(func(t *testing.T, input, chunks []byte, limit uint16) {
 		turn := 0
 		r := Reader{Max: int(limit)}
-		come := 0 // bytes that the reader got
+		come := 0 // bytes that the reader has got
 		deliver := chunked(input, func() int {
 			if len(chunks) == 0 {
 				return len(input)
 			}
 			turn++
 			n := int(chunks[turn%len(chunks)])
-			return n * n // up to the largest that one read asks for, and the small ones too
+			return n * n // small sizes and sizes up to that of the largest read
 		})
 		r.Read = func(p []byte) (int, error) {
 			if len(p) == 0 || len(p) > MaxBuffer {
@@ -100,8 +100,8 @@ func checkBuffer(t *testing.T, r *Reader, come int) {
 	}
 }
 
-// BenchmarkReader cuts a stream of equal frames, which comes in reads as large
-// as the buffer, or of the size of a packet.
+// BenchmarkReader splits a stream of equal frames. The reads are as large as the buffer or as a
+// packet.
 func BenchmarkReader(b *testing.B) {
 	for _, size := range reference.Sizes {
 		frame := stream(string(reference.Kinds[0].Make(size.Bytes)))

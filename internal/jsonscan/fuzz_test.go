@@ -10,7 +10,8 @@ import (
 	"irohub/internal/jsonscan/reference"
 )
 
-// What the walks find in any text, and whether they accept it, encoding/json says too.
+// Object and Array agree with encoding/json on any text: on what they find and whether they
+// accept it.
 func FuzzScan(f *testing.F) {
 	for _, text := range reference.Values {
 		f.Add([]byte(text))
@@ -45,7 +46,7 @@ func FuzzScan(f *testing.F) {
 			}
 			n++
 		}
-		// An array is walked over inside a text that was checked: its own depth is not counted.
+		// Array iterates only over text that was checked before, so it does not count its own depth.
 		if sound && (a.Complete() != isArray || isArray && n != len(list)) {
 			t.Fatalf("elements of %q: %d (%v), want %d (%v)", text, n, a.Complete(), len(list), isArray)
 		}
@@ -64,7 +65,8 @@ func FuzzScan(f *testing.F) {
 	})
 }
 
-// BenchmarkValid checks payloads, beside json.Valid on the same bytes, which checks no UTF-8.
+// BenchmarkValid checks payloads. For comparison, it runs json.Valid on the same bytes, which
+// does not check the UTF-8.
 func BenchmarkValid(b *testing.B) {
 	for _, kind := range reference.Kinds {
 		for _, size := range reference.Sizes {

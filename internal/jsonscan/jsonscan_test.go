@@ -12,8 +12,8 @@ import (
 // valid checks a value that stands one level deep.
 func valid(text []byte) bool { return Valid(text, 1) }
 
-// TestAcceptsWhatEncodingJSONDoes looks at every text by itself, behind other
-// bytes, so that each falls on every place of a word of eight, and cut off.
+// TestAcceptsWhatEncodingJSONDoes checks every text by itself, at every offset in a word of eight
+// bytes, and cut off.
 func TestAcceptsWhatEncodingJSONDoes(t *testing.T) {
 	check := func(text string) {
 		t.Helper()
@@ -41,8 +41,8 @@ func TestAcceptsWhatEncodingJSONDoes(t *testing.T) {
 	}
 }
 
-// Every byte in a string, at every place of a word, alone and behind what else makes
-// the check stop: whether a string goes on is decided for eight bytes at a time.
+// The scan of a string handles eight bytes at a time. So the test puts every byte at every offset
+// of a word, alone and after other bytes that stop the scan.
 func TestEveryByteInAString(t *testing.T) {
 	for c := range 256 {
 		for n := range 17 {
@@ -82,7 +82,7 @@ func TestDepth(t *testing.T) {
 				t.Errorf("shape %q: %d levels: %v, want %v", shape, levels, got, want)
 			}
 		}
-		// Each bracket must be the one that its level began with.
+		// Each closing bracket must match the opening one of its level.
 		text := reference.Nest(MaxDepth-1, shape)
 		for i := strings.IndexByte(text, '1') + 1; i < len(text); i++ {
 			wrong := []byte(text)
@@ -91,7 +91,7 @@ func TestDepth(t *testing.T) {
 				t.Errorf("shape %q: the bracket at %d may be the wrong one", shape, i)
 			}
 		}
-		// What has been closed does not count.
+		// Closed levels do not count.
 		wide := "[" + strings.Repeat(reference.Nest(MaxDepth-2, shape)+",", 3) + reference.Nest(MaxDepth-2, shape) + "]"
 		if !valid([]byte(wide)) {
 			t.Errorf("shape %q: levels side by side count", shape)

@@ -44,7 +44,7 @@ func TestTally_KeepsLittle(t *testing.T) {
 	}
 	away.Add("host01", io.EOF)
 	check("host01", append(slices.Repeat([]int{1}, tallyHosts-1), 2)...)
-	away.Add("another", io.EOF) // there is no room for it, and it makes some
+	away.Add("another", io.EOF) // the tally is full; this lowers all counts
 	check("host01", 1)
 	away.Add("host00", io.ErrNoProgress)
 	check("host00", 1, 1)
@@ -53,7 +53,7 @@ func TestTally_KeepsLittle(t *testing.T) {
 	}
 }
 
-// A slowWriter takes nothing until it is let.
+// A slowWriter blocks until the test releases it.
 type slowWriter struct {
 	open chan struct{}
 	bytes.Buffer
@@ -64,7 +64,7 @@ func (w *slowWriter) Write(p []byte) (int, error) {
 	return w.Buffer.Write(p)
 }
 
-// Of lines that a handler is too slow for, so many are kept, and the others counted.
+// If a handler is too slow, a bounded number of lines waits for it. The others are counted.
 func TestLog_CountWhatIsDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &slowWriter{open: make(chan struct{})}

@@ -16,10 +16,10 @@ import (
 	"irohub/irohubtest"
 )
 
-// Connections before they have a spoke, and what a hub says of them.
+// These tests are about connections without a spoke, and about the hub's log lines.
 
-// A connection whose stream is refused is as much without a spoke as before, whatever other
-// streams it opens.
+// A connection whose stream is refused still has no spoke, even if it opens other
+// streams.
 func TestHub_ConnectionWithoutASpokeEndsInTime(t *testing.T) {
 	inWorld(t, irohub.HubOptions{MaxSpokes: 1}, func(w *world) {
 		good := w.spoke()
@@ -29,7 +29,7 @@ func TestHub_ConnectionWithoutASpokeEndsInTime(t *testing.T) {
 		go func() {
 			defer close(done)
 			for conn.Wait(canceled()) == context.Canceled {
-				// One is refused, another holds a byte.
+				// The hub is full, so it refuses the first stream. The second has an incomplete frame.
 				for _, first := range []string{"\x00\x00\x00\x0c{\"type\":\"a\"}", "\x00"} {
 					if s, err := conn.OpenStream(w.Context()); err == nil {
 						s.Write(w.Context(), []byte(first))
@@ -52,14 +52,14 @@ func TestHub_ConnectionWithoutASpokeEndsInTime(t *testing.T) {
 	})
 }
 
-// canceled is a context that has ended.
+// canceled returns a context that has ended.
 func canceled() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	return ctx
 }
 
-// Before its first spoke, a connection has one stream.
+// Before its first spoke, a connection may have one stream.
 func TestHub_StreamsBeforeTheFirstSpokeAreTurnedAway(t *testing.T) {
 	inWorld(t, irohub.HubOptions{}, func(w *world) {
 		a := w.raw()
@@ -75,7 +75,7 @@ func TestHub_StreamsBeforeTheFirstSpokeAreTurnedAway(t *testing.T) {
 	})
 }
 
-// And then one more than it has spokes.
+// After that, a connection may have one stream more than it has spokes.
 func TestHub_OneStreamMoreThanSpokes(t *testing.T) {
 	inWorld(t, irohub.HubOptions{}, func(w *world) {
 		a := w.frozen("a")
@@ -90,7 +90,8 @@ func TestHub_OneStreamMoreThanSpokes(t *testing.T) {
 	})
 }
 
-// A connection that its node has given up is let in late: the node's newer ones stay.
+// If the hub accepts a connection late, after its node has given it up, the node's newer ones
+// stay.
 func TestHub_LateConnectionReplacesNoNewerOne(t *testing.T) {
 	slow := make(chan struct{})
 	var calls atomic.Int32
@@ -115,14 +116,14 @@ func TestHub_LateConnectionReplacesNoNewerOne(t *testing.T) {
 		for _, r := range []*rawSpoke{one, two} {
 			r.greet()
 		}
-		// A newer one replaces the oldest, as ever.
+		// A newer one still replaces the oldest.
 		w.rawOf(ep).greet()
 		one.wantClosed(irohub.CodeTooMany)
 		two.greet()
 	})
 }
 
-// What a stranger may send at once is little; a spoke may send more.
+// The first frame of a stream must be small. A spoke's later frames may be larger.
 func TestHub_FirstFrameIsSmall(t *testing.T) {
 	inWorld(t, irohub.HubOptions{}, func(w *world) {
 		body := func(size int) string {
@@ -147,7 +148,7 @@ func TestHub_FirstFrameIsSmall(t *testing.T) {
 	})
 }
 
-// The code with which a peer gives up is the peer's, and not told to it as the hub's.
+// The hub does not send a peer's own code back to it.
 func TestHub_PeersCodeIsNotGivenBack(t *testing.T) {
 	var gone journal[error]
 	inWorld(t, irohub.HubOptions{OnDisconnect: func(_ irohub.SpokeInfo, err error) { gone.add(err) }}, func(w *world) {
@@ -163,7 +164,7 @@ func TestHub_PeersCodeIsNotGivenBack(t *testing.T) {
 	})
 }
 
-// What Publish has accepted, every spoke gets, also where the hub shuts down beside.
+// Every spoke gets each event that Publish has accepted, even during a Shutdown.
 func TestHub_PublishBesideShutdown(t *testing.T) {
 	const publishers, rounds = 48, 30
 	for range rounds {
@@ -205,7 +206,7 @@ func TestHub_PublishBesideShutdown(t *testing.T) {
 	}
 }
 
-// Shutdown says how much it could not hand over.
+// Shutdown returns how many events it could not deliver.
 func TestHub_ShutdownSaysWhatWasLost(t *testing.T) {
 	inWorld(t, irohub.HubOptions{MaxQueue: 10 << 20}, func(w *world) {
 		good := w.spoke().feed("a")
@@ -224,7 +225,7 @@ func TestHub_ShutdownSaysWhatWasLost(t *testing.T) {
 			t.Errorf("the good spoke has %d events", len(good.events))
 		}
 	})
-	// One that was lost before is not Shutdown's.
+	// A spoke that was lost before the Shutdown does not count.
 	inWorld(t, irohub.HubOptions{}, func(w *world) {
 		r := w.frozen("a")
 		w.publish("a", 1)
@@ -235,7 +236,7 @@ func TestHub_ShutdownSaysWhatWasLost(t *testing.T) {
 			t.Errorf("Shutdown: %v", err)
 		}
 	})
-	// One that leaves by itself has lost nothing.
+	// A spoke that closes by itself does not count.
 	inWorld(t, irohub.HubOptions{}, func(w *world) {
 		r := w.frozen("a")
 		w.publish("a", 1)
@@ -246,7 +247,7 @@ func TestHub_ShutdownSaysWhatWasLost(t *testing.T) {
 	})
 }
 
-// A spoke that sends faster than it may is read more slowly; nothing is refused.
+// The hub reads more slowly from a spoke that sends too fast. It refuses nothing.
 func TestHub_RateLimits(t *testing.T) {
 	for name, opts := range map[string]irohub.HubOptions{
 		"events": {MaxEventRate: 100},
@@ -266,7 +267,7 @@ func TestHub_RateLimits(t *testing.T) {
 				if err := fast.Flush(w.Context()); err != nil {
 					t.Fatal(err)
 				}
-				// A second's worth comes at once.
+				// The first second's allowance passes at once.
 				if d := time.Since(start); d < 8900*time.Millisecond || d > 9500*time.Millisecond {
 					t.Errorf("1,000 events at 100 a second took %v", d)
 				}
@@ -281,7 +282,7 @@ func TestHub_RateLimits(t *testing.T) {
 				if len(f.events) != 1001 {
 					t.Errorf("%d events", len(f.events))
 				}
-				// One that waits can be ended.
+				// A spoke that is delayed can be ended.
 				for range 300 {
 					fast.Publish(w.Context(), framed("a", 1000))
 				}
@@ -293,10 +294,10 @@ func TestHub_RateLimits(t *testing.T) {
 	}
 }
 
-// A handler notes what is logged, as text.
+// A handler collects the log lines as text.
 type handler struct {
 	journal[string]
-	block atomic.Pointer[chan struct{}] // waits for it, if there is one
+	block atomic.Pointer[chan struct{}] // if set, the handler waits for it
 }
 
 func (h *handler) Enabled(context.Context, slog.Level) bool { return true }
@@ -315,7 +316,7 @@ func (h *handler) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// wantLines checks how the lines begin that have come since the last time.
+// wantLines checks the beginnings of the lines since the last call.
 func (w *world) wantLines(h *handler, begins ...string) (lines []string) {
 	w.Helper()
 	synctest.Wait()
@@ -331,7 +332,7 @@ func (w *world) wantLines(h *handler, begins ...string) (lines []string) {
 	return lines
 }
 
-// A handler that never returns holds up nobody, and little is kept for it.
+// A handler that never returns blocks nobody, and few lines are kept for it.
 func TestHub_LogHandlerThatHangsHoldsUpNobody(t *testing.T) {
 	h := &handler{}
 	admit := func(_ context.Context, id irohub.NodeID) error {
@@ -372,7 +373,7 @@ func TestHub_LogHandlerThatHangsHoldsUpNobody(t *testing.T) {
 	})
 }
 
-// Connections that are turned away are summed up, with where they come from.
+// One log line sums up rejected connections and names the most frequent host.
 func TestHub_TurnedAwayAreSummedUp(t *testing.T) {
 	h := &handler{}
 	inWorld(t, irohub.HubOptions{Logger: slog.New(h), Admit: func(context.Context, irohub.NodeID) error { return errors.New("no") }}, func(w *world) {
@@ -401,12 +402,12 @@ func TestHub_TurnedAwayAreSummedUp(t *testing.T) {
 		w.wantLines(h, "INFO connections turned away count=3")
 		time.Sleep(10 * time.Second)
 		w.wantLines(h)
-		knock(1) // after a pause, at once
+		knock(1) // after a pause, the next one is logged at once
 		w.wantLines(h, "INFO connection turned away")
 	})
 }
 
-// Being full, and making room among the pending, is a warning once, and not for each.
+// A full hub, or one that evicts pending connections, logs one warning, not one for each.
 func TestHub_BeingFullIsAWarningOnce(t *testing.T) {
 	h := &handler{}
 	inWorld(t, irohub.HubOptions{Logger: slog.New(h), MaxSpokes: 1, MaxPending: 2}, func(w *world) {
@@ -431,7 +432,7 @@ func TestHub_BeingFullIsAWarningOnce(t *testing.T) {
 	})
 }
 
-// A flaky endpoint has no descriptor left now and then.
+// A flaky endpoint sometimes has no descriptor left.
 type flaky struct {
 	*irohubtest.Endpoint
 	fails atomic.Int32
@@ -474,7 +475,7 @@ func TestHub_AcceptingMayFailForAWhile(t *testing.T) {
 	})
 }
 
-// A refused topic is named: the first of the request, and not of the alphabet.
+// A refusal names the first refused topic in the order of the request.
 func TestHub_RefusalNamesTheFirstOfTheRequest(t *testing.T) {
 	inWorld(t, irohub.HubOptions{MaxSubscriptions: 3}, func(w *world) {
 		r := w.raw()
@@ -513,7 +514,7 @@ func TestHub_SpokesHaveAnAddress(t *testing.T) {
 	})
 }
 
-// A listener of very many topics is taken in in parts, and hears of all.
+// The hub adds a listener with very many topics in parts. The listener gets events of all of them.
 func TestHub_SubscribesToManyTopics(t *testing.T) {
 	inWorld(t, irohub.HubOptions{}, func(w *world) {
 		topics := make([]string, 5000)
@@ -537,7 +538,7 @@ func TestHub_SubscribesToManyTopics(t *testing.T) {
 	})
 }
 
-// A call whose context has ended returns, whatever the router is at.
+// A call whose context has ended returns, even if the router is busy.
 func TestHub_SubscribeWithAnEndedContextReturns(t *testing.T) {
 	inWorld(t, irohub.HubOptions{}, func(w *world) {
 		for range 200 {
@@ -551,7 +552,7 @@ func TestHub_SubscribeWithAnEndedContextReturns(t *testing.T) {
 	})
 }
 
-// A list of spokes is good also where what is in hand has some of them cut off.
+// The list of spokes is valid even if current events cause some of them to be cut off.
 func TestHub_SpokesWhileSomeAreCutOff(t *testing.T) {
 	inWorld(t, irohub.HubOptions{MaxQueue: 10_000, MaxSpokesPerNode: 1000}, func(w *world) {
 		for range 20 {
@@ -575,7 +576,7 @@ func TestHub_SpokesWhileSomeAreCutOff(t *testing.T) {
 	})
 }
 
-// A spoke whose connection has ended is gone, also where it owes much.
+// A spoke leaves as soon as its connection has ended, even if it has exceeded its rate by far.
 func TestHub_SpokeThatOwesMuchCanLeave(t *testing.T) {
 	inWorld(t, irohub.HubOptions{MaxByteRate: 1000}, func(w *world) {
 		r := w.raw()
@@ -593,7 +594,7 @@ func TestHub_SpokeThatOwesMuchCanLeave(t *testing.T) {
 	})
 }
 
-// A handler that panics loses its line, and nothing else.
+// If a handler panics, only its line is lost.
 func TestHub_LogHandlerThatPanics(t *testing.T) {
 	h := &panicky{}
 	inWorld(t, irohub.HubOptions{Logger: slog.New(h)}, func(w *world) {
@@ -616,11 +617,11 @@ func (h *panicky) Handle(context.Context, slog.Record) error {
 	panic("no disk")
 }
 
-// Subscribe beside Shutdown returns, whatever comes first.
+// Subscribe returns during a Shutdown, whichever of the two begins first.
 func TestHub_SubscribeBesideShutdownReturns(t *testing.T) {
 	inWorld(t, irohub.HubOptions{}, func(w *world) {
 		w.frozen("a")
-		w.publish("a", 1) // which it does not read
+		w.publish("a", 1) // the spoke does not read it
 		done := make(chan error, 1)
 		go func() { done <- w.hub.Shutdown(w.Context()) }()
 		synctest.Wait()
@@ -638,7 +639,7 @@ func TestHub_SubscribeBesideShutdownReturns(t *testing.T) {
 	})
 }
 
-// A spoke that is cut off as too slow is a warning, with how much was waiting.
+// When a spoke is cut off as too slow, the hub logs a warning with the size of its queue.
 func TestHub_LogsWhoIsTooSlow(t *testing.T) {
 	h := &handler{}
 	inWorld(t, irohub.HubOptions{Logger: slog.New(h), MaxQueue: 10_000}, func(w *world) {
@@ -655,7 +656,7 @@ func TestHub_LogsWhoIsTooSlow(t *testing.T) {
 	})
 }
 
-// An end on purpose is no error, and any other has its reason.
+// The log line about a normal end has no error. About any other end, it has the reason.
 func TestHub_LogsNoErrorOfANormalEnd(t *testing.T) {
 	h := &handler{}
 	inWorld(t, irohub.HubOptions{Logger: slog.New(h)}, func(w *world) {
@@ -671,7 +672,8 @@ func TestHub_LogsNoErrorOfANormalEnd(t *testing.T) {
 	})
 }
 
-// Whom a newer spoke of a node replaces is of the oldest connection, whichever spoke came first.
+// A newer spoke of a node replaces the one of the node's oldest connection, even if that spoke
+// is not the oldest.
 func TestHub_TheOldestConnectionMakesRoom(t *testing.T) {
 	inWorld(t, irohub.HubOptions{MaxSpokesPerNode: 3}, func(w *world) {
 		id := irohub.NodeID{7}

@@ -8,7 +8,8 @@ import (
 	"irohub/irohubtest"
 )
 
-// BenchmarkHub is the hub in memory; iroh has the same over the real network.
+// BenchmarkHub measures the hub in memory. Package iroh has the same benchmark over the real
+// network.
 func BenchmarkHub(b *testing.B) {
 	network := irohubtest.NewNetwork()
 	transporttest.Bench(b, func(testing.TB, transporttest.Key) irohub.Endpoint {

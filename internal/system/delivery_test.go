@@ -14,8 +14,8 @@ import (
 )
 
 // TestDelivery_NoGapNoDuplicateNoReordering numbers the events of each publisher and topic.
-// Spokes subscribe and leave at random meanwhile, some connect and disconnect; while a
-// Subscription lasts, the numbers that it sees have to follow each other.
+// Meanwhile, spokes subscribe, unsubscribe, connect and disconnect at random. Each Subscription
+// must see consecutive numbers.
 func TestDelivery_NoGapNoDuplicateNoReordering(t *testing.T) {
 	const topics, publishers, listeners, changes, most = 5, 3, 8, 10, 100
 	opts := irohub.HubOptions{MaxQueue: 256 << 20, Forward: forwardAll}
@@ -45,7 +45,7 @@ func TestDelivery_NoGapNoDuplicateNoReordering(t *testing.T) {
 			if n := rand.IntN(topics + 1); n < topics {
 				topic = fmt.Sprintf("t:%d", n)
 			}
-			// Two topics that overlap must not give an event twice.
+			// Two topics that overlap must not deliver an event twice.
 			sub, err := s.Subscribe(w.Context(), topic, "t:0")
 			if err != nil {
 				w.Errorf("subscribe: %v", err)

@@ -1,3 +1,3 @@
-// Package system has the tests of whole hubs and spokes, by what package irohub exports:
-// most of them in memory and made-up time, one over every transport at once.
+// Package system tests whole hubs and spokes by the exported names of package irohub. Most
+// tests run in memory and in fake time. One runs over every transport at once.
 package system

@@ -12,8 +12,8 @@ import (
 	"irohub/irohubtest"
 )
 
-// One endpoint that accepts no more ends the hub, and Serve says which it was. The spokes of
-// the others are told.
+// When one endpoint fails, the hub ends, and Serve names the endpoint. The spokes of the other
+// endpoints see CodeShutdown.
 func TestHub_OneEndpointsEndIsTheHubs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := irohubtest.NewNetwork()
@@ -46,8 +46,8 @@ func TestHub_OneEndpointsEndIsTheHubs(t *testing.T) {
 	})
 }
 
-// A hub or a spoke without an endpoint is refused at once: none, nil, or the nil pointer of a
-// transport whose error nobody looked at.
+// NewHub and Dial return an error without an endpoint: none, nil, or the nil pointer that a
+// caller has after it ignored a transport's error.
 func TestEndpoint_MissingIsAnError(t *testing.T) {
 	here, missing := irohubtest.NewNetwork().Endpoint(), (*irohubtest.Endpoint)(nil)
 	for want, endpoints := range map[string][]irohub.Endpoint{

@@ -14,7 +14,7 @@ import (
 	"irohub/irohubtest"
 )
 
-// Faults of the other side, and calls that end at a bad moment.
+// These tests are about faults of the other side, and about calls that end at a bad moment.
 
 // fakeHub accepts connections, and the first stream of each.
 func fakeHub(t *testing.T, n *irohubtest.Network) (*irohubtest.Endpoint, chan *rawSpoke) {
@@ -67,7 +67,7 @@ func idOf(t *testing.T, body string) (typ, id string) {
 	return e.Type, e.ID
 }
 
-// A connection that is lost while more waits to be written than one write takes.
+// A connection is lost while more data is queued than one write takes.
 func TestSpoke_ComesBackFromAFailedWrite(t *testing.T) {
 	slow := func(irohub.NodeID, string) error { time.Sleep(time.Second); return nil }
 	inWorld(t, irohub.HubOptions{AllowPublish: slow}, func(w *world) {
@@ -89,7 +89,7 @@ func TestSpoke_ComesBackFromAFailedWrite(t *testing.T) {
 	})
 }
 
-// A request that was given up and made anew waits for its own answer.
+// After a Subscribe has given up, a new one for the same topic waits for its own answer.
 func TestSpoke_OldAnswerDoesNotSettleNewRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, ep, h := dialFake(t, irohub.SpokeOptions{NoReconnect: true})
@@ -115,7 +115,7 @@ func TestSpoke_OldAnswerDoesNotSettleNewRequest(t *testing.T) {
 	})
 }
 
-// Subscribe ends with its context, also while Close is at work.
+// Subscribe ends with its context, even during Close.
 func TestSpoke_SubscribeEndsDuringClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, ep, h := dialFake(t, irohub.SpokeOptions{NoReconnect: true})
@@ -156,7 +156,7 @@ func TestSpoke_CloseIsNotFooledByCodeZero(t *testing.T) {
 	})
 }
 
-// What a connection may have lost before it, Flush tells.
+// Flush reports that an earlier connection may have lost events.
 func TestSpoke_FlushTellsOfAnEarlierLoss(t *testing.T) {
 	inWorld(t, irohub.HubOptions{AllowPublish: func(irohub.NodeID, string) error { time.Sleep(time.Second); return nil }}, func(w *world) {
 		s := w.spoke()
@@ -173,7 +173,7 @@ func TestSpoke_FlushTellsOfAnEarlierLoss(t *testing.T) {
 	})
 }
 
-// A refusal that nobody has heard of is for the next Flush.
+// The next Flush reports a refusal that no call has reported yet.
 func TestSpoke_FlushThatGaveUpTakesNoRefusalAway(t *testing.T) {
 	inWorld(t, irohub.HubOptions{AllowPublish: func(irohub.NodeID, string) error { time.Sleep(time.Second); return errors.New("no") }}, func(w *world) {
 		s := w.spoke()
@@ -235,7 +235,7 @@ func TestHub_ConnectionEndsWithItsLastSpoke(t *testing.T) {
 	})
 }
 
-// A spoke that has closed its half, and does not read, counts as long as its queue does.
+// A spoke that has closed its half and does not read counts as long as its queue is not empty.
 func TestHub_SpokeThatEndsCountsUntilItIsGone(t *testing.T) {
 	inWorld(t, irohub.HubOptions{MaxSpokes: 2, MaxSpokesPerNode: 1}, func(w *world) {
 		id := irohub.NodeID{9}
@@ -270,7 +270,7 @@ func TestHub_SpokeThatEndsCountsUntilItIsGone(t *testing.T) {
 	})
 }
 
-// A request for more topics than a spoke may have is refused unseen.
+// A request for more topics than a spoke may have is refused without asking AllowSubscribe.
 func TestHub_RequestForTooManyTopicsAsksNobody(t *testing.T) {
 	n := 0
 	inWorld(t, irohub.HubOptions{AllowSubscribe: func(irohub.NodeID, string) error { n++; return nil }}, func(w *world) {
@@ -288,7 +288,7 @@ func TestHub_RequestForTooManyTopicsAsksNobody(t *testing.T) {
 	})
 }
 
-// Who finds the Spoke ending, and not ended yet, hears the reason all the same.
+// A call during the end of a Spoke returns the error that ended it.
 func TestSpoke_SaysWhatEndedItWhileItEnds(t *testing.T) {
 	for range 30 {
 		inWorld(t, irohub.HubOptions{}, func(w *world) {
@@ -296,7 +296,7 @@ func TestSpoke_SaysWhatEndedItWhileItEnds(t *testing.T) {
 			if err != nil {
 				w.Fatal(err)
 			}
-			for i := range 300 { // what takes a while to end
+			for i := range 300 { // so many that ending them takes a while
 				if _, err := s.Subscribe(w.Context(), fmt.Sprintf("t:%d", i)); err != nil {
 					w.Fatal(err)
 				}
@@ -318,15 +318,15 @@ func TestSpoke_SaysWhatEndedItWhileItEnds(t *testing.T) {
 	}
 }
 
-// A connection that is lost before the hub has acknowledged all subscriptions is one that the
-// application never hears of, neither of its beginning nor of its end. So it may not answer
-// a Subscribe, nor bring events: there would be a gap behind them that nothing tells of.
+// If a connection is lost before the hub has acknowledged all subscriptions, the application
+// never learns that it existed. So it must not complete a Subscribe or deliver events: there would
+// be an unreported gap after them.
 func TestSpoke_HalfMadeConnectionCountsForNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := irohubtest.NewNetwork()
 		ep, hubs := fakeHub(t, n)
-		// answer reads so many requests and acknowledges those that name a topic in which
-		// some is contained; empty: all.
+		// answer reads a number of requests. It acknowledges those with a topic that contains
+		// some, or all if some is empty.
 		answer := func(h *rawSpoke, requests int, some string) {
 			for range requests {
 				f, err := h.frame()
@@ -384,7 +384,7 @@ func TestSpoke_HalfMadeConnectionCountsForNothing(t *testing.T) {
 		h.conn.Close(0, "")
 		synctest.Wait()
 
-		// What is published now is in the gap that the one loss explains.
+		// Events that are published now are in the gap that the reported loss explains.
 		h = <-hubs
 		answer(h, 3, "")
 		h.send(`{"type":"a","payload":3}`)

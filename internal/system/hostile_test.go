@@ -14,15 +14,15 @@ import (
 	"irohub"
 )
 
-// Slow consumers, where it matters exactly what is counted and what is called.
+// These tests are about slow consumers: what exactly is counted, and which callbacks are called.
 
-// framed is an event of the topic whose frame has so many bytes.
+// framed returns an event of the topic whose frame has size bytes.
 func framed(topic string, size int) irohub.Event {
 	empty := len(`{"type":"`+topic+`","payload":""}`) + 4
 	return irohub.Event{Type: topic, Payload: json.RawMessage(`"` + strings.Repeat("x", size-empty) + `"`)}
 }
 
-// cost is what a frame of so many bytes counts in a spoke's queue.
+// cost returns the size in a spoke's queue of a frame with size bytes.
 func cost(size int) int { return size + size/8 + 64 }
 
 // fill publishes frames of 1,000 bytes until the writer of the only spoke is blocked, and
@@ -75,8 +75,8 @@ func TestHub_QueueHoldsMaxQueueToTheByte(t *testing.T) {
 	}
 }
 
-// An event over the limit goes to who has nothing waiting, and to nobody else. The frame
-// that is being written is waiting.
+// An event over the limit goes only to a spoke with an empty queue. A frame that is being
+// written still counts in the queue.
 func TestHub_EventOverTheQueueCutsOffWhoHasSomethingWaiting(t *testing.T) {
 	var slow journal[irohub.SpokeInfo]
 	const limit = 100_000
@@ -97,7 +97,7 @@ func TestHub_EventOverTheQueueCutsOffWhoHasSomethingWaiting(t *testing.T) {
 	})
 }
 
-// The same for a listener of the hub's: what it has not taken is counted.
+// The same holds for the hub's own listener: its queue counts events until it has taken them.
 func TestHub_EventOverTheQueueAndAListener(t *testing.T) {
 	const limit = 1000
 	inWorld(t, irohub.HubOptions{MaxQueue: limit}, func(w *world) {
@@ -123,7 +123,7 @@ func TestHub_EventOverTheQueueAndAListener(t *testing.T) {
 	})
 }
 
-// What an OnBackpressure does is between it and the spoke that is gone already.
+// OnBackpressure may do anything: it affects only the spoke that is already gone.
 func TestHub_OnBackpressureMayDoAnything(t *testing.T) {
 	release := make(chan struct{}) // made anew in each bubble
 	for name, test := range map[string]struct {
@@ -171,7 +171,7 @@ func TestHub_OnBackpressureMayDoAnything(t *testing.T) {
 				if n := calls.Load(); n != 1 {
 					t.Errorf("OnBackpressure was called %d times", n)
 				}
-				if name != "closes" { // which loses what waits to be written
+				if name != "closes" { // Close drops queued events
 					for _, f := range feeds {
 						f.want(want...)
 					}
@@ -196,7 +196,8 @@ func TestHub_OnBackpressureMayDoAnything(t *testing.T) {
 	}
 }
 
-// Limit + 1 subscriptions, one at a time and at once; those there are stay.
+// The test makes one subscription more than the limit, one at a time and all at once. The
+// earlier ones stay.
 func TestHub_SubscriptionsOverTheLimit(t *testing.T) {
 	const limit = 5
 	inWorld(t, irohub.HubOptions{MaxSubscriptions: limit}, func(w *world) {

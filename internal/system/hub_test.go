@@ -237,7 +237,7 @@ func TestHub_PublishRefusesBadEvents(t *testing.T) {
 	})
 }
 
-// Whoever publishes until a context ends ends with it, however much room there is.
+// A publisher whose context has ended publishes nothing, even if the queue has room.
 func TestPublish_WithAnEndedContextPublishesNothing(t *testing.T) {
 	inWorld(t, irohub.HubOptions{}, func(w *world) {
 		s := w.spoke()
@@ -245,7 +245,7 @@ func TestPublish_WithAnEndedContextPublishesNothing(t *testing.T) {
 		feed := s.feed("n")
 		ended, cancel := context.WithCancel(w.Context())
 		cancel()
-		for range 50 { // a choice by chance would be seen
+		for range 50 { // often enough to detect a random choice
 			for name, publish := range map[string]func(context.Context, irohub.Event) error{"hub": w.hub.Publish, "spoke": s.Publish} {
 				if err := publish(ended, event("n", 1)); !errors.Is(err, context.Canceled) {
 					t.Errorf("%s: %v", name, err)
@@ -369,7 +369,7 @@ func TestHub_ForwardsWithVerifiedFrom(t *testing.T) {
 		if ev := local.events[3]; ev.Type != "a:x" || ev.ID != "" || ev.Payload != nil {
 			t.Errorf("listener got %q", ev)
 		}
-		// The sender does not get its own, but what the hub says next.
+		// The sender does not get its own event, but it gets the hub's next answer.
 		sender.send(`{"type":"__unsubscribe","id":"2","payload":{"topics":[]}}`)
 		sender.want(`{"type":"__ack","id":"2"}`)
 		if asked := fmt.Sprint(asked.take()); asked != "[a:x private a:x a:x]" {
@@ -465,8 +465,7 @@ func TestHub_SpokeThatEndsStillGetsWhatWaits(t *testing.T) {
 	})
 }
 
-// A hub that waits for its spokes to take what is theirs does not wait for connections that
-// have none.
+// During a Shutdown, the hub waits for its spokes, but not for connections without a spoke.
 func TestHub_ShutdownEndsConnectionsWithoutASpokeAtOnce(t *testing.T) {
 	inWorld(t, irohub.HubOptions{}, func(w *world) {
 		frozen := w.frozen("n")
@@ -491,7 +490,7 @@ func TestHub_ShutdownEndsConnectionsWithoutASpokeAtOnce(t *testing.T) {
 	})
 }
 
-// What a spoke has taken does not wait for it any more, neither its bytes nor its events.
+// Events that a spoke has taken do not count in WaitingBytes and WaitingEvents any more.
 func TestHub_NothingWaitsOnceItIsTaken(t *testing.T) {
 	inWorld(t, irohub.HubOptions{}, func(w *world) {
 		f := w.spoke().feed("n:*", "m:*")
@@ -510,7 +509,7 @@ func TestHub_NothingWaitsOnceItIsTaken(t *testing.T) {
 	})
 }
 
-// With the sender's NodeID, a frame has no more than MaxFrame either.
+// MaxFrame also limits a forwarded frame, which has the sender's NodeID.
 func TestHub_ForwardsUpToMaxFrame(t *testing.T) {
 	const limit, from = 1000, 74
 	inWorld(t, irohub.HubOptions{MaxFrame: limit, Forward: forwardAll}, func(w *world) {
@@ -527,8 +526,8 @@ func TestHub_ForwardsUpToMaxFrame(t *testing.T) {
 	})
 }
 
-// What goes over a spoke's stream is counted, and stays in the hub's figures when the spoke is
-// gone, also where the hub's end takes it.
+// The hub counts the bytes of each spoke's stream. They stay in its statistics after the spoke's
+// end, even if the hub ends the spoke.
 func TestHub_CountsBytes(t *testing.T) {
 	for _, end := range []string{"the spoke's", "the hub's"} {
 		inWorld(t, irohub.HubOptions{}, func(w *world) {
@@ -564,7 +563,7 @@ func TestHub_CountsBytes(t *testing.T) {
 				synctest.Wait()
 				in := 2*in + uint64(4+len(event))
 				want(in, 2*out)
-				w.raw().send("nonsense") // of a stream that never is a spoke
+				w.raw().send("nonsense") // on a stream that never becomes a spoke
 				synctest.Wait()
 				want(in+uint64(4+len("nonsense")), 2*out)
 				return

@@ -15,7 +15,7 @@ import (
 	"irohub/irohubtest"
 )
 
-// frozen is a spoke that subscribes and reads no more.
+// frozen makes a spoke that subscribes and then stops reading.
 func (w *world) frozen(topic string) *rawSpoke {
 	w.Helper()
 	r := w.raw()
@@ -49,8 +49,8 @@ func TestHub_SlowSpokeIsCutOff(t *testing.T) {
 		if len(cut) != 1 || cut[0].ID != frozen.id {
 			t.Fatalf("OnBackpressure got %+v, want the frozen spoke once", cut)
 		}
-		// The transport has taken one window; the writer's call for the rest of
-		// its buffer has not come back, so all of that is waiting still.
+		// The transport has taken one window. The writer's call for the rest of
+		// its buffer has not returned, so all of that still counts.
 		if b, n := cut[0].WaitingBytes, cut[0].WaitingEvents; b > 100_000 || b < 100_000-cost(1000) || n < b/cost(1000) || n > b/cost(1000)+1 {
 			t.Errorf("waiting: %d bytes, %d events", b, n)
 		}
@@ -136,7 +136,7 @@ func TestHub_SilentPeersAreReaped(t *testing.T) {
 		silent := w.rawConn(w.network.Endpoint())
 		half := w.raw()
 		half.write([]byte("\x00\x00\x00\x10{"))
-		// One byte at a time does not put the deadline off.
+		// Sending one byte at a time does not extend the deadline.
 		drip := w.raw()
 		drip.write([]byte("\x00\x00\x10\x00{"))
 		dripped := make(chan struct{})
@@ -240,7 +240,7 @@ func TestHub_AdmitTurnsAway(t *testing.T) {
 	})
 }
 
-// What comes without a From is the hub's own, so nobody may be without a NodeID.
+// An event without From is the hub's own. So the hub admits no node with a zero NodeID.
 func TestHub_TheZeroNodeIDIsNobodys(t *testing.T) {
 	inWorld(t, irohub.HubOptions{}, func(w *world) {
 		_, err := irohub.Dial(w.Context(), w.network.EndpointOf(irohub.NodeID{}), w.endpoint.Addr(), irohub.SpokeOptions{})
@@ -318,7 +318,7 @@ func TestHub_NewestSpokeOfANodeWins(t *testing.T) {
 		if fmt.Sprint(replaced) != "[2 3]" {
 			t.Errorf("gone: %v", replaced)
 		}
-		// The late end of the old ones takes nothing from the new ones.
+		// The late end of the old spokes does not affect the new ones.
 		w.hub.Publish(w.Context(), irohub.Event{Type: "direct", ID: id.String(), Payload: []byte("1")})
 		for _, r := range rs[2:] {
 			r.want(`{"type":"direct","id":"` + id.String() + `","payload":1}`)
@@ -341,7 +341,7 @@ func TestHub_StreamsOfAConnectionAreSpokes(t *testing.T) {
 		if n := w.hub.Stats().Spokes; n != 3 {
 			t.Fatalf("%d spokes, want 3", n)
 		}
-		// One is at fault, one is too slow: the third does not notice.
+		// One breaks the protocol, and one is too slow. The third does not notice.
 		c.write([]byte{0, 0, 0, 0})
 		c.wantClosed(irohub.CodeProtocol)
 		for range 200 {
@@ -351,7 +351,7 @@ func TestHub_StreamsOfAConnectionAreSpokes(t *testing.T) {
 		a.wantClosed(irohub.CodeSlow)
 		w.publish("b", 1)
 		b.want(`{"type":"b","payload":1}`)
-		// The last to go closes the connection.
+		// The last stream's end closes the connection.
 		go b.stream.CloseWrite(w.Context())
 		w.wantCode(b.conn.Wait(w.Context()), 0)
 	})

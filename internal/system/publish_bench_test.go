@@ -7,7 +7,7 @@ import (
 	"irohub/irohubtest"
 )
 
-// BenchmarkPublish is what a Spoke's Publish costs, with nothing of the network behind the hub.
+// BenchmarkPublish measures Spoke.Publish to a hub in memory without other spokes.
 func BenchmarkPublish(b *testing.B) {
 	for _, publishers := range []string{"one", "many"} {
 		b.Run(publishers, func(b *testing.B) {

@@ -11,8 +11,8 @@ import (
 	"irohub/irohubtest"
 )
 
-// The scripts are for every implementation of the protocol; their file says what they mean.
-// Over TLS and iroh, internal/transporttest plays them.
+// The scripts are for every implementation of the protocol. Their file explains them. Package
+// internal/transporttest plays them over TLS and iroh.
 
 func TestSessions_Hub(t *testing.T) {
 	for _, script := range sessions.Load(t).Hub {
@@ -43,7 +43,8 @@ func TestSessions_Spoke(t *testing.T) {
 	}
 }
 
-// withinAnHour ends what waits in vain, in a bubble's own time.
+// withinAnHour returns a context that ends calls that would block for ever, in a bubble's fake
+// time.
 func withinAnHour(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 	t.Cleanup(cancel)

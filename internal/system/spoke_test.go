@@ -36,9 +36,9 @@ func TestSpoke_ReconnectsAndSubscribesAgain(t *testing.T) {
 			},
 			OnReconnect: func() {
 				log = append(log, "back")
-				// All is subscribed by now, though nobody waited for it.
+				// All topics are subscribed by now, although no call has waited for that.
 				w.publish("a", 2)
-				// And what is called here may ask the hub for more.
+				// The callback may make requests to the hub.
 				if _, err := s.Subscribe(w.Context(), "c"); err != nil {
 					t.Error(err)
 				}
@@ -52,7 +52,7 @@ func TestSpoke_ReconnectsAndSubscribesAgain(t *testing.T) {
 		a.want("1")
 		ab.want("1")
 		w.restart(irohub.HubOptions{})
-		// Subscribing and publishing wait for the hub to be back.
+		// Subscribe and Publish wait until the hub is back.
 		late := s.feed("late")
 		s.publish("up", 1)
 		time.Sleep(time.Minute)
@@ -434,7 +434,7 @@ func TestSpoke_FlushWaitsForTheHub(t *testing.T) {
 		if err := s.Flush(w.Context()); err != nil {
 			t.Errorf("a refusal is reported again: %v", err)
 		}
-		// Disconnected, it waits; a connection lost meanwhile is an error.
+		// While disconnected, Flush waits. If a connection is lost meanwhile, it returns an error.
 		w.restart(opts)
 		if err := s.Flush(w.Context()); err != nil {
 			t.Errorf("after a reconnect: %v", err)
@@ -479,7 +479,7 @@ func TestSpoke_DialFails(t *testing.T) {
 		if _, err := irohub.Dial(ctx, ep, deaf.Addr(), irohub.SpokeOptions{}); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("a hub that does not accept: %v", err)
 		}
-		// One that connects, and answers nothing.
+		// A hub that accepts the connection but answers nothing.
 		go func() {
 			in, err := deaf.Accept(w.Context())
 			if err == nil {

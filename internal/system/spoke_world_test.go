@@ -20,9 +20,10 @@ import (
 	"irohub/irohubtest"
 )
 
-// What a Spoke and its application can do to each other, and a hub to both.
+// These tests are about what a Spoke and its application can do to each other, and what a hub can
+// do to both.
 
-// A fakeWorld is a Spoke with hubs that a test plays by hand, one for each connection.
+// A fakeWorld is a Spoke whose hubs a test plays by hand, one for each connection.
 type fakeWorld struct {
 	*testing.T
 	s    *irohub.Spoke
@@ -86,8 +87,8 @@ func (r *rawSpoke) answerOne() {
 	r.ack(id)
 }
 
-// A hub that answers what it was not asked, or twice, or in the words of a former connection, is
-// ignored: no answer of one link settles anything of another.
+// A Spoke ignores answers without a request, second answers, and answers to requests of an
+// earlier connection. An answer on one link never settles a request of another.
 func TestSpoke_AnswersThatNobodyAskedForAreIgnored(t *testing.T) {
 	withFakeHub(t, irohub.SpokeOptions{}, func(w *fakeWorld, h *rawSpoke) {
 		subscribed := make(chan error, 1)
@@ -97,7 +98,7 @@ func TestSpoke_AnswersThatNobodyAskedForAreIgnored(t *testing.T) {
 		}()
 		old, _ := h.request()
 		h.conn.Close(0, "")
-		for i := range 20 { // each answers before it is asked, and says everything
+		for i := range 20 { // each hub answers all possible requests before the Spoke sends any
 			h = <-w.hubs
 			for id := range 200 {
 				h.ack(fmt.Sprint(id))
@@ -113,7 +114,7 @@ func TestSpoke_AnswersThatNobodyAskedForAreIgnored(t *testing.T) {
 		<-w.hubs
 		synctest.Wait()
 		select {
-		case err := <-subscribed: // believed a hub that said so of its own accord
+		case err := <-subscribed: // the Spoke has accepted an answer without a request
 			if err != nil {
 				t.Errorf("Subscribe: %v", err)
 			}
@@ -122,7 +123,7 @@ func TestSpoke_AnswersThatNobodyAskedForAreIgnored(t *testing.T) {
 	})
 }
 
-// An earlyEndpoint is one whose hubs have sent their answers before the Spoke asks.
+// The hubs of an earlyEndpoint send their answers before the Spoke's requests.
 type earlyEndpoint struct {
 	irohub.Endpoint
 	early  []byte
@@ -167,8 +168,8 @@ func (s *earlyStream) Read(ctx context.Context, p []byte) (int, error) {
 	return s.Stream.Read(ctx, p)
 }
 
-// A hub that answers the requests of a former connection over a new one, before that has any,
-// harms nothing.
+// A hub may answer the requests of an earlier connection over a new one, before that has
+// requests of its own. This has no effect.
 func TestSpoke_AnswersThatComeBeforeTheGreeting(t *testing.T) {
 	var early []byte
 	for id := range 300 {
@@ -197,7 +198,7 @@ func TestSpoke_AnswersThatComeBeforeTheGreeting(t *testing.T) {
 			h.conn.Close(0, "")
 			h = <-hubs // answers nothing
 			synctest.Wait()
-			var busy sync.WaitGroup // the router has more to do than to wait for the next link
+			var busy sync.WaitGroup // keeps the router busy
 			stop, gone := context.WithCancel(t.Context())
 			gone()
 			own.opened = func() {
@@ -221,7 +222,7 @@ func TestSpoke_AnswersThatComeBeforeTheGreeting(t *testing.T) {
 	}
 }
 
-// Twice the same acknowledgement is once.
+// A second acknowledgement of the same request has no effect.
 func TestSpoke_SecondAckCountsForNothing(t *testing.T) {
 	back := 0
 	withFakeHub(t, irohub.SpokeOptions{OnReconnect: func() { back++ }}, func(w *fakeWorld, h *rawSpoke) {
@@ -260,13 +261,13 @@ func TestSpoke_SecondAckCountsForNothing(t *testing.T) {
 	})
 }
 
-// Events that a lost connection may have lost, Flush tells of, whenever it was lost; those
-// that still wait are not lost with it, but may be with the next.
+// Flush reports each loss of a connection that may have lost events. Events that are still queued
+// are not lost with that connection, but may be lost with the next one.
 func TestSpoke_FlushTellsOfEachLoss(t *testing.T) {
 	withFakeHub(t, irohub.SpokeOptions{}, func(w *fakeWorld, h *rawSpoke) {
 		h.conn.Close(0, "")
 		synctest.Wait()
-		for i := range 3 { // waits for the next connection
+		for i := range 3 { // these events wait for the next connection
 			if err := w.s.Publish(w.Context(), event("n", i)); err != nil {
 				t.Fatal(err)
 			}
@@ -274,7 +275,7 @@ func TestSpoke_FlushTellsOfEachLoss(t *testing.T) {
 		h = <-w.hubs
 		h.answerOne()
 		synctest.Wait()
-		h.conn.Close(0, "") // and is lost with it
+		h.conn.Close(0, "") // and are lost with it
 		h = <-w.hubs
 		flushed := make(chan error, 1)
 		go func() { flushed <- w.s.Flush(w.Context()) }()
@@ -288,7 +289,7 @@ func TestSpoke_FlushTellsOfEachLoss(t *testing.T) {
 		if err := <-flushed; err != nil {
 			t.Errorf("a loss is told of again: %v", err)
 		}
-		// Nothing is on the way now, so nothing is lost.
+		// No event is in transit now, so none is lost.
 		h.conn.Close(0, "")
 		h = <-w.hubs
 		h.answerOne()
@@ -300,7 +301,7 @@ func TestSpoke_FlushTellsOfEachLoss(t *testing.T) {
 	})
 }
 
-// Whom nobody asks by Flush, Close tells that events were lost with an earlier connection.
+// Without a Flush, Close reports that events were lost with an earlier connection.
 func TestSpoke_CloseTellsOfAnEarlierLoss(t *testing.T) {
 	for _, lossy := range []bool{false, true} {
 		withFakeHub(t, irohub.SpokeOptions{}, func(w *fakeWorld, h *rawSpoke) {
@@ -321,7 +322,7 @@ func TestSpoke_CloseTellsOfAnEarlierLoss(t *testing.T) {
 	}
 }
 
-// What Publish accepts beside Close is delivered, or Close says that it was not.
+// An event that Publish accepts during Close is delivered, or Close reports that it was not.
 func TestSpoke_PublishBesideCloseLosesNothing(t *testing.T) {
 	for round := range 200 {
 		inWorld(t, irohub.HubOptions{MaxQueue: 64 << 20}, func(w *world) {
@@ -348,7 +349,7 @@ func TestSpoke_PublishBesideCloseLosesNothing(t *testing.T) {
 	}
 }
 
-// A callback may call any method, and take as long as it likes: the Spoke goes on.
+// A callback may call any method and take any time. The Spoke goes on.
 func TestSpoke_CallbacksHoldNothingUp(t *testing.T) {
 	calls := map[string]func(ctx context.Context, s *irohub.Spoke) error{
 		"Subscribe": func(ctx context.Context, s *irohub.Spoke) error { _, err := s.Subscribe(ctx, "b"); return err },
@@ -376,7 +377,7 @@ func TestSpoke_CallbacksHoldNothingUp(t *testing.T) {
 					returned := 0
 					do := func() {
 						if returned == 0 {
-							// Lost once more, where it is connected.
+							// The connection is lost once more, if there is one.
 							if callback != "OnDisconnect" {
 								w.restart(irohub.HubOptions{})
 							}
@@ -415,8 +416,9 @@ func TestSpoke_CallbacksHoldNothingUp(t *testing.T) {
 	}
 }
 
-// A callback, or a Logger, that hangs leaves the Spoke connected, and a Logger the callbacks.
-// What a callback then gets to hear takes turns, is not much, and ends with how it is.
+// A callback or a Logger that hangs does not block the Spoke. A Logger that hangs does not block
+// the callbacks. After a callback has hung, OnDisconnect and OnReconnect still alternate, few
+// calls follow, and the last one tells the current state.
 func TestSpoke_HangingCallback(t *testing.T) {
 	for _, where := range []string{"callback", "logger"} {
 		t.Run(where, func(t *testing.T) {
@@ -476,7 +478,7 @@ func (h hangingHandler) Handle(context.Context, slog.Record) error { <-*h.hang; 
 func (h hangingHandler) WithAttrs([]slog.Attr) slog.Handler        { return h }
 func (h hangingHandler) WithGroup(string) slog.Handler             { return h }
 
-// A reconnect may take as long as the hub goes on answering.
+// A reconnect may take any time while the hub keeps answering.
 func TestSpoke_ReconnectsThroughASlowPolicy(t *testing.T) {
 	for _, each := range []time.Duration{12 * time.Millisecond, 200 * time.Millisecond, 2 * time.Second} {
 		opts := irohub.HubOptions{AllowSubscribe: func(irohub.NodeID, string) error { time.Sleep(each); return nil }}
@@ -503,7 +505,7 @@ func TestSpoke_ReconnectsThroughASlowPolicy(t *testing.T) {
 	}
 }
 
-// A hub that answers nothing more is given up, and dialled anew.
+// A Spoke gives up a hub that stops answering, and dials again.
 func TestSpoke_GivesUpAHubThatStopsAnswering(t *testing.T) {
 	withFakeHub(t, irohub.SpokeOptions{}, func(w *fakeWorld, h *rawSpoke) {
 		h.conn.Close(0, "")
@@ -517,7 +519,7 @@ func TestSpoke_GivesUpAHubThatStopsAnswering(t *testing.T) {
 		h = <-w.hubs
 		h.answerOne()
 		synctest.Wait()
-		time.Sleep(time.Hour) // an answer was the last that is awaited
+		time.Sleep(time.Hour) // no request waits for an answer now
 		go func() { h.answerOne() }()
 		if err := w.s.Flush(w.Context()); err != nil {
 			t.Error(err)
@@ -525,7 +527,8 @@ func TestSpoke_GivesUpAHubThatStopsAnswering(t *testing.T) {
 	})
 }
 
-// Many topics are asked for in few requests, and few at a time, however small the hub's queue.
+// A Spoke asks for many topics in few requests, few of them at a time. So even a hub with a small
+// queue can answer.
 func TestSpoke_ManyTopicsThroughASmallQueue(t *testing.T) {
 	inWorld(t, irohub.HubOptions{MaxQueue: 4 << 10, MaxFrame: 4 << 10}, func(w *world) {
 		s := w.spoke()
@@ -554,8 +557,8 @@ func TestSpoke_ManyTopicsThroughASmallQueue(t *testing.T) {
 	})
 }
 
-// No more than four requests wait for an answer, each of up to 64 topics; a refusal that names a
-// topic of a request is that one's alone, and any other is of the whole request.
+// At most four requests wait for an answer. Each has up to 64 topics. A refusal that names a
+// topic of the request is for that topic only. Any other refusal is for the whole request.
 func TestSpoke_RequestsArePutTogether(t *testing.T) {
 	withFakeHub(t, irohub.SpokeOptions{}, func(w *fakeWorld, h *rawSpoke) {
 		failed := make(map[string]bool)
@@ -669,7 +672,7 @@ func TestSpoke_RequestsArePutTogether(t *testing.T) {
 	})
 }
 
-// A Spoke whose endpoint was closed has nothing to dial with.
+// A Spoke whose endpoint was closed ends.
 func TestSpoke_EndsWithItsEndpoint(t *testing.T) {
 	inWorld(t, irohub.HubOptions{}, func(w *world) {
 		ep := w.network.Endpoint()
@@ -694,7 +697,7 @@ func TestSpoke_EndsWithItsEndpoint(t *testing.T) {
 	})
 }
 
-// A hub's answers have a size that no MaxFrame of a Spoke forbids, and a MaxFrame may be anything.
+// A Spoke takes a hub's answers with any MaxFrame, and any value of MaxFrame is allowed.
 func TestSpoke_MaxFrameOfAnySize(t *testing.T) {
 	for _, size := range []int{1, 4095, math.MaxInt32, math.MaxInt} {
 		withFakeHub(t, irohub.SpokeOptions{MaxFrame: size}, func(w *fakeWorld, h *rawSpoke) {
@@ -716,7 +719,7 @@ func TestSpoke_MaxFrameOfAnySize(t *testing.T) {
 	}
 }
 
-// What a hub says of a refusal is kept in part, and can be printed.
+// A Spoke keeps a bounded, printable part of the hub's text about a refusal.
 func TestSpoke_RefusalsAreBoundedAndPrintable(t *testing.T) {
 	withFakeHub(t, irohub.SpokeOptions{}, func(w *fakeWorld, h *rawSpoke) {
 		answered := make(chan error, 1)
@@ -734,7 +737,7 @@ func TestSpoke_RefusalsAreBoundedAndPrintable(t *testing.T) {
 	})
 }
 
-// A hub that sends masses of refusals, and an application that does not listen to them.
+// A hub sends masses of refusals, and the application's OnRefused hangs.
 func TestSpoke_MassesOfRefusals(t *testing.T) {
 	var hang chan struct{} // of the bubble
 	heard := 0
@@ -753,7 +756,7 @@ func TestSpoke_MassesOfRefusals(t *testing.T) {
 	})
 }
 
-// A Spoke logs how it goes with its connection.
+// A Spoke logs the changes of its connection.
 func TestSpoke_LogsItsConnection(t *testing.T) {
 	log := &handler{}
 	withFakeHub(t, irohub.SpokeOptions{Logger: slog.New(log)}, func(w *fakeWorld, h *rawSpoke) {
@@ -779,7 +782,7 @@ func TestSpoke_LogsItsConnection(t *testing.T) {
 	})
 }
 
-// A deafEndpoint's connections have no streams. It notes with which codes they are closed.
+// The connections of a deafEndpoint have no streams. It notes the codes that they are closed with.
 type deafEndpoint struct {
 	irohub.Endpoint
 	closed *journal[uint64]
@@ -804,7 +807,7 @@ func (c deafConn) Close(code uint64, reason string) {
 	c.Conn.Close(code, reason)
 }
 
-// A connection that is of no use is closed, which is no fault of the hub's.
+// A Spoke closes a connection that gets no stream, with code 0.
 func TestSpoke_ClosesAConnectionWithoutAStream(t *testing.T) {
 	var closed journal[uint64]
 	inWorld(t, irohub.HubOptions{}, func(w *world) {

@@ -35,7 +35,7 @@ func TestCloseError_NamesEveryCode(t *testing.T) {
 	}
 }
 
-// An address that is read is printed as it was, and one that is none is refused.
+// An address prints in the form in which it was parsed. An invalid one is refused.
 func TestParseAddr(t *testing.T) {
 	node := strings.Repeat("ab", 32)
 	id, err := irohub.ParseNodeID(node)

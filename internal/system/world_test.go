@@ -14,8 +14,8 @@ import (
 	"irohub/irohubtest"
 )
 
-// A world is a hub in memory, in a bubble of its own: when the test function returns,
-// synctest waits for every goroutine of the bubble, so that each test is a leak check.
+// A world is a hub in memory, in a synctest bubble of its own. When the test function returns,
+// synctest waits for every goroutine of the bubble, so that each test also finds leaks.
 type world struct {
 	*testing.T
 	network  *irohubtest.Network
@@ -25,17 +25,17 @@ type world struct {
 	spokes   []*irohub.Spoke // closed at the end
 }
 
-// checkRounds has every router of the test check itself at the end of each of its rounds.
+// checkRounds checks the invariants of every router in the test at the end of each round.
 func checkRounds(t *testing.T) {
 	assert.Round = func(check func() error) {
 		if err := check(); err != nil {
 			panic(err)
 		}
 	}
-	t.Cleanup(func() { assert.Round = nil }) // the bubble has ended by then, and all routers
+	t.Cleanup(func() { assert.Round = nil }) // the bubble and all routers have ended by then
 }
 
-// newHub makes a hub of endpoints that are in order.
+// newHub makes a hub from valid endpoints.
 func newHub(t testing.TB, opts irohub.HubOptions, endpoints ...irohub.Endpoint) *irohub.Hub {
 	t.Helper()
 	hub, err := irohub.NewHub(opts, endpoints...)
@@ -67,7 +67,7 @@ func inWorld(t *testing.T, opts irohub.HubOptions, test func(w *world)) {
 	})
 }
 
-// A journal is what callbacks note, from several goroutines.
+// A journal collects notes of callbacks from several goroutines.
 type journal[T any] struct {
 	mu    sync.Mutex
 	notes []T
@@ -183,7 +183,7 @@ func event(topic string, n int) irohub.Event {
 	return irohub.Event{Type: topic, Payload: json.RawMessage(fmt.Sprint(n))}
 }
 
-// check holds the router's tables against each other.
+// check compares the router's tables with each other.
 func (w *world) check() {
 	w.Helper()
 	synctest.Wait()
