@@ -12,8 +12,8 @@ import (
 
 // This file handles a connection from its first packet to its streams.
 
-// A peer is one connection. Between the messages begin and settle to the router, it is
-// pending or has a spoke. The router ensures that. A timer bounds the time as pending.
+// A peer is one connection. Between its begin and its settle message to the router, it is
+// pending or has a spoke. The router ensures that. A timer bounds how long it is pending.
 type peer struct {
 	// Immutable.
 	hub    *Hub

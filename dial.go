@@ -24,7 +24,7 @@ func (s *Spoke) keep(ctx context.Context, l *link) {
 		since := time.Now()
 		<-l.closed
 		if isClosed(s.inbox.closing) {
-			return // it was closed on purpose, or has ended; the router sees to the rest
+			return // the Spoke was closed or has ended; the router does the rest
 		}
 		err := l.err()
 		s.logs.Add(slog.LevelInfo, "disconnected", append([]any{"hub", s.addr.ID}, reasonOf(err)...)...)
@@ -198,7 +198,7 @@ const (
 	maxRequests      = 4  // requests without an answer
 	maxRequestTopics = 64 // topics in one request
 
-	// maxRequest is how many bytes the topics of one request have, so that the request fits
+	// maxRequest is how many bytes the topics of one request may have, so that the request fits
 	// even a small MaxFrame of a hub. A single topic may exceed it.
 	maxRequest = 4 << 10
 )
@@ -261,7 +261,7 @@ func (a *attachment) waiting(yield func(string) bool) {
 	}
 }
 
-// fitting returns how many of the topics fit into one request of at most most topics.
+// fitting returns how many of the topics fit into one request that may have most topics.
 func fitting(topics func(func(string) bool), most int) int {
 	n, size := 0, 0
 	for topic := range topics {

@@ -380,7 +380,7 @@ func errorFrame(id, code, topic, text string) []byte {
 // maxAnswer is the maximal size of an answer in bytes, without its id.
 const maxAnswer = 4 << 10
 
-// appendCut appends s as a JSON string. It shortens s so that the string has at most most
+// appendCut appends s as a JSON string. It shortens s so that the string has up to most
 // bytes.
 func appendCut(buf []byte, s string, most int) []byte {
 	start := len(buf)

@@ -64,9 +64,8 @@ type HubOptions struct {
 	// oldest, which is closed with CodeTooMany. 0: 8.
 	MaxSpokesPerNode int
 
-	// MaxStreamsPerConn is the number of streams of one connection. A connection may also
-	// have only one stream more than it has spokes. Further streams are aborted with
-	// CodeTooMany. 0: 16.
+	// MaxStreamsPerConn is the number of streams of one connection. At most one of them may
+	// not be a spoke yet. Further streams are aborted with CodeTooMany. 0: 16.
 	MaxStreamsPerConn int
 
 	// MaxSubscriptions is the number of topics of one spoke. It also limits the topics of
@@ -74,7 +73,7 @@ type HubOptions struct {
 	MaxSubscriptions int
 
 	// MaxPending is the number of connections that have no spoke yet. A further one replaces
-	// the oldest. 0: 1,024.
+	// the oldest, which is closed with CodeTooMany. 0: 1,024.
 	MaxPending int
 
 	// Rates limit what one spoke may send; events and requests count alike. The hub reads
@@ -85,7 +84,7 @@ type HubOptions struct {
 	MaxEventRate int // frames per second; 0: no limit
 	MaxByteRate  int // bytes per second; 0: no limit
 
-	// Timeouts. The hub closes with CodeTimeout.
+	// Timeouts. When one expires, the hub closes with CodeTimeout.
 
 	HandshakeTimeout time.Duration // from a connection's first packet to its first spoke; 0: 10 s
 	WriteTimeout     time.Duration // for the transport to take 64 KiB, or the remainder at the end; 0: 10 s
@@ -208,7 +207,7 @@ func NewHub(opts HubOptions, endpoints ...Endpoint) (*Hub, error) {
 // Close, so keep ctx alive during a Shutdown. Serve may be called once.
 func (h *Hub) Serve(ctx context.Context) error {
 	if h.served.Swap(true) {
-		return errors.New("irohub: Serve is called a second time")
+		return errors.New("irohub: Serve was called a second time")
 	}
 	defer close(h.ended)
 
@@ -330,7 +329,7 @@ func (h *Hub) Shutdown(ctx context.Context) error {
 			return ErrHubClosed
 		}
 		if lost := h.inbox.lost; lost.spokes > 0 {
-			return fmt.Errorf("%w: %d spokes did not take all that was for them, and %d events were not sent", ErrUndelivered, lost.spokes, lost.events)
+			return fmt.Errorf("%w: %d spokes did not take all their events, and %d events were not sent", ErrUndelivered, lost.spokes, lost.events)
 		}
 		return nil
 	case <-ctx.Done():
@@ -409,8 +408,8 @@ func ask[T any](in *inbox, to chan<- chan T) (answer T, ok bool) {
 }
 
 // A query asks the router for one page of a list. The pages run from the list's end to its
-// beginning. When an item leaves the list, the last item takes its place. By then a page has
-// had that last item. So an item that stays throughout is found at least once, at most twice.
+// beginning. When an item leaves the list, the last item takes its place. An earlier page
+// already had that last item. So an item that stays throughout is found once or twice.
 type query[T any] struct {
 	below int // only items before this index; negative: all
 	reply chan page[T]

@@ -24,7 +24,7 @@ func (r *router) begun(p *peer) {
 	if len(r.pending) >= r.opts.MaxPending {
 		r.counts.Rejected++
 		if n := r.evicting.Due(); n > 0 {
-			r.logs.Add(slog.LevelWarn, "too many connections without a spoke: the oldest make room", "evicted", n, "limit", r.opts.MaxPending, "newest", p.addr)
+			r.logs.Add(slog.LevelWarn, "too many connections without a spoke: the oldest are closed", "evicted", n, "limit", r.opts.MaxPending, "newest", p.addr)
 		}
 		oldest := r.pending[0]
 		r.promoted(oldest)

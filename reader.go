@@ -299,7 +299,7 @@ func (m *member) control(env *envelope) (op, error) {
 		return op{kind: opIgnore}, nil
 	}
 	if len(o.id) > maxTopic {
-		return refuse("", refusedPayload, "", fmt.Errorf("an id of %d bytes, the limit is %d", len(o.id), maxTopic)), nil
+		return refuse("", refusedPayload, "", fmt.Errorf("the id has %d bytes, the limit is %d", len(o.id), maxTopic)), nil
 	}
 	topics, ok, err := controlTopics(env.payload, m.hub.opts.MaxSubscriptions)
 	if err != nil {
