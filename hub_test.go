@@ -108,6 +108,9 @@ func TestRouter_WhoIsCutOffIsNotSubscribed(t *testing.T) {
 		if got := r.table.counts(); len(got) != 1 || got["b"] != 1 {
 			t.Errorf("topics %v", got)
 		}
+		if len(r.ready) != 0 {
+			t.Errorf("request of kind %d: the router goes on with it for ever", kind)
+		}
 	}
 }
 
