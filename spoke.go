@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"irohub/internal/logging"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
+
+	"irohub/internal/logging"
 )
 
 // Errors with which a hub refuses a topic. Test for them with errors.Is.
@@ -174,15 +176,21 @@ func (s *Spoke) write(ctx context.Context, f frames) error {
 // then. A refusal wraps [ErrForbidden] or [ErrInvalid]. Another error says that a connection
 // was lost; then it is unknown which events the hub got. ctx bounds the call.
 func (s *Spoke) Flush(ctx context.Context) error {
-	frame, reply, gone := make(chan frames, 1), make(chan error, 1), make(chan struct{})
-	defer close(gone)
-	if !send(s.inbox, s.inbox.flush, flushing{frame: frame, reply: reply, gone: gone}) {
+	frame, reply := make(chan frames, 1), make(chan error, 1)
+	q := flushing{frame: frame, reply: reply, taken: new(atomic.Bool)}
+	if !send(s.inbox, s.inbox.flush, q) {
 		return s.inbox.cause
+	}
+	giveUp := func(err error) error {
+		if !q.take() {
+			return <-reply // the router has just answered, and tells nobody else
+		}
+		return err
 	}
 	select {
 	case f := <-frame:
 		if err := s.write(ctx, f); err != nil {
-			return err
+			return giveUp(err)
 		}
 	case err := <-reply:
 		return err
@@ -191,7 +199,7 @@ func (s *Spoke) Flush(ctx context.Context) error {
 	case err := <-reply:
 		return err
 	case <-ctx.Done():
-		return ctx.Err()
+		return giveUp(ctx.Err())
 	}
 }
 

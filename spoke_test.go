@@ -5,9 +5,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"reflect"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -227,7 +229,7 @@ func TestSubscription_CountsAsLongAsTheMemoryIsThere(t *testing.T) {
 func TestSpokeRouter_SecondAnswerToAFlushCountsForNothing(t *testing.T) {
 	r, _ := newTestSpokeRouter()
 	frame, reply := make(chan frames, 1), make(chan error, 1)
-	r.flushing(flushing{frame: frame, reply: reply, gone: make(chan struct{})})
+	r.flushing(flushing{frame: frame, reply: reply, taken: new(atomic.Bool)})
 	id := strconv.FormatUint(r.lastID, 10)
 	r.answered(id, nil)
 	if err := <-reply; err != nil {
@@ -237,6 +239,52 @@ func TestSpokeRouter_SecondAnswerToAFlushCountsForNothing(t *testing.T) {
 	r.answered(id, nil)
 	if r.refusal != ErrForbidden || len(reply) != 0 {
 		t.Errorf("the refusal is %v, and %d answers more have come", r.refusal, len(reply))
+	}
+}
+
+// Either a Flush returns the answer, or the router learns that nobody got it.
+func TestFlush_AnsweredAsItGivesUp(t *testing.T) {
+	refused := errors.New("refused")
+	for range 500 { // in each, the answer and the end of ctx come at the same time
+		s := &Spoke{inbox: newSpokeInbox()}
+		ctx, cancel := context.WithCancel(t.Context())
+		answered := make(chan bool, 1)
+		go func() { // stands for the router
+			f := <-s.inbox.flush
+			f.frame <- frames{}
+			<-s.inbox.published
+			go cancel()
+			runtime.Gosched()
+			told := f.take()
+			if told {
+				f.reply <- refused
+			}
+			answered <- told
+		}()
+		err := s.Flush(ctx)
+		if told := <-answered; told != (err == refused) {
+			t.Fatalf("Flush returned %v; the router has told: %v", err, told)
+		}
+		cancel()
+	}
+}
+
+// What a Flush that has given up does not report is reported by the next call.
+func TestSpokeRouter_KeepsWhatAFlushDoesNotReport(t *testing.T) {
+	for _, gaveUp := range []bool{false, true} {
+		r, a := newTestSpokeRouter()
+		r.count.Store(1)
+		a.link.taken.Store(1)
+		f := flushing{frame: make(chan frames, 1), reply: make(chan error, 1), taken: new(atomic.Bool)}
+		r.flushing(f)
+		if gaveUp && !f.take() {
+			t.Fatal("it is taken")
+		}
+		a.link.cancel(errors.New("no network"))
+		r.detached(a)
+		if (r.loss != nil) != gaveUp {
+			t.Errorf("a Flush gave up: %v; the loss that is left is %v", gaveUp, r.loss)
+		}
 	}
 }
 
@@ -271,7 +319,7 @@ func TestSpokeRouter_NothingBeginsBehindClose(t *testing.T) {
 	r.finish()
 	sub, reply := newSubscription([]string{"a"}, 1000, r.unlisten, r.done), make(chan error, 2)
 	r.listened(sub, reply)
-	r.flushing(flushing{reply: reply})
+	r.flushing(flushing{reply: reply, taken: new(atomic.Bool)})
 	if len(reply) != 2 || <-reply != error(errSpokeClosed) || <-reply != error(errSpokeClosed) {
 		t.Error("Subscribe and Flush are not answered")
 	}
@@ -296,7 +344,7 @@ func TestSpokeRouter_EndsAll(t *testing.T) {
 	sub := newSubscription([]string{"a"}, 1000, r.unlisten, r.done)
 	reply := make(chan error, 2)
 	r.listened(sub, reply)
-	r.flushing(flushing{frame: make(chan frames, 1), reply: reply, gone: make(chan struct{})})
+	r.flushing(flushing{frame: make(chan frames, 1), reply: reply, taken: new(atomic.Bool)})
 	why := errors.New("no hub")
 	r.end(why)
 	if len(reply) != 2 || <-reply != why || <-reply != why {

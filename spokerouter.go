@@ -108,9 +108,13 @@ type call struct {
 type flushing struct {
 	frame  chan<- frames // gets the request, which Flush queues behind the published events
 	reply  chan<- error
-	gone   <-chan struct{} // closed when Flush has returned
-	behind int64           // events published before it
+	taken  *atomic.Bool // see take
+	behind int64        // events published before it
 }
+
+// take decides between an answer and a Flush that gives up: the first to call it gets true. So
+// a failure that is reported to nobody stays for the next Flush.
+func (f *flushing) take() bool { return f.taken.CompareAndSwap(false, true) }
 
 // An interest is a topic that at least one Subscription has. A Subscription in waiting waits
 // for the hub's acknowledgement, and only then enters the table. Events that come before may
@@ -219,19 +223,24 @@ func (r *spokeRouter) flushing(f flushing) {
 		f.reply <- errSpokeClosed
 		return
 	}
-	maps.DeleteFunc(r.flushes, func(_ string, f flushing) bool { return isClosed(f.gone) })
+	maps.DeleteFunc(r.flushes, func(_ string, f flushing) bool { return f.taken.Load() })
 	id := r.newID()
 	f.behind = r.count.Load()
 	r.flushes[id] = f
 	f.frame <- frames{subscribeFrame(typeSubscribe, id), 0} // no event
 }
 
-// endFlushes answers all calls of Flush that wait.
-func (r *spokeRouter) endFlushes(err error) {
+// endFlushes answers all calls of Flush that wait. It returns how many published events the
+// calls account for.
+func (r *spokeRouter) endFlushes(err error) (told int64) {
 	for _, f := range r.flushes {
-		f.reply <- err
+		if f.take() {
+			f.reply <- err
+			told = max(told, f.behind)
+		}
 	}
 	clear(r.flushes)
+	return told
 }
 
 // answered handles the hub's answer to a request, or its refusal of an event.
@@ -241,7 +250,7 @@ func (r *spokeRouter) answered(id string, refused *refusal) {
 		r.begin()
 	} else if f, ok := r.flushes[id]; ok {
 		delete(r.flushes, id)
-		if !isClosed(f.gone) { // otherwise the next Flush reports the failure
+		if f.take() { // otherwise the next Flush reports the failure
 			f.reply <- cmp.Or(refused.error(), r.refusal)
 			r.refusal, r.loss, r.flushed = nil, nil, f.behind
 		}
@@ -439,13 +448,7 @@ func (r *spokeRouter) detached(a *attachment) {
 // go over the next link.
 func (r *spokeRouter) lost(a *attachment, err error) {
 	lost := fmt.Errorf("irohub: events may be lost: %w", err)
-	told := r.flushed
-	for _, f := range r.flushes {
-		if !isClosed(f.gone) {
-			told = max(told, f.behind)
-		}
-	}
-	r.endFlushes(lost)
+	told := max(r.flushed, r.endFlushes(lost))
 	if r.taken += a.link.taken.Load(); r.taken > told {
 		r.refusal, r.loss = cmp.Or(r.refusal, lost), cmp.Or(r.loss, lost)
 	}
