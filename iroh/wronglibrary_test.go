@@ -85,7 +85,7 @@ func TestWrongLibrary(t *testing.T) {
 		}
 	}
 
-	// What was refused must not have left a trace in what is in use.
+	// A refused library must not change the one in use.
 	a, b := bind(t, Options{}), bind(t, Options{})
 	connect(t, a, b)
 	if _, err := Bind(testContext(t), Options{Library: text}); !errors.Is(err, ErrWrongLibrary) {
