@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// A library with every symbol of abi.h. Its functions would do nothing good, so
-// that a call of one shows.
+// A library with every symbol of abi.h. Its functions abort the process, so that a call of one is
+// noticed.
 const fakeLibrary = `
 #include <stdlib.h>
 #include "abi.h"
