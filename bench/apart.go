@@ -12,13 +12,13 @@ import (
 	"time"
 )
 
-// apart starts a server in this process and its subscribers in another, as they are in use, so
-// that what this process takes is the server's and the publisher's alone.
+// apart starts a server in this process and its subscribers in another, as in practice. So this process's
+// CPU time is that of the server and the publisher alone.
 func apart(c contestant, n int, measure func(system, *audience) error) (err error) {
 	s, a := c.new(), newAudience(0, step, false)
 	defer func() {
 		s.close()
-		runtime.GC() // the next one begins with a heap of its own
+		runtime.GC() // the next measurement starts with a clean heap
 	}()
 	at, err := s.serve(a)
 	if err != nil {
@@ -41,9 +41,9 @@ func serverCPU(c contestant, n int, about time.Duration) (cpu time.Duration, err
 	return cpu, err
 }
 
-// A subscribersProcess is this program with -subscribe. It reads the place of the server, and ends
-// when there is no more to read; it writes a byte once all are subscribed, and one for each
-// step that all have got.
+// A subscribersProcess is this program with -subscribe. It reads the server's address from its input, and
+// ends at the end of the input. It writes one byte once all are subscribed, and one for each step that all
+// subscribers have received.
 type subscribersProcess struct {
 	cmd     *exec.Cmd
 	n       int
@@ -89,7 +89,7 @@ func subscribeApart(name string, n int, at place, to *audience) (*subscribersPro
 				to.credit <- struct{}{}
 			}
 			if err != nil {
-				to.fail(errors.New("the subscribers' process has ended"))
+				to.fail(errors.New("the subscribers' process ended"))
 				return
 			}
 		}
@@ -97,8 +97,8 @@ func subscribeApart(name string, n int, at place, to *audience) (*subscribersPro
 	return p, nil
 }
 
-// limit kills the process unless it is stopped in time, which is more than enough to connect or to
-// close the subscribers.
+// limit kills the process unless it is stopped in time. The time is more than enough to connect or to close
+// the subscribers.
 func (p *subscribersProcess) limit() *time.Timer {
 	return time.AfterFunc(patience+time.Duration(p.n)*100*time.Millisecond, func() { p.cmd.Process.Kill() })
 }
@@ -114,7 +114,7 @@ func (p *subscribersProcess) close() error {
 	return nil
 }
 
-// subscribersMain is that process.
+// subscribersMain is the main function of that process.
 func subscribersMain(c contestant, n int, in io.Reader, out io.Writer) error {
 	var at place
 	from := json.NewDecoder(in)
@@ -126,7 +126,7 @@ func subscribersMain(c contestant, n int, in io.Reader, out io.Writer) error {
 	if err := subscribe(s, n, at, a); err != nil {
 		return err
 	}
-	for range a.credits { // they are the publisher's, which has its own
+	for range a.credits { // drops the credits, because the publisher has its own
 		<-a.credit
 	}
 	over := make(chan struct{})

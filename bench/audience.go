@@ -11,11 +11,10 @@ import (
 
 const (
 	eventSize = 256
-	window    = 1024 // events that the slowest subscriber may be behind
+	window    = 1024 // the most events that the slowest subscriber may be behind
 )
 
-// An event is JSON text of eventSize bytes: its number and the time it was published, and
-// then filler.
+// An event is JSON text of eventSize bytes: its number, its publication time, and filler.
 var eventText = func() []byte {
 	text := []byte(`{"seq":"________","at":"________________","text":"`)
 	return append(append(text, bytes.Repeat([]byte("x"), eventSize-len(text)-2)...), `"}`...)
@@ -26,10 +25,10 @@ const (
 	timeAt = len(`{"seq":"________","at":"`)
 )
 
-// epoch is what the times in events count from.
+// epoch is the origin of the times in events.
 var epoch = time.Now()
 
-// newEvent makes an event that its system may keep.
+// newEvent makes an event. The system may keep its bytes.
 func newEvent(seq uint32) []byte {
 	p := bytes.Clone(eventText)
 	var b [8]byte
@@ -40,7 +39,7 @@ func newEvent(seq uint32) []byte {
 	return p
 }
 
-// seqOf reads an event's number.
+// seqOf returns an event's number.
 func seqOf(event []byte) (uint32, error) {
 	var b [4]byte
 	if len(event) != eventSize {
@@ -50,38 +49,37 @@ func seqOf(event []byte) (uint32, error) {
 	return binary.BigEndian.Uint32(b[:]), err
 }
 
-// timeOf reads when an event was published.
+// timeOf returns the time at which an event was published.
 func timeOf(event []byte) (time.Duration, error) {
 	var b [8]byte
 	_, err := hex.Decode(b[:], event[timeAt:timeAt+16])
 	return time.Duration(binary.BigEndian.Uint64(b[:])), err
 }
 
-// An audience is the subscribers of a system. It checks that each gets every event once and in
-// order, and holds the publisher back: after every step events the publisher needs a credit,
-// which comes back once all subscribers have got those.
+// An audience is the subscribers of a system. It checks that each receives every event once and in order.
+// It also limits the publisher: for every step events, the publisher needs a credit, which is returned once
+// all subscribers have received those events.
 type audience struct {
 	// Immutable.
-	step    int // divides window
-	credits int // in all
+	step    int // events per credit; divides window
+	credits int // number of credits
 	timed   bool
 
 	subs    []subscriber
-	left    []atomic.Int32 // of each step underway: subscribers that have not got it
-	credit  chan struct{}  // capacity credits: from the last subscriber of a step to the publisher
-	failure chan error     // capacity 1: the first one
+	left    []atomic.Int32 // for each step in flight: subscribers that have not received it
+	credit  chan struct{}  // capacity credits; from the last subscriber of a step to the publisher
+	failure chan error     // capacity 1: the first failure
 
 	// Owned by the publisher.
 	seq   uint32
 	stall *time.Timer
 }
 
-// A subscriber is touched by its client's goroutine alone, and by the publisher when no event is
-// underway.
+// A subscriber is used by its client's goroutine, and by the publisher only when no event is in flight.
 type subscriber struct {
-	next   uint32          // event that it waits for
-	delays []time.Duration // from publishing to here; of a timed audience
-	_      [64]byte        // keeps the next one out of this one's cache line
+	next   uint32          // number of the next expected event
+	delays []time.Duration // latencies; only in a timed audience
+	_      [64]byte        // keeps the next subscriber in another cache line
 }
 
 func newAudience(n, step int, timed bool) *audience {
@@ -102,12 +100,12 @@ func newAudience(n, step int, timed bool) *audience {
 	return a
 }
 
-// deliver is called by subscriber i's client for each event, which is good during the call.
+// deliver is called by subscriber i's client for each event. The event is valid only during the call.
 func (a *audience) deliver(i int, event []byte) {
 	sub := &a.subs[i]
 	seq, err := seqOf(event)
 	if err != nil || seq != sub.next {
-		a.fail(fmt.Errorf("subscriber %d got event %d and waits for %d (%v)", i, seq, sub.next, err))
+		a.fail(fmt.Errorf("subscriber %d received event %d instead of %d (%v)", i, seq, sub.next, err))
 		return
 	}
 	if a.timed {
@@ -129,7 +127,7 @@ func (a *audience) deliver(i int, event []byte) {
 	}
 }
 
-// fail ends the run: something was lost, or a client has.
+// fail ends the run, because an event was lost or a client failed.
 func (a *audience) fail(err error) {
 	select {
 	case a.failure <- err:
@@ -154,7 +152,7 @@ func (a *audience) publish(s system) error {
 	return nil
 }
 
-// patience is how long a system may make no progress at all.
+// patience is how long a system may go without any progress.
 const patience = 20 * time.Second
 
 // take waits for a credit.
@@ -171,7 +169,7 @@ func (a *audience) take() error {
 	case err := <-a.failure:
 		return err
 	case <-a.stall.C:
-		return fmt.Errorf("events are lost: of %d, not all have come %v later", a.seq, patience)
+		return fmt.Errorf("events were lost: not all of %d events arrived within %v", a.seq, patience)
 	}
 }
 
@@ -184,7 +182,7 @@ func (a *audience) drain() error {
 	}
 	for i := range a.subs {
 		if next := a.subs[i].next; next != a.seq {
-			return fmt.Errorf("subscriber %d got %d events of %d", i, next, a.seq)
+			return fmt.Errorf("subscriber %d received %d of %d events", i, next, a.seq)
 		}
 	}
 	for range a.credits {

@@ -14,13 +14,13 @@ import (
 	"irohub"
 )
 
-// A bareSystem is the least that can be done with the transport, and so a ceiling: the frames
-// of 64 events are put together once and written to every connection in one call; the
-// reader splits them. There is no topic, no subscription, no check and no limit.
+// A bareSystem does the minimum over the transport, so it is an upper limit. It puts the frames of 64
+// events together once and writes them to every connection in one call; the reader splits them. It has no
+// topics, subscriptions, checks or limits.
 type bareSystem struct {
 	network   bareNetwork
-	batch     []byte // being filled
-	frames    int    // in it
+	batch     []byte // the batch being filled
+	frames    int    // frames in batch
 	accepting sync.WaitGroup
 	running   sync.WaitGroup // readers and writers
 
@@ -38,7 +38,7 @@ const (
 // A bareNetwork makes connections over one transport.
 type bareNetwork interface {
 	listen() (place, error)
-	accept() (bareConn, error) // the next; an error once it is closed
+	accept() (bareConn, error) // returns the next connection; an error once the network is closed
 	dial(at place) (bareConn, error)
 	close()
 }
@@ -65,7 +65,7 @@ func (s *bareSystem) serve(to *audience) (place, error) {
 			}
 			if err != nil {
 				to.fail(err)
-				s.network.close() // and so subscribers do not wait
+				s.network.close() // so that subscribers do not wait
 				return
 			}
 		}
@@ -73,7 +73,7 @@ func (s *bareSystem) serve(to *audience) (place, error) {
 	return at, nil
 }
 
-// keep has the system close a connection at its end.
+// keep registers a connection, which the system closes at its end.
 func (s *bareSystem) keep(conn bareConn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -82,7 +82,7 @@ func (s *bareSystem) keep(conn bareConn) {
 	}
 }
 
-// join answers what a subscriber says first: from then on it gets all events.
+// join answers a subscriber's first message. From then on, the subscriber receives all events.
 func (s *bareSystem) join(conn bareConn, to *audience) error {
 	s.keep(conn)
 	if _, err := conn.Read(make([]byte, 1)); err != nil {
@@ -109,7 +109,7 @@ func (s *bareSystem) subscribe(i int, at place, to *audience) error {
 		return err
 	}
 	s.keep(conn)
-	if _, err := conn.Write([]byte("x")); err != nil { // or an iroh hub would not see the stream
+	if _, err := conn.Write([]byte("x")); err != nil { // otherwise an iroh hub would not see the stream
 		return err
 	}
 	if _, err := conn.Read(make([]byte, 1)); err != nil {
@@ -175,9 +175,9 @@ func (s *bareSystem) close() {
 	s.running.Wait()
 }
 
-// bareTLS is TCP with TLS 1.3 as the standard library has it, but for the system calls: it makes
-// one for each record, and a batch takes two, so the server gathers them. That saves an eighth to a
-// sixth of its CPU.
+// bareTLS is TCP with TLS 1.3 from the standard library, with one change. The library makes one system call
+// for each TLS record, and a batch takes two records. So the server gathers the records of a batch, which
+// saves an eighth to a sixth of its CPU time.
 type bareTLS struct{ listener net.Listener }
 
 func (t *bareTLS) listen() (at place, err error) {
@@ -210,7 +210,7 @@ func (t *bareTLS) close() {
 	}
 }
 
-// A gatherer keeps what TLS writes, once that is established.
+// A gatherer buffers what TLS writes after the handshake.
 type gatherer struct {
 	net.Conn
 	established bool
@@ -225,7 +225,7 @@ func (g *gatherer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// gathered is a TLS connection over a gatherer. One goroutine writes.
+// gathered is a TLS connection over a gatherer. Only one goroutine may write.
 type gathered struct {
 	*tls.Conn
 	socket *gatherer
@@ -240,11 +240,11 @@ func (c gathered) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Close may be called during a Write, so it leaves out TLS, which would write its goodbye.
+// Close may be called during a Write. So it bypasses TLS, which would write a close alert.
 func (c gathered) Close() error { return c.socket.Conn.Close() }
 
-// bareIroh is a stream on a connection of iroh, by the same binding as irohub's. Every
-// client has an endpoint of its own.
+// bareIroh is a stream on an iroh connection, over the same binding as irohub's. Every client has its own
+// endpoint.
 type bareIroh struct {
 	server irohub.Endpoint
 

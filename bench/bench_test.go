@@ -16,7 +16,7 @@ import (
 	"irohub/iroh"
 )
 
-// TestMain lets the tests run this program as the command that it tests.
+// TestMain lets the tests run their own binary as the command.
 func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) != "" {
 		main()
@@ -27,8 +27,8 @@ func TestMain(m *testing.M) {
 
 const asCommand = "IROHUB_BENCH_COMMAND"
 
-// TestSystems_DeliverEverything also checks that a closed system leaves no goroutine behind,
-// but for those that its library starts once, for good.
+// TestSystems_DeliverEverything also checks that a closed system leaves no goroutines behind, except for
+// those that its library starts once per process.
 func TestSystems_DeliverEverything(t *testing.T) {
 	for _, c := range contestants {
 		t.Run(c.name, func(t *testing.T) {
@@ -56,13 +56,13 @@ func TestSystems_DeliverEverything(t *testing.T) {
 	}
 }
 
-// missing says whether err is that there is no native library, and how to get it, where that is no
-// reason to fail.
+// missing reports whether err means that the native library is missing, if that is no reason to fail. It
+// also returns how to get the library.
 func missing(err error) bool {
 	return os.Getenv("CI") != "true" && (errors.Is(err, iroh.ErrNoLibrary) || errors.Is(err, iroh.ErrUnsupported))
 }
 
-// settled counts the goroutines once their number has stood still for a while.
+// settled returns the number of goroutines once it has stopped changing.
 func settled() int {
 	n := runtime.NumGoroutine()
 	for still := 0; still < 50; still++ {
@@ -74,7 +74,7 @@ func settled() int {
 	return n
 }
 
-// A faultySystem gives its one subscriber what the function makes of each event.
+// A faultySystem passes each event through a function on the way to its one subscriber.
 type faultySystem struct {
 	audience *audience
 	pass     func(seq uint32, event []byte) [][]byte
@@ -105,8 +105,8 @@ func TestAudience_NoticesFaults(t *testing.T) {
 	var held []byte
 	for _, test := range []struct {
 		name  string
-		fault func(event []byte) [][]byte // at the event with that number
-		next  func(event []byte) [][]byte // at the one after it
+		fault func(event []byte) [][]byte // applied to the event with that number
+		next  func(event []byte) [][]byte // applied to the event after it
 	}{
 		{name: "lost", fault: func([]byte) [][]byte { return nil }},
 		{name: "twice", fault: func(event []byte) [][]byte { return [][]byte{event, event} }},
@@ -134,7 +134,7 @@ func TestAudience_NoticesFaults(t *testing.T) {
 	}
 }
 
-// The publisher is never more than the window ahead of a subscriber that gets nothing.
+// The publisher is never ahead of a stuck subscriber by more than the window.
 func TestAudience_BoundsWhatIsUnderway(t *testing.T) {
 	published := 0
 	a := newAudience(1, step, false)
@@ -148,7 +148,7 @@ func TestAudience_BoundsWhatIsUnderway(t *testing.T) {
 			}
 		}
 	}()
-	time.Sleep(100 * time.Millisecond) // long enough for more, if there were no bound
+	time.Sleep(100 * time.Millisecond) // long enough to publish more, if there were no limit
 	stop := errors.New("enough")
 	a.fail(stop)
 	if err := <-publishing; err != stop {
@@ -185,7 +185,7 @@ func TestLatency_IsWhatASystemTakes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p50 < delay*99/100 || p99 < p50 { // a histogram keeps three digits
+	if p50 < delay*99/100 || p99 < p50 { // the histogram keeps three digits
 		t.Errorf("p50 %v, p99 %v of events that take %v", p50, p99, delay)
 	}
 }
@@ -209,7 +209,7 @@ func TestSummarize(t *testing.T) {
 	}
 }
 
-// made is results of two rounds.
+// made returns results of two rounds.
 func made() *results {
 	r := &results{Systems: []string{"irohub-tls", "nats", "mochi", "bare-tls"}, Numbers: []int{8}, Rounds: 2}
 	for system, rates := range map[string][]float64{
@@ -231,7 +231,7 @@ func TestReport_ComparesRoundByRound(t *testing.T) {
 	var text bytes.Buffer
 	report(&text, made())
 	for _, want := range []string{
-		" of nats-server |", // the best peer by its median
+		" of nats-server |", // the best peer by median
 		"| irohub over TLS    | 2.000 |  2.500 | 3.000 | 0.62 (0.50–0.75) | 2.00 (1.00–3.00) |    0.50 |",
 		"| bare loop over TLS | 4.000 |  4.000 | 4.000 |                – | 3.00 (2.00–4.00) |    0.50 |",
 		"| irohub over TLS    | 20.000 | 25.000 | 30.000 | 0.62 (0.50–0.75) | 2.00 (1.00–3.00) |",
@@ -294,7 +294,7 @@ func TestApart_DeliversEverything(t *testing.T) {
 	}
 }
 
-// A faultyClient has its one subscriber get what the function makes of the place it is to go to.
+// A faultyClient passes the server's place through a function before its one subscriber connects.
 type faultyClient struct {
 	faultySystem
 	get func(at place) ([]byte, error)
@@ -343,7 +343,7 @@ func TestApart_NoticesFaults(t *testing.T) {
 			t.Fatal(err)
 		}
 		err = apart(bare, 2, func(s system, a *audience) error {
-			s.(*bareSystem).conns[0].Close() // so a subscriber gets nothing any more
+			s.(*bareSystem).conns[0].Close() // so that a subscriber receives nothing more
 			for range 3 * window {
 				if err := a.publish(s); err != nil {
 					return err
@@ -366,7 +366,7 @@ func TestMemory_GrowsWithSubscribers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Two TLS connections, four goroutines and the reader's 64 KiB, most of it untouched.
+	// Two TLS connections, four goroutines, and the reader's 64 KiB, which are mostly untouched.
 	if size < 8<<10 || size > 1<<20 {
 		t.Errorf("%.0f bytes per subscriber", size)
 	}

@@ -13,9 +13,9 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// A centrifugeSystem is a centrifuge node over WebSocket, with the Protobuf form of its protocol.
-// The client here is the least that speaks it: it connects, subscribes, answers pings, and
-// decodes with the decoder of the protocol's own module.
+// A centrifugeSystem is a centrifuge node over WebSocket, with the Protobuf form of its protocol. The
+// client here is minimal: it connects, subscribes, answers pings, and decodes with the protocol's own
+// module.
 type centrifugeSystem struct {
 	node *centrifuge.Node
 	web  webServer
@@ -31,7 +31,7 @@ func (s *centrifugeSystem) serve(to *audience) (at place, err error) {
 	s.node.OnConnecting(func(context.Context, centrifuge.ConnectEvent) (centrifuge.ConnectReply, error) {
 		return centrifuge.ConnectReply{
 			Credentials:        &centrifuge.Credentials{},
-			MaxMessagesInFrame: -1, // its documentation advises larger frames where a client gets many messages
+			MaxMessagesInFrame: -1, // its documentation recommends larger frames for clients with many messages
 		}, nil
 	})
 	s.node.OnConnect(func(c *centrifuge.Client) {
@@ -40,7 +40,7 @@ func (s *centrifugeSystem) serve(to *audience) (at place, err error) {
 		})
 		c.OnDisconnect(func(e centrifuge.DisconnectEvent) {
 			if e.Code != centrifuge.DisconnectConnectionClosed.Code {
-				to.fail(fmt.Errorf("centrifuge has disconnected a client: %s", e.Reason))
+				to.fail(fmt.Errorf("centrifuge disconnected a client: %s", e.Reason))
 			}
 		})
 	})
@@ -86,14 +86,14 @@ func (s *centrifugeSystem) close() {
 	}
 }
 
-// A centrifugeClient is used by the goroutine that reads its connection.
+// A centrifugeClient is used only by the goroutine that reads its connection.
 type centrifugeClient struct {
 	conn    *websocket.Conn
 	deliver func([]byte)
-	ready   chan error // capacity 1: subscribed
+	ready   chan error // capacity 1: the result of subscribing
 }
 
-// take takes one message, which has one reply of the server or several.
+// take handles one message, which contains one or more replies of the server.
 func (c *centrifugeClient) take(message []byte) error {
 	decoder := protocol.NewProtobufReplyDecoder(message)
 	for {

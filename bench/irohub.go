@@ -13,7 +13,7 @@ import (
 func bindTLS() (irohub.Endpoint, error) {
 	ep, err := tlsnet.Bind(context.Background(), tlsnet.Options{Addr: "127.0.0.1:0"})
 	if err != nil {
-		return nil, err // and not an endpoint that is a nil pointer
+		return nil, err // avoids returning a nil pointer as a non-nil endpoint
 	}
 	return ep, nil
 }
@@ -26,8 +26,8 @@ func bindIroh() (irohub.Endpoint, error) {
 	return ep, nil
 }
 
-// An irohubSystem is a hub and its spokes, all with the options' defaults. Every spoke has an
-// endpoint of its own, as if it were in a process of its own.
+// An irohubSystem is a hub and its spokes, all with default options. Every spoke has its own endpoint, as
+// if it were in its own process.
 type irohubSystem struct {
 	bind   func() (irohub.Endpoint, error)
 	server irohub.Endpoint
@@ -109,7 +109,7 @@ func (s *irohubSystem) close() {
 	closeAll(s.endpoints)
 }
 
-// closeAll closes endpoints at once, as each waits for its peers to learn of it.
+// closeAll closes endpoints in parallel, because each waits for its peers.
 func closeAll(endpoints []irohub.Endpoint) {
 	var closing sync.WaitGroup
 	for _, ep := range endpoints {

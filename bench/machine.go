@@ -7,14 +7,14 @@ import (
 	"strings"
 )
 
-// machine is where and with what the figures were measured.
+// machine describes the hardware and the software of a measurement.
 type machine struct {
 	CPU      string
-	Cores    int // that Go uses
+	Cores    int // number of cores that Go uses
 	System   string
-	Load     string // average of the last minute: what else was going on
+	Load     string // load average of the last minute, as a hint of other activity
 	Go       string
-	Versions map[string]string // of modules, by path
+	Versions map[string]string // module versions, by path
 }
 
 func thisMachine() machine {

@@ -1,6 +1,5 @@
-// Command bench compares irohub with the systems that a user would pick instead: the same
-// workload over each of them, one after the other within every round.
-// docs/performance.md says what is measured.
+// Command bench compares irohub with the systems that one might use instead. It runs the same workload over
+// each of them, one after another in every round. docs/performance.md explains what is measured.
 //
 //	go run . -o ../docs/performance.md
 package main
@@ -32,18 +31,18 @@ func command() error {
 	for _, c := range contestants {
 		all = append(all, c.name)
 	}
-	systems := flag.String("systems", strings.Join(all, ","), "what to measure")
+	systems := flag.String("systems", strings.Join(all, ","), "the systems to measure, separated by commas")
 	numbers := flag.String("n", "8,64,512", "numbers of subscribers; memory is measured at the largest")
-	rounds := flag.Int("rounds", 5, "how often each measurement is made")
-	length := flag.Duration("for", time.Second, "how long each measurement takes, about")
+	rounds := flag.Int("rounds", 5, "how often to repeat each measurement")
+	length := flag.Duration("for", time.Second, "approximate length of each measurement")
 	output := flag.String("o", "", "write the tables into the generated part of this Markdown file, and the plot beside it as SVG")
 	asJSON := flag.Bool("json", false, "print every value as JSON instead of tables")
-	residentOf := flag.String("resident", "", "print the resident memory of this process with that system idle; the command runs itself so")
-	subscribeTo := flag.String("subscribe", "", "be the subscribers of a server that the standard input names; the command runs itself so")
+	residentOf := flag.String("resident", "", "internal: print the resident memory of this process with that system idle")
+	subscribeTo := flag.String("subscribe", "", "internal: run the subscribers of the server named on standard input")
 	flag.Parse()
 	if flag.NArg() > 0 || *rounds < 1 {
 		flag.Usage()
-		return errors.New("there are no arguments, and at least one round")
+		return errors.New("bench takes no arguments, and -rounds must be at least 1")
 	}
 	ns, err := parseNumbers(*numbers)
 	if err != nil {
@@ -66,7 +65,7 @@ func command() error {
 		return subscribersMain(c, ns[0], os.Stdin, os.Stdout)
 	}
 	if slices.Max(ns) < 8 {
-		return errors.New("-n: the largest number is to be 8 or more, for the sake of memory")
+		return errors.New("-n: the largest number must be at least 8, to measure memory")
 	}
 	r := &results{
 		Date:    time.Now().Format(time.DateOnly),
@@ -75,7 +74,7 @@ func command() error {
 		Rounds:  *rounds,
 		Numbers: ns,
 	}
-	if *output != "" { // or it would be found to be wrong after all the rounds
+	if *output != "" { // checked now, to find a mistake before all the rounds
 		if _, _, err := aroundGenerated(*output); err != nil {
 			return err
 		}
@@ -114,10 +113,9 @@ func find(name string) (contestant, error) {
 	return contestants[i], nil
 }
 
-// measure runs all rounds. Each begins with another system, so that none always follows the
-// same one.
+// measure runs all rounds. Each begins with another system, so that no system always follows the same one.
 func (r *results) measure(chosen []contestant) error {
-	for _, c := range chosen { // likewise, what is missing
+	for _, c := range chosen { // find missing libraries before the rounds, too
 		if err := check(c.new(), 1, step); err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
@@ -143,7 +141,7 @@ func (r *results) measure(chosen []contestant) error {
 			}
 		}
 		if runtime.GOOS != "linux" {
-			continue // resident memory is not known
+			continue // resident memory is unknown here
 		}
 		for _, c := range order {
 			if err := r.round(round, c, slices.Max(r.Numbers), r.measureMemory); err != nil {
@@ -154,7 +152,7 @@ func (r *results) measure(chosen []contestant) error {
 	return nil
 }
 
-// round makes one measurement, and says so.
+// round makes one measurement and prints a line about it.
 func (r *results) round(round int, c contestant, n int, measure func(contestant, int) (string, error)) error {
 	outcome, err := measure(c, n)
 	if err != nil {
@@ -202,7 +200,7 @@ func (r *results) measureMemory(c contestant, n int) (string, error) {
 	return fmt.Sprintf("%.0f KiB per idle subscriber", size/1024), nil
 }
 
-// write prints the results and, where there is a file for them, writes it too.
+// write prints the results and, if an output file is given, writes it too.
 func (r *results) write(file string, asJSON bool) error {
 	if asJSON {
 		out := json.NewEncoder(os.Stdout)

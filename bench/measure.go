@@ -9,18 +9,18 @@ import (
 )
 
 const (
-	step          = 64 // events published at once at full speed
-	warmUp        = 8  // steps: TLS makes its records larger only after 128 KiB
+	step          = 64 // events published together at full speed
+	warmUp        = 8  // steps: TLS uses larger records only after 128 KiB
 	latencyRate   = 200
 	latencyNumber = 64 // subscribers
 )
 
-// run starts a system, measures, and closes it.
+// run starts a system, measures it, and closes it.
 func run(s system, n, step int, timed bool, measure func(*audience) error) (err error) {
 	a := newAudience(n, step, timed)
 	defer func() {
 		s.close()
-		runtime.GC() // the next one begins with a heap of its own
+		runtime.GC() // the next measurement starts with a clean heap
 	}()
 	if err := start(s, n, a); err != nil {
 		return err
@@ -28,7 +28,7 @@ func run(s system, n, step int, timed bool, measure func(*audience) error) (err 
 	return measure(a)
 }
 
-// check publishes some events to n subscribers, and fails unless all arrive.
+// check publishes some events to n subscribers and fails unless all arrive.
 func check(s system, n, events int) error {
 	return run(s, n, step, false, func(a *audience) error {
 		for int(a.seq) < events {
@@ -40,7 +40,7 @@ func check(s system, n, events int) error {
 	})
 }
 
-// throughput is fullSpeed with all in this process.
+// throughput runs fullSpeed with server and subscribers in this process.
 func throughput(s system, n int, about time.Duration) (rate float64, cpu time.Duration, err error) {
 	err = run(s, n, step, false, func(a *audience) error {
 		rate, cpu, err = fullSpeed(s, a, n, about)
@@ -49,8 +49,8 @@ func throughput(s system, n int, about time.Duration) (rate float64, cpu time.Du
 	return rate, cpu, err
 }
 
-// fullSpeed publishes as fast as the window allows for about so long, and returns
-// deliveries per second and this process's CPU time for a million deliveries.
+// fullSpeed publishes as fast as the window allows, for approximately the given time. It returns the
+// deliveries per second, and this process's CPU time per million deliveries.
 func fullSpeed(s system, a *audience, n int, about time.Duration) (rate float64, cpu time.Duration, err error) {
 	for range warmUp {
 		if err := a.publish(s); err != nil {
@@ -66,7 +66,7 @@ func fullSpeed(s system, a *audience, n int, about time.Duration) (rate float64,
 			return 0, 0, err
 		}
 	}
-	if err := a.drain(); err != nil { // what is underway counts, and so does its time
+	if err := a.drain(); err != nil { // events in flight count, and so does their time
 		return 0, 0, err
 	}
 	elapsed, used := time.Since(begin), cpuTime()-cpuBefore
@@ -74,8 +74,8 @@ func fullSpeed(s system, a *audience, n int, about time.Duration) (rate float64,
 	return deliveries / elapsed.Seconds(), time.Duration(float64(used) / deliveries * 1e6), nil
 }
 
-// latency publishes latencyRate events a second for so long, and returns the percentiles of the
-// time from publishing an event to a subscriber's having it.
+// latency publishes latencyRate events per second for the given time. It returns percentiles of the time
+// from publishing an event until a subscriber has it.
 func latency(s system, n int, length time.Duration) (p50, p99 time.Duration, err error) {
 	err = run(s, n, 1, true, func(a *audience) error {
 		warm := latencyRate / 10
@@ -109,7 +109,7 @@ func latency(s system, n int, length time.Duration) (p50, p99 time.Duration, err
 	return p50, p99, err
 }
 
-// cpuTime is what this process has used, in user and in kernel mode, all threads together.
+// cpuTime returns this process's CPU time, in user and kernel mode, for all threads.
 func cpuTime() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

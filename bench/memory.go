@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// memory returns the bytes of resident memory that one more idle subscriber takes, both sides
-// together; n is 8 or more. Native memory counts, and what a process has freed need not be returned to
-// the system; so each figure comes from a process of its own, and since the server takes
-// memory too, it is the difference between n subscribers and an eighth of them.
+// memory returns the resident memory of one more idle subscriber, in bytes, for both sides together. n must
+// be 8 or more. Native memory counts, and freed memory need not be returned to the system, so each figure
+// comes from a separate process. To exclude the server's own memory, it is the difference between n
+// subscribers and an eighth of them.
 func memory(name string, n int) (float64, error) {
 	few := n / 8
 	low, err := residentChild(name, few)
@@ -39,8 +39,8 @@ func residentChild(name string, n int) (int, error) {
 	return strconv.Atoi(string(bytes.TrimSpace(out)))
 }
 
-// resident returns this process's resident memory once a system has n subscribers that each
-// have got an event, and nothing more happens.
+// resident returns this process's resident memory once a system is idle, with n subscribers that have each
+// received an event.
 func resident(s system, n int) (size int, err error) {
 	err = run(s, n, 1, false, func(a *audience) error {
 		if err := a.publish(s); err != nil {
@@ -49,7 +49,7 @@ func resident(s system, n int) (size int, err error) {
 		if err := a.drain(); err != nil {
 			return err
 		}
-		for range 2 { // buffers in a sync.Pool outlive the first
+		for range 2 { // buffers in a sync.Pool survive the first collection
 			time.Sleep(500 * time.Millisecond)
 			debug.FreeOSMemory()
 		}
@@ -59,7 +59,7 @@ func resident(s system, n int) (size int, err error) {
 	return size, err
 }
 
-// residentNow is for Linux.
+// residentNow returns the resident memory. It works only on Linux.
 func residentNow() (int, error) {
 	text, err := os.ReadFile("/proc/self/statm") // sizes in pages: total, resident, …
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/mochi-mqtt/server/v2/listeners"
 )
 
-// A mochiSystem is an embedded MQTT broker. It publishes by its inline client; the subscribers are
-// paho's, with quality of service 0.
+// A mochiSystem is an embedded MQTT broker. It publishes with its inline client. The subscribers use paho
+// with quality of service 0.
 type mochiSystem struct {
 	server *mqtt.Server
 
@@ -25,7 +25,7 @@ func newMochi() system { return &mochiSystem{} }
 
 func (s *mochiSystem) serve(*audience) (at place, err error) {
 	limits := mqtt.NewDefaultServerCapabilities()
-	limits.MaximumClientWritesPending = 2 * window // what is over it would be dropped; the default costs memory
+	limits.MaximumClientWritesPending = 2 * window // events above it would be dropped; the default needs much memory
 	s.server = mqtt.New(&mqtt.Options{
 		InlineClient:             true,
 		Capabilities:             limits,

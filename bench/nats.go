@@ -8,8 +8,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// A natsSystem is an embedded nats-server. Its publisher is a connection over TLS as the subscribers'
-// are: one within the process, by nats.InProcessServer, made it slower for 8 and 64 subscribers.
+// A natsSystem is an embedded nats-server. Its publisher uses a TLS connection like the subscribers. A
+// connection within the process, with nats.InProcessServer, was slower for 8 and 64 subscribers.
 type natsSystem struct {
 	server    *server.Server
 	publisher *nats.Conn
@@ -35,7 +35,7 @@ func (s *natsSystem) serve(*audience) (at place, err error) {
 	}
 	go s.server.Start()
 	if !s.server.ReadyForConnections(patience) {
-		return at, errors.New("nats-server does not get ready")
+		return at, errors.New("nats-server did not become ready")
 	}
 	at = here(s.server.ClientURL())
 	s.publisher, err = nats.Connect(at.Addr, nats.Secure(at.clientTLS()))
@@ -53,7 +53,7 @@ func (s *natsSystem) subscribe(i int, at place, to *audience) error {
 	s.mu.Unlock()
 	sub, err := nc.Subscribe(topic, func(m *nats.Msg) { to.deliver(i, m.Data) })
 	if err == nil {
-		err = sub.SetPendingLimits(-1, -1) // the window bounds what is pending
+		err = sub.SetPendingLimits(-1, -1) // no limits, as the window limits what is pending
 	}
 	if err == nil {
 		err = nc.Flush()

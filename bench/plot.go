@@ -15,7 +15,7 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// barColors are told apart by colour-blind people too.
+// barColors can be distinguished by colour-blind people.
 var barColors = []color.Color{
 	color.RGBA{0x56, 0xB4, 0xE9, 0xFF},
 	color.RGBA{0xE6, 0x9F, 0x00, 0xFF},
@@ -23,11 +23,11 @@ var barColors = []color.Color{
 	color.RGBA{0xCC, 0x79, 0xA7, 0xFF},
 }
 
-// room, of spaces that do not collapse, is for a viewer whose font is wider.
+// room is a margin of non-breaking spaces, for viewers with a wider font.
 const room = "\u00A0\u00A0\u00A0\u00A0"
 
-// drawRates draws the deliveries per second as SVG: for each system a bar per number of
-// subscribers, from zero to the median, with a line from the least to the most.
+// drawRates draws the deliveries per second as SVG: one bar for each system and number of subscribers, from
+// zero to the median, with a line from the minimum to the maximum.
 func drawRates(file string, r *results) error {
 	plot.DefaultFont = font.Font{Typeface: "Liberation", Variant: "Sans"}
 	p := plot.New()
@@ -41,7 +41,7 @@ func drawRates(file string, r *results) error {
 	p.Legend.XOffs, p.Legend.YOffs = -vg.Points(10), vg.Points(6)
 
 	var shown []contestant
-	for _, c := range slices.Backward(contestants) { // from the bottom up
+	for _, c := range slices.Backward(contestants) { // from the bottom to the top
 		if slices.Contains(r.Systems, c.name) {
 			shown = append(shown, c)
 		}
@@ -92,18 +92,18 @@ func drawRates(file string, r *results) error {
 	if _, err := canvas.WriteTo(&buf); err != nil {
 		return err
 	}
-	// Where the font is not installed, another one without serifs will do.
+	// If the font is not installed, another sans-serif font is used.
 	text := bytes.ReplaceAll(buf.Bytes(), []byte("font-family:Liberation Sans"), []byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif"))
 	return os.WriteFile(file, text, 0o644)
 }
 
-// whiskers are the ranges from least to most.
+// whiskers are the ranges from minimum to maximum.
 type whiskers struct {
 	plotter.XYs
 	plotter.XErrors
 }
 
-// halves are ticks at each half, with a label at each or, where there are many, at the wholes.
+// halves are ticks at each half, with a label at each, or, if there are many, only at whole numbers.
 func halves(_, most float64) (ticks []plot.Tick) {
 	for i := 0; float64(i)/2 <= most; i++ {
 		tick := plot.Tick{Value: float64(i) / 2}

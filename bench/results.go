@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Metrics, and their units.
+// The metrics and their units.
 const (
 	metricRate   = "deliveries per second"
 	metricCPU    = "CPU seconds per million deliveries"
@@ -15,14 +15,14 @@ const (
 	metricMemory = "resident KiB per idle subscriber"
 )
 
-// results are what one run of this command has measured.
+// results are the measurements of one run of this command.
 type results struct {
 	Date    string
 	Machine machine
-	Length  time.Duration // of a measurement, about; nanoseconds in JSON
+	Length  time.Duration // approximate length of a measurement; nanoseconds in JSON
 	Rounds  int
 	Systems []string
-	Numbers []int // of subscribers
+	Numbers []int // numbers of subscribers
 	Series  []*series
 }
 
@@ -59,7 +59,7 @@ func (r *results) values(system, metric string, n int) []float64 {
 	return nil
 }
 
-// bestPeer is the peer with the highest median; ok is false if none was measured.
+// bestPeer returns the peer with the highest median; ok is false if none was measured.
 func (r *results) bestPeer(metric string, n int) (best contestant, ok bool) {
 	var highest float64
 	for _, c := range contestants {
@@ -74,10 +74,10 @@ func (r *results) bestPeer(metric string, n int) (best contestant, ok bool) {
 	return best, ok
 }
 
-// A summary is what is said of a series.
+// A summary summarizes a series.
 type summary struct{ min, median, max float64 }
 
-// summarize is for at least one value.
+// summarize needs at least one value.
 func summarize(values []float64) summary {
 	v := slices.Sorted(slices.Values(values))
 	half := len(v) / 2
@@ -88,7 +88,7 @@ func summarize(values []float64) summary {
 	return summary{v[0], median, v[len(v)-1]}
 }
 
-// ratios divides round by round, so that what slows a whole round down cancels out.
+// ratios divides round by round. So a disturbance that slows down a whole round cancels out.
 func ratios(a, b []float64) []float64 {
 	var quotients []float64
 	for i := range min(len(a), len(b)) {

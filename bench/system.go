@@ -14,23 +14,20 @@ import (
 	"time"
 )
 
-// A system is a hub or a broker, or clients that are subscribed to it over the loopback with
-// TLS 1.3, or both in one process.
+// A system is a hub or broker, or its subscribed clients, or both in one process. They are connected over
+// the loopback interface with TLS 1.3.
 type system interface {
-	// serve starts the server, and returns where clients find it. What goes wrong later, the
-	// audience is told.
+	// serve starts the server and returns where clients find it. Later errors are reported to the audience.
 	serve(to *audience) (place, error)
 
-	// subscribe connects subscriber i by a connection of its own, and returns once it is
-	// subscribed. From then on it hands to the audience what its client has decoded.
-	// Several are called at once.
+	// subscribe connects subscriber i over its own connection and returns once it is subscribed. From then
+	// on, it passes each event that its client has decoded to the audience. It is called concurrently.
 	subscribe(i int, at place, to *audience) error
 
-	// publish sends one event, whose bytes are the system's from now on, to all
-	// subscribers.
+	// publish sends one event to all subscribers. The system owns its bytes from then on.
 	publish(event []byte) error
 
-	// close ends everything that the others began, also where that failed.
+	// close ends everything that the other methods started, even if they failed.
 	close()
 }
 
@@ -43,8 +40,7 @@ func start(s system, n int, to *audience) error {
 	return subscribe(s, n, at, to)
 }
 
-// subscribe connects n subscribers, a few at a time, as no server is to be flooded with
-// handshakes here.
+// subscribe connects n subscribers, a few at a time, because this does not measure floods of handshakes.
 func subscribe(s system, n int, at place, to *audience) error {
 	const atOnce = 8
 	next := make(chan int)
@@ -67,18 +63,18 @@ func subscribe(s system, n int, at place, to *audience) error {
 	return errors.Join(errs...)
 }
 
-// A flusher is a system that gathers events until it is told that no more come for now.
+// A flusher is a system that gathers events until flush tells it that no more follow for now.
 type flusher interface{ flush() error }
 
-// A contestant is a system with its place in the comparison.
+// A contestant is a system in the comparison.
 type contestant struct {
-	name  string // for -systems
+	name  string // its name for -systems
 	title string
 	role  role
 	bare  string // the name of the bare loop over the same transport
 	new   func() system
 
-	modules []string // that it is made of
+	modules []string // the modules that implement it
 }
 
 type role int
@@ -106,22 +102,22 @@ var contestants = []contestant{
 	{"bare-iroh", "bare loop over iroh", ceiling, "bare-iroh", newBareIroh, nil},
 }
 
-// topic is what all events are about.
+// topic is the topic of all events.
 const topic = "bench"
 
-// A place is where clients find a server: by its address, and the certificate that it has, unless it
-// is a node with a key.
+// A place is where clients find a server: its address and its certificate. A node with a key has no
+// certificate here.
 type place struct {
 	Addr string
 	Cert []byte // DER
 }
 
-// here is the place of a server of this process that has serverTLS.
+// here returns the place of a server in this process that uses serverTLS.
 func here(addr string) place {
 	return place{addr, serverTLS().Certificates[0].Certificate[0]}
 }
 
-// serverTLS is the settings of every server that is not a node with a key.
+// serverTLS returns the TLS configuration of every server that is not a node with a key.
 var serverTLS = sync.OnceValue(func() *tls.Config {
 	secret, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -142,8 +138,8 @@ var serverTLS = sync.OnceValue(func() *tls.Config {
 	}
 })
 
-// clientTLS is the settings of a server's clients. They share what was made first, as all servers
-// that a process meets have one certificate.
+// clientTLS returns the TLS configuration of a server's clients. All clients share the first one made,
+// because all servers that a process connects to have the same certificate.
 func (p place) clientTLS() *tls.Config {
 	if config := clients.Load(); config != nil {
 		return config

@@ -13,12 +13,11 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// A webSocketSystem is the hub that one writes in an afternoon: a goroutine that hands each event to
-// a channel per client, and a writer per client that puts all the events that wait into one
-// message, on lines of their own.
+// A webSocketSystem is a hub that one could write in an afternoon. One goroutine passes each event to one
+// channel per client. One writer per client puts all waiting events into one message, each on its own line.
 //
-// As it is, a client gets every line, as it is. With topics it does what the other systems do: a client
-// says what it wants, and an event is JSON that names its topic, which encoding/json reads.
+// Without topics, a client receives every line unchanged. With topics, it does the same as the other
+// systems: a client names its topic, and an event is JSON with a topic, which encoding/json decodes.
 type webSocketSystem struct {
 	topics  bool
 	web     webServer
@@ -34,7 +33,7 @@ type webEvent struct {
 	Payload json.RawMessage `json:"payload"`
 }
 
-// A webLine is an event on its way to the clients of a topic.
+// A webLine is an encoded event for the clients of a topic.
 type webLine struct {
 	topic string
 	line  []byte
@@ -43,7 +42,7 @@ type webLine struct {
 // A webClient is the hub's side of a connection.
 type webClient struct {
 	conn *websocket.Conn
-	want string      // its topic, where there are topics
+	want string      // its topic; empty without topics
 	send chan []byte // capacity window; closed by the hub
 }
 
@@ -68,7 +67,7 @@ func (s *webSocketSystem) subscribe(i int, at place, to *audience) error {
 			return err
 		}
 	}
-	// The hub's greeting: the client is subscribed.
+	// The hub's greeting means that the client is subscribed.
 	if _, _, err := conn.ReadMessage(); err != nil {
 		return err
 	}
@@ -85,7 +84,7 @@ func (s *webSocketSystem) subscribe(i int, at place, to *audience) error {
 	return nil
 }
 
-// decode is the client's.
+// decode decodes an event in the client.
 func (s *webSocketSystem) decode(line []byte) ([]byte, error) {
 	if !s.topics {
 		return line, nil
@@ -93,7 +92,7 @@ func (s *webSocketSystem) decode(line []byte) ([]byte, error) {
 	var ev webEvent
 	err := json.Unmarshal(line, &ev)
 	if err == nil && ev.Type != topic {
-		err = fmt.Errorf("an event of %q, which nobody wants", ev.Type)
+		err = fmt.Errorf("an event with the topic %q, which was not subscribed", ev.Type)
 	}
 	return ev.Payload, err
 }
@@ -109,7 +108,7 @@ var upgrader = websocket.Upgrader{
 func (s *webSocketSystem) accept(w http.ResponseWriter, r *http.Request) {
 	conn, err := upgrader.Upgrade(w, r, nil)
 	if err != nil {
-		return // Upgrade has answered
+		return // Upgrade has sent the error
 	}
 	defer conn.Close()
 	c := &webClient{conn: conn, send: make(chan []byte, window)}
@@ -126,17 +125,17 @@ func (s *webSocketSystem) accept(w http.ResponseWriter, r *http.Request) {
 	case <-s.stopped:
 		return
 	}
-	for { // notices the end, and answers pings
+	for { // detects the end and answers pings
 		if _, _, err := conn.NextReader(); err != nil {
 			return
 		}
 	}
 }
 
-// run is the hub.
+// run is the hub's main loop.
 func (s *webSocketSystem) run(to *audience) {
 	defer close(s.stopped)
-	clients := make(map[string][]*webClient) // by topic; without topics, that is ""
+	clients := make(map[string][]*webClient) // by topic, which is "" without topics
 	defer func() {
 		for _, of := range clients {
 			for _, c := range of {
@@ -203,7 +202,7 @@ func (s *webSocketSystem) close() {
 	s.web.close()
 }
 
-// webClients are the clients' side of connections.
+// webClients are the client sides of connections.
 type webClients struct {
 	reading sync.WaitGroup
 	mu      sync.Mutex
@@ -227,14 +226,14 @@ func (c *webClients) dial(at place, protocols ...string) (*websocket.Conn, error
 	return conn, nil
 }
 
-// read has a goroutine read a connection to its end, in one buffer.
+// read starts a goroutine that reads a connection to its end, with one buffer.
 func (c *webClients) read(conn *websocket.Conn, to *audience, take func([]byte) error) {
 	c.reading.Go(func() {
 		var buf bytes.Buffer
 		for {
 			_, r, err := conn.NextReader()
 			if err != nil {
-				return // the watch over the window notices what is lost
+				return // the audience detects lost events
 			}
 			buf.Reset()
 			if _, err := buf.ReadFrom(r); err != nil {

@@ -40,22 +40,22 @@ import (
 	"irohub/iroh/internal/native"
 )
 
-// This file is the Go side of the ABI: loading, handles, values and errors. The
-// symbols and their checksums are in abi.h.
+// This file is the Go side of the ABI: loading, handles, values and errors. abi.h has the
+// symbols and their checksums.
 
-// library is what the process has loaded.
+// library records which library the process has loaded.
 var library struct {
 	mu   sync.Mutex
-	path string // empty: nothing yet
+	path string // empty: none loaded yet
 }
 
-// load loads the native library, once a process.
+// load loads the native library, once per process.
 func load(explicit string) error {
 	library.mu.Lock()
 	defer library.mu.Unlock()
 	if library.path != "" {
 		if explicit != "" && !sameFile(explicit, library.path) {
-			return fmt.Errorf("%w: this process has loaded %s already, so it cannot load %s", ErrWrongLibrary, library.path, explicit)
+			return fmt.Errorf("%w: this process has already loaded %s and cannot load %s", ErrWrongLibrary, library.path, explicit)
 		}
 		return nil
 	}
@@ -102,14 +102,14 @@ func sameFile(a, b string) bool {
 	return err1 == nil && err2 == nil && os.SameFile(x, y)
 }
 
-// A handle is an object of the library's. Whoever holds it frees it, once.
+// A handle identifies an object in the library. Its owner frees it, once.
 type handle = C.uint64_t
 
-// live counts what the library holds for us: objects, and futures that wait. It
-// is for the tests.
+// live counts what the library holds for this package: objects and pending futures. Only
+// the tests read it.
 var live atomic.Int64
 
-// own notes that a result brought a handle.
+// own counts a handle from a result.
 func own(h handle) handle {
 	if h != 0 {
 		live.Add(1)
@@ -117,7 +117,7 @@ func own(h handle) handle {
 	return h
 }
 
-// free frees the object that h is the handle of, and makes h zero.
+// free frees the object with handle h, and sets h to zero.
 func free(object C.int, h *handle) {
 	if *h != 0 {
 		C.irohub_free(object, *h)
@@ -128,7 +128,7 @@ func free(object C.int, h *handle) {
 
 type result = C.irohub_result
 
-// taken returns a result's buffer, which is then gone.
+// taken returns the bytes of a result's buffer and frees the buffer.
 func taken(r *result) []byte {
 	p := make([]byte, r.buf[1])
 	C.irohub_take(r, bytesPtr(p))
@@ -137,15 +137,15 @@ func taken(r *result) []byte {
 
 func bytesPtr(p []byte) *C.uint8_t { return (*C.uint8_t)(unsafe.Pointer(unsafe.SliceData(p))) }
 
-// failed returns the error that a result is; nil if it is none. It may be called
-// once for each result.
+// failed returns the error in a result; nil if it succeeded. It must be called once at most
+// for each result.
 func failed(r *result) error {
 	switch r.status {
 	case C.IROHUB_OK:
 		return nil
 	case C.IROHUB_ERROR:
 		kind := int32(r.kind)
-		text, _, _ := strings.Cut(string(taken(r)), "\n\nStack backtrace:") // of no use without its symbols
+		text, _, _ := strings.Cut(string(taken(r)), "\n\nStack backtrace:") // useless without symbols
 		return &nativeError{kind, text}
 	default:
 		text := string(taken(r))
@@ -158,7 +158,7 @@ func failed(r *result) error {
 
 // ---- values, in the library's serialisation
 
-// A wire is a text or a list on its way to the library.
+// A wire is a text or a list, serialised for the library.
 type wire []byte
 
 func (w wire) count(n int) wire { return binary.BigEndian.AppendUint32(w, uint32(n)) }
@@ -182,7 +182,7 @@ func (w wire) option(s string) wire {
 
 func (w wire) c() C.irohub_bytes { return C.irohub_bytes{p: bytesPtr(w), n: C.size_t(len(w))} }
 
-var errSerialisation = errors.New("irohub/iroh: the native library returned a value of the wrong form")
+var errSerialisation = errors.New("irohub/iroh: the native library returned a malformed value")
 
 // readBytes reads what wire.bytes writes.
 func readBytes(p []byte) (s string, rest []byte, err error) {

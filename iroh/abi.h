@@ -1,8 +1,7 @@
 //go:build cgo && ((linux && (amd64 || arm64)) || (darwin && arm64))
 
-// The ABI of libiroh_ffi 1.2.0: every function of it that the glue calls, with
-// its C type and the checksum that the library states for it. The file is
-// written for one includer, glue.c.
+// The ABI of libiroh_ffi 1.2.0: every function that the glue calls, with its C type and the
+// checksum that the library reports for it. Only glue.c includes this file.
 
 #ifndef IROHUB_ABI_H
 #define IROHUB_ABI_H
@@ -16,22 +15,22 @@ typedef struct {
 	uint8_t *data;
 } RustBuffer;
 
-// What a call reports besides its result. code 0 is success; 1: error holds
-// the handle of an IrohError; 2: the library panicked, error holds words.
+// The status of a call. code 0: success; 1: error holds the handle of an IrohError; 2: the
+// library panicked, and error holds its message.
 typedef struct {
 	int8_t code;
 	RustBuffer error;
 } RustCallStatus;
 
-// Called once for every poll that it was given to: with 0 when the future is
-// ready, with 1 when it should be polled again.
+// Called once for each poll it was passed to: with 0 when the future is ready, with 1 when
+// it should be polled again.
 typedef void (*RustFutureCallback)(uint64_t data, int8_t code);
 
 // The contract version of the serialisations below.
 enum { IROH_CONTRACT = 30 };
 
-// Objects: each is known by a u64 handle, which clone_… duplicates and free_…
-// gives back. The contract version covers these and the next list.
+// Objects. Each has a u64 handle, which clone_… duplicates and free_… releases. The
+// contract version covers these and the next list.
 #define IROH_OBJECTS(O) \
 	O(endpointbuilder) O(endpoint) O(incoming) O(accepting) O(connection) \
 	O(bistream) O(sendstream) O(recvstream) O(endpointaddr) O(endpointticket) \
@@ -51,8 +50,8 @@ enum { IROH_CONTRACT = 30 };
 	F(RustBuffer, rust_future_complete_rust_buffer, (uint64_t, RustCallStatus *)) \
 	F(void, rust_future_free_rust_buffer, (uint64_t))
 
-// Functions with a checksum. Every method consumes a handle of its object, and
-// so does every object that is an argument. 0: the library states none.
+// Functions with a checksum. Every method consumes the handle of its object, and the
+// handles of objects among its arguments. 0: the library reports no checksum.
 #define IROH_CHECKED(F) \
 	F(uint64_t, constructor_endpointbuilder_new, (RustCallStatus *), 16347) \
 	F(void, method_endpointbuilder_apply_minimal, (uint64_t, RustCallStatus *), 3398) \

@@ -12,30 +12,30 @@ import (
 	"irohub"
 )
 
-// Arrivals are what a peer may begin on a connection. The handshake grants it 100 streams
-// of each kind, with a window of 1.25 MB each, and as much of datagrams; the library knows
-// no other setting, and holds all that until somebody takes it. So one goroutine of each
-// connection takes at once whatever comes: a unidirectional stream is stopped, a
-// bidirectional one waits for AcceptStream or is ended (see [link.adopt]), and a datagram
-// is the end of the connection.
+// arrivals takes everything that a peer starts on a connection. The handshake allows the
+// peer 100 streams of each kind, each with a window of 1.25 MB, and as many bytes of
+// datagrams. The library has no setting for this and holds it all until somebody takes it.
+// Therefore one goroutine of each connection takes everything at once. It stops a
+// unidirectional stream. A bidirectional stream waits for AcceptStream or is aborted (see
+// [link.adopt]). A datagram closes the connection.
 //
-// All that it waits for, it waits for in one place: a goroutine each would cost several times
-// the memory.
+// The goroutine waits for all three kinds in one place. Three goroutines would need several
+// times the memory.
 type arrivals struct {
 	l     *link
-	token chan struct{} // capacity 1: a stream waits. Never closed.
-	done  chan struct{} // closed by run: no stream comes any more, and link.why is set
+	token chan struct{} // capacity 1: a stream waits; never closed
+	done  chan struct{} // closed by run: no more streams arrive, and link.why is set
 
-	// Owned by run, and before it by newConn.
+	// Owned by newConn, then by run.
 	streams, stray, datagrams arrival
 }
 
-// An arrival is what comes of one kind.
+// An arrival takes what arrives of one kind.
 type arrival struct {
 	what C.int
 	w    *waiter
-	r    result // pending, or over
-	over bool   // there will be none any more
+	r    result // a pending operation, or a result that has been used
+	over bool   // no more of this kind will arrive
 }
 
 func signal(c chan struct{}) {
@@ -51,18 +51,18 @@ func (a *arrivals) init(l *link) {
 	a.streams.what, a.stray.what, a.datagrams.what = C.IROHUB_ACCEPT_STREAM, C.IROHUB_ACCEPT_UNI, C.IROHUB_DATAGRAM
 	for _, k := range a.kinds() {
 		k.w = getWaiter()
-		live.Add(1) // the operation that waits
+		live.Add(1) // for the pending operation
 	}
 }
 
 func (a *arrivals) kinds() [3]*arrival { return [...]*arrival{&a.streams, &a.stray, &a.datagrams} }
 
-// run begins as the endpoint adopts the connection. Closing the connection ends it, and
-// Endpoint.Close waits for that.
+// run starts when the endpoint adopts the connection and ends when the connection is
+// closed. Endpoint.Close waits for it.
 func (a *arrivals) run() {
 	for !a.streams.over {
 		came := false
-		for _, k := range a.kinds() { // in turns, so that no kind keeps another waiting
+		for _, k := range a.kinds() { // in turns, so that no kind delays another
 			came = a.take(k) || came
 		}
 		if came || a.streams.over {
@@ -86,8 +86,8 @@ func (a *arrivals) run() {
 	close(a.done)
 }
 
-// take takes one of a kind, and says whether there was one. Once the connection has ended,
-// the library gives what had come before, and then an error.
+// take takes one arrival of the kind, and reports whether there was one. Once the
+// connection has ended, the library first returns what arrived before, and then an error.
 func (a *arrivals) take(k *arrival) (came bool) {
 	switch {
 	case k.over:
@@ -110,7 +110,7 @@ func (a *arrivals) take(k *arrival) (came bool) {
 		k.over = true
 		if k == &a.streams {
 			if why := a.l.lost(a.l.explain(err)); !errors.Is(why, net.ErrClosed) {
-				a.l.close(0, "") // it goes on, but the library has failed, and nobody would take what comes
+				a.l.close(0, "") // the connection is open, but the library failed, and nobody would take further streams
 			}
 		}
 		return false
@@ -126,7 +126,7 @@ func (a *arrivals) arrived(k *arrival) {
 	case &a.stray:
 		s, r := own(k.r.value), result{}
 		C.irohub_stop(s, irohub.CodeProtocol, k.w.next(), &r)
-		if r.status == C.IROHUB_PENDING { // it is not: nobody else has it
+		if r.status == C.IROHUB_PENDING { // does not happen: nobody else uses the stream
 			C.irohub_drop(r.op, r.future, k.w.id())
 		} else {
 			failed(&r)
@@ -134,6 +134,6 @@ func (a *arrivals) arrived(k *arrival) {
 		free(C.IROHUB_RECV, &s)
 	case &a.datagrams:
 		taken(&k.r)
-		a.l.close(irohub.CodeProtocol, "a datagram, which the protocol does not use")
+		a.l.close(irohub.CodeProtocol, "the protocol does not use datagrams")
 	}
 }

@@ -12,9 +12,9 @@ import (
 
 const frameSize = 256
 
-// BenchmarkStream measures the transport at full load, one way, with each stream
-// on a connection of its own. An iteration is chunk frames received by whichever
-// streams; batch is how many frames one Write has.
+// BenchmarkStream measures the transport under full load in one direction, with each stream
+// on its own connection. One iteration is chunk frames, received on any of the streams.
+// batch is the number of frames in one Write.
 func BenchmarkStream(b *testing.B) {
 	for _, batch := range []int{64, 1} {
 		for _, streams := range []int{1, 8, 64} {
@@ -70,8 +70,8 @@ func benchmarkStream(b *testing.B, streams, batch int) {
 	b.ReportMetric(float64(b.N)*chunk/b.Elapsed().Seconds(), "frames/s")
 }
 
-// BenchmarkPing measures a rare event: everybody sleeps but for one frame that
-// goes to the other end and back.
+// BenchmarkPing measures a rare event on an idle system: one frame goes to the other end
+// and back.
 func BenchmarkPing(b *testing.B) {
 	dialled, accepted := connect(b, bind(b, Options{}), bind(b, Options{}))
 	there, back := openStream(b, dialled, accepted)
@@ -107,7 +107,7 @@ func BenchmarkPing(b *testing.B) {
 	}
 }
 
-// BenchmarkConnect measures a connection made and closed.
+// BenchmarkConnect measures opening and closing a connection.
 func BenchmarkConnect(b *testing.B) {
 	from, to := bind(b, Options{}), bind(b, Options{})
 	b.ReportAllocs()

@@ -17,14 +17,14 @@ import (
 	"irohub/internal/words"
 )
 
-// A conn is what the application holds of a connection; when it holds that no
-// longer, the link behind it is closed.
+// A conn is the application's reference to a connection. When the application drops it, the
+// garbage collector closes the link behind it.
 type conn struct {
 	*link
-	e *Endpoint // so that the connection keeps its endpoint alive
+	e *Endpoint // keeps the endpoint alive
 }
 
-// A link is a connection. Its object ends when this side has closed it.
+// A link is a connection. Its object ends when this side closes it.
 type link struct {
 	object
 	id       irohub.NodeID
@@ -33,14 +33,14 @@ type link struct {
 	dialled bool
 
 	closing sync.Once
-	why     atomic.Pointer[error] // it has ended; set once that is noticed
+	why     atomic.Pointer[error] // why the connection ended; nil until that is known
 
 	arrivals arrivals
 
 	streamsMu sync.Mutex
-	streams   map[*twoWay]struct{} // not over yet; nil once this side has closed
-	accepted  int                  // of them, those that the peer opened
-	waiting   []*twoWay            // of those, those that AcceptStream has not returned yet; the oldest first
+	streams   map[*twoWay]struct{} // open streams; nil once this side has closed
+	accepted  int                  // number of open streams that the peer opened
+	waiting   []*twoWay            // the peer's streams that AcceptStream has not returned yet; oldest first
 	wanted    bool                 // AcceptStream was called
 }
 
@@ -74,8 +74,8 @@ func newConn(e *Endpoint, h handle, dialled bool) (irohub.Conn, error) {
 // RemoteID implements [irohub.Conn].
 func (c *conn) RemoteID() irohub.NodeID { return c.id }
 
-// OpenStream implements [irohub.Conn]. It waits while the peer has as many
-// streams of ours open as it allows.
+// OpenStream implements [irohub.Conn]. It waits while the number of our open streams is at
+// the peer's limit.
 func (c *conn) OpenStream(ctx context.Context) (irohub.Stream, error) {
 	defer runtime.KeepAlive(c)
 	r, err := c.do(ctx, C.IROHUB_OPEN_STREAM)
@@ -89,7 +89,7 @@ func (c *conn) OpenStream(ctx context.Context) (irohub.Stream, error) {
 	return c.hold(s), nil
 }
 
-// AcceptStream implements [irohub.Conn]. The streams have come to arrivals already.
+// AcceptStream implements [irohub.Conn]. It returns the streams that arrivals has taken.
 func (c *conn) AcceptStream(ctx context.Context) (irohub.Stream, error) {
 	defer runtime.KeepAlive(c)
 	if err := ctx.Err(); err != nil {
@@ -114,7 +114,7 @@ func (c *conn) AcceptStream(ctx context.Context) (irohub.Stream, error) {
 	}
 }
 
-// next returns the stream that has waited longest; nil: none waits.
+// next returns the stream that has waited longest; nil if none waits.
 func (l *link) next() *twoWay {
 	l.streamsMu.Lock()
 	defer l.streamsMu.Unlock()
@@ -139,14 +139,14 @@ func (c *conn) Wait(ctx context.Context) error {
 	return c.lost(parseClosed(string(taken(&r))))
 }
 
-// Close implements [irohub.Conn]. If the peer has closed before, what has arrived
-// on the streams can still be read.
+// Close implements [irohub.Conn]. If the peer closed first, data that arrived on the
+// streams can still be read.
 func (c *conn) Close(code uint64, reason string) {
 	defer runtime.KeepAlive(c)
 	c.close(code, reason)
 }
 
-// maxCode is the limit of what QUIC can carry; the library would refuse more.
+// maxCode is the highest code in QUIC; the library refuses higher ones.
 const maxCode = 1<<62 - 1
 
 func (l *link) close(code uint64, reason string) {
@@ -169,7 +169,7 @@ func (l *link) close(code uint64, reason string) {
 		l.streamsMu.Unlock()
 		for s := range streams {
 			s.send.end(&ending{err: why})
-			if why == error(own) { // else what has arrived may still be read
+			if why == error(own) { // if the peer closed first, arrived data can still be read
 				s.recv.end(&ending{err: why})
 			}
 		}
@@ -179,14 +179,14 @@ func (l *link) close(code uint64, reason string) {
 	})
 }
 
-// lost notes why the connection has ended, unless that is known already, and
-// returns why it has. Only close frees it: there may be streams to accept yet.
+// lost records why the connection ended, unless a reason is known already. It returns the
+// recorded reason. Only close frees the connection: there may still be streams to accept.
 func (l *link) lost(err error) error {
 	l.why.CompareAndSwap(nil, &err)
 	return *l.why.Load()
 }
 
-// ask asks the library whether the connection has ended, and notes it.
+// ask asks the library whether the connection has ended, and records the reason.
 func (l *link) ask() {
 	l.with(func(h handle) {
 		var r result
@@ -200,9 +200,9 @@ func (l *link) ask() {
 	})
 }
 
-// explain turns an error of an operation into why the connection has ended, if
-// that is the reason for it. The error says so too, but with the peer's words in
-// the middle, which may hold anything.
+// explain replaces an operation's error by the reason why the connection ended, if it has
+// ended. The error text contains that reason too, but mixed with the peer's text, so it
+// cannot be parsed.
 func (l *link) explain(err error) error {
 	if _, ok := errors.AsType[*nativeError](err); !ok {
 		return err
@@ -216,7 +216,7 @@ func (l *link) explain(err error) error {
 
 var errForgotten = errors.New("irohub/iroh: forgotten") // nobody is there to see it
 
-// newStream makes a stream of the handles in r, or ends it if there may be none.
+// newStream makes a stream from the handles in r, or aborts it if it is not allowed.
 func (l *link) newStream(r *result, accepted bool) (*twoWay, error) {
 	s := newTwoWay(l, own(r.value), own(r.value2), accepted)
 	if err := l.adopt(s); err != nil {
@@ -230,22 +230,22 @@ func (l *link) newStream(r *result, accepted bool) (*twoWay, error) {
 	return s, nil
 }
 
-// hold makes of a stream what the application holds.
+// hold wraps a stream for the application.
 func (c *conn) hold(s *twoWay) irohub.Stream {
 	out := &stream{s, c}
-	// What was written to a forgotten stream still goes out: the library
-	// finishes what is freed without a reset.
+	// Data written to a forgotten stream is still sent: the library finishes a stream that
+	// is freed without a reset.
 	runtime.AddCleanup(out, func(s *twoWay) { s.end(&ending{err: errForgotten}) }, s)
 	return out
 }
 
-// Why a stream of the peer's is ended as it comes.
+// Why a stream of the peer is aborted on arrival.
 var (
 	errTooMany = &irohub.CloseError{Code: irohub.CodeTooMany, Reason: "too many streams"}
 	errUnused  = &irohub.CloseError{Code: irohub.CodeProtocol, Reason: "a stream that the protocol does not use"}
 )
 
-// adopt notes a new stream, if there may be one: a peer's waits to be accepted.
+// adopt registers a new stream if it is allowed. A peer's stream waits for AcceptStream.
 func (l *link) adopt(s *twoWay) error {
 	l.streamsMu.Lock()
 	defer l.streamsMu.Unlock()
@@ -255,8 +255,8 @@ func (l *link) adopt(s *twoWay) error {
 	case !s.accepted:
 	case l.dialled:
 		return errUnused
-	// The limit that the library was told of binds a peer only once it has used up the
-	// higher one that the handshake gave it.
+	// The library's limit binds a peer only after it has used up the higher one that the
+	// handshake granted.
 	case l.accepted >= l.endpoint.maxStreams, !l.wanted && len(l.waiting) > 0:
 		return errTooMany
 	default:

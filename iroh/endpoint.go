@@ -24,16 +24,16 @@ import (
 	"irohub/key"
 )
 
-// How long Close waits for the peers to learn of it.
+// The longest that Close waits for the peers: with and without anybody to inform.
 const (
 	closeTimeout = 5 * time.Second
 	flushTimeout = 250 * time.Millisecond
 )
 
-// patience is how long Close waits at the most. The library waits for dials that were given up
-// too, 3 s where nobody has answered, and holds the port meanwhile. An endpoint that only
-// dials needs its port no more, and without an open connection has nobody to tell; but the
-// last words of one that was closed just before may be on their way to the network.
+// patience returns how long Close waits at most. The library also waits for abandoned
+// dials, 3 s if nobody answered, and keeps the port meanwhile. An endpoint that only dials
+// does not need its port any more. Without an open connection it has no peer to inform, but
+// packets of a connection that was closed just before may still have to be sent.
 func patience(open int, serves bool) time.Duration {
 	if open == 0 && !serves {
 		return flushTimeout
@@ -44,8 +44,8 @@ func patience(open int, serves bool) time.Duration {
 // An Endpoint is a node's place in an iroh network. It implements
 // [irohub.Endpoint]; its methods may be called from several goroutines.
 type Endpoint struct {
-	// What is behind the pointer lives until it is closed; the Endpoint itself
-	// is what the application holds, so that we notice when it no longer does.
+	// The inner endpoint lives until it is closed. The application holds the outer
+	// Endpoint, so that the garbage collector can tell when the application has dropped it.
 	*endpoint
 }
 
@@ -56,8 +56,8 @@ type endpoint struct {
 	id         irohub.NodeID
 	alpn       string
 	maxStreams int
-	finds      bool       // nodes by their NodeID alone
-	listens    netip.Addr // as Options.Addr says; unspecified: every address
+	finds      bool       // it can dial a node by its NodeID alone
+	listens    netip.Addr // from Options.Addr; unspecified: every address
 
 	closing sync.Once
 	serves  atomic.Bool // Accept was called
@@ -68,7 +68,7 @@ type endpoint struct {
 	conns   map[*link]struct{} // open ones; nil once closing
 }
 
-// Bind opens an endpoint. ctx bounds the opening alone.
+// Bind opens an endpoint. ctx applies to the opening only. The caller closes the endpoint.
 func Bind(ctx context.Context, o Options) (*Endpoint, error) {
 	listens, addrs, err := bindAddrs(o.Addr)
 	if err != nil {
@@ -115,8 +115,8 @@ func Bind(ctx context.Context, o Options) (*Endpoint, error) {
 	return e, nil
 }
 
-// bindAddrs reads Options.Addr: the address that is listened on, and what the
-// library is told, which takes one address of each family.
+// bindAddrs parses Options.Addr. It returns the address to listen on, and the addresses for
+// the library, which takes one for each family.
 func bindAddrs(s string) (listens netip.Addr, addrs []string, err error) {
 	if s == "" {
 		return netip.IPv6Unspecified(), nil, nil
@@ -199,16 +199,16 @@ func usefulHosts(listens netip.Addr, bound, known []string) []string {
 	return hosts
 }
 
-// Online waits until one of the relays of [Options.Relays] can be used. Until
-// then, neither Addr nor a ticket names a relay. Without relays it waits for ctx.
+// Online waits until one of the relays in [Options.Relays] can be used. Before that,
+// neither Addr nor a ticket names a relay. Without relays, it waits until ctx ends.
 func (e *Endpoint) Online(ctx context.Context) error {
 	defer runtime.KeepAlive(e)
 	_, err := e.do(ctx, C.IROHUB_ONLINE)
 	return err
 }
 
-// Accept waits for the next peer that wants to connect. Once the endpoint is
-// closed it returns an error that wraps net.ErrClosed.
+// Accept waits for the next peer that wants to connect. Once the endpoint is closed, it
+// returns an error that wraps net.ErrClosed.
 func (e *Endpoint) Accept(ctx context.Context) (irohub.Incoming, error) {
 	defer runtime.KeepAlive(e)
 	e.serves.Store(true)
@@ -226,9 +226,9 @@ func (e *Endpoint) Accept(ctx context.Context) (irohub.Incoming, error) {
 	return in, nil
 }
 
-// Dial connects to the node at addr, which must be another than this one. Hosts are
-// IP:PORT or NAME:PORT; all are tried at once, and so is the relay. Nobody there to answer is noticed late,
-// so ctx should have a deadline.
+// Dial connects to the node at addr, which must not be this endpoint. Hosts are IP:PORT or
+// NAME:PORT. All of them and the relay are tried at the same time. It may take long to
+// detect that nobody answers, so ctx should have a deadline.
 func (e *Endpoint) Dial(ctx context.Context, addr irohub.Addr) (irohub.Conn, error) {
 	defer runtime.KeepAlive(e)
 	fail := func(err error) (irohub.Conn, error) {
@@ -265,7 +265,7 @@ func (e *Endpoint) Dial(ctx context.Context, addr irohub.Addr) (irohub.Conn, err
 	return c, nil
 }
 
-// resolve looks up the hosts that are names: the library takes numbers alone.
+// resolve looks up host names: the library takes IP addresses only.
 func resolve(ctx context.Context, hosts []string) (numbers []string, err error) {
 	for _, s := range hosts {
 		host, port, err := net.SplitHostPort(s)
@@ -297,8 +297,8 @@ func resolve(ctx context.Context, hosts []string) (numbers []string, err error) 
 	return numbers, nil
 }
 
-// numberZone gives an address's zone as the interface's number: the library does not take
-// its name.
+// numberZone replaces the zone of an address, an interface's name, by the interface's
+// number: the library accepts only numbers.
 func numberZone(a netip.AddrPort) (netip.AddrPort, error) {
 	zone := a.Addr().Zone()
 	if _, err := strconv.ParseUint(zone, 10, 32); err == nil || zone == "" {
@@ -311,9 +311,9 @@ func numberZone(a netip.AddrPort) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(a.Addr().WithZone(strconv.Itoa(iface.Index)), a.Port()), nil
 }
 
-// Close closes every connection, with code 0, and the endpoint; it waits, for
-// some seconds at most, until the peers know. Calls that wait end with an error
-// that wraps net.ErrClosed. It may be called several times.
+// Close closes the endpoint and all its connections, with code 0. It waits until the peers
+// have received the close, for 5 seconds at most. Calls that wait return an error that
+// wraps net.ErrClosed. Close may be called several times.
 func (e *Endpoint) Close() error {
 	defer runtime.KeepAlive(e)
 	e.close()
@@ -341,8 +341,8 @@ func (e *endpoint) close() {
 	})
 }
 
-// orClosed is err, or what the library's words come from: it says in many ways that its
-// endpoint is closing.
+// orClosed returns errEndpointClosed for a library error while the endpoint closes, and err
+// otherwise. The library reports a closing endpoint in many ways.
 func (e *endpoint) orClosed(err error) error {
 	if _, ok := errors.AsType[*nativeError](err); !ok {
 		return err
@@ -355,7 +355,7 @@ func (e *endpoint) orClosed(err error) error {
 	return err
 }
 
-// adopt notes an open connection and starts it; false: the endpoint is closing.
+// adopt registers a connection and starts it. It returns false if the endpoint is closing.
 func (e *endpoint) adopt(l *link) bool {
 	e.connsMu.Lock()
 	defer e.connsMu.Unlock()
@@ -381,12 +381,12 @@ type incoming struct {
 	from string
 }
 
-// An offer is what an incoming is to the library, until it is taken.
+// An offer is the library's handle of an incoming, until it is taken.
 type offer struct{ h atomic.Uint64 }
 
 func (o *offer) take() handle { return handle(o.h.Swap(0)) }
 
-// drop leaves it to the library to refuse.
+// drop frees the handle; the library then refuses the peer.
 func (o *offer) drop() {
 	h := o.take()
 	free(C.IROHUB_INCOMING, &h)
@@ -394,12 +394,12 @@ func (o *offer) drop() {
 
 var errTaken = errors.New("irohub/iroh: this incoming connection was accepted or refused before")
 
-// RemoteAddr implements [irohub.Incoming]. Of a peer that comes through a relay, it names
+// RemoteAddr implements [irohub.Incoming]. For a peer that comes through a relay, it names
 // the relay.
 func (in *incoming) RemoteAddr() string { return in.from }
 
-// remoteAddr asks where an incoming comes from. The library knows at once; it is asked as
-// the peer is accepted, since it cannot be any more once there is a handshake.
+// remoteAddr returns the address of an incoming. The library answers at once. It must be
+// asked at accepting, because it cannot answer any more after the handshake.
 func remoteAddr(ctx context.Context, h handle) string {
 	r, err := await(ctx, nil, func(id C.uint64_t, r *result) error {
 		C.irohub_start(C.IROHUB_REMOTE_ADDR, h, id, r)
@@ -411,8 +411,8 @@ func remoteAddr(ctx context.Context, h handle) string {
 	return readRemoteAddr(taken(&r))
 }
 
-// readRemoteAddr reads one of three kinds of address: a number of its kind, then a text.
-// That of a relay's is followed by a handle of whom the relay says it comes from.
+// readRemoteAddr reads one of three kinds of address: the number of the kind, then a text.
+// For a relay, the handle of the node that the relay names follows.
 func readRemoteAddr(p []byte) string {
 	const direct, relayed = 1, 2
 	if len(p) < 4 {
@@ -482,6 +482,6 @@ func (in *incoming) Refuse() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	in.step(ctx, C.IROHUB_REFUSE, h) // it does not wait in fact
+	in.step(ctx, C.IROHUB_REFUSE, h) // in practice this does not wait
 	free(C.IROHUB_INCOMING, &h)
 }

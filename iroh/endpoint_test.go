@@ -39,7 +39,7 @@ func TestBind_IdentityAndAddress(t *testing.T) {
 	}
 	other := bind(t, Options{})
 	dialled, _ := connect(t, other, e)
-	if dialled.RemoteID() != secret.ID() { // Go's public key is the one that TLS has proven
+	if dialled.RemoteID() != secret.ID() { // the key that Go computes is the one that TLS has verified
 		t.Errorf("remote ID %v", dialled.RemoteID())
 	}
 }
@@ -100,7 +100,7 @@ func TestUsefulHosts(t *testing.T) {
 
 func TestDial_Errors(t *testing.T) {
 	from, to := bind(t, Options{}), bind(t, Options{})
-	go func() { // answers everybody, until to is closed
+	go func() { // accepts every peer until to is closed
 		for {
 			in, err := to.Accept(context.Background())
 			if err != nil {
@@ -134,7 +134,7 @@ func TestDial_Errors(t *testing.T) {
 	}
 }
 
-// dialClosing dials what cannot be dialled.
+// dialClosing dials an address that does not answer.
 func dialClosing(t *testing.T, from *Endpoint, addr irohub.Addr) error {
 	t.Helper()
 	c, err := from.Dial(testContext(t), addr)
@@ -144,7 +144,7 @@ func dialClosing(t *testing.T, from *Endpoint, addr irohub.Addr) error {
 	return err
 }
 
-// The zone of an address may be an interface's name, which the library does not read.
+// The zone of an address may be an interface name, which the library does not accept.
 func TestZone_Name(t *testing.T) {
 	ifaces, err := net.Interfaces()
 	if err != nil || len(ifaces) == 0 {
@@ -182,8 +182,8 @@ func TestDial_Name(t *testing.T) {
 	c.Close(0, "")
 }
 
-// closedPort is an address of this machine where nobody answers: a socket of
-// ours, so that it stays so.
+// closedPort returns an address of this machine where nobody answers. The test's own socket
+// holds the port, so it stays that way.
 func closedPort(t *testing.T) string {
 	t.Helper()
 	c, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -234,7 +234,7 @@ func TestRefuse(t *testing.T) {
 			return
 		}
 		in.Refuse()
-		in.Refuse() // harmless
+		in.Refuse() // a second Refuse does nothing
 		if _, err := in.Handshake(ctx); err == nil {
 			t.Error("refused and accepted")
 		}
@@ -279,7 +279,7 @@ func TestAccept_StalledPeersDelayNobody(t *testing.T) {
 			}
 		})
 	}
-	var kept []irohub.Incoming // their handshakes do not begin
+	var kept []irohub.Incoming // their handshakes are never started
 	for range 100 {
 		in, err := to.Accept(ctx)
 		if err != nil {
@@ -287,8 +287,8 @@ func TestAccept_StalledPeersDelayNobody(t *testing.T) {
 		}
 		kept = append(kept, in)
 	}
-	// Everybody else is served meanwhile: each handshake in a goroutine of its
-	// own, as a hub does it.
+	// All other peers are served meanwhile. Each handshake has its own goroutine, as in a
+	// hub.
 	var handshakes sync.WaitGroup
 	accepting, end := context.WithCancel(ctx)
 	handshakes.Go(func() {
@@ -304,7 +304,7 @@ func TestAccept_StalledPeersDelayNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	stop() // the stalled peers go
+	stop() // the stalled peers leave
 	dials.Wait()
 	for _, in := range kept {
 		handshakes.Go(func() { in.Handshake(accepting) })
@@ -371,7 +371,7 @@ func TestEndpoint_Close(t *testing.T) {
 	}
 }
 
-// A dial that was given up delays nobody's Close for long; a peer that is to be told may.
+// An abandoned dial does not delay Close for long; a peer that must be told of it may.
 func TestEndpoint_CloseWaitsForThePeersAlone(t *testing.T) {
 	if got := patience(0, false); got >= time.Second {
 		t.Errorf("who only dials, and has no connection, waits %v", got)
@@ -400,8 +400,8 @@ func TestOnline_Cancelled(t *testing.T) {
 	}
 }
 
-// TestHandles_Baseline makes 1,000 connections and closes each in one of several
-// ways; the library must be left with what it had before.
+// TestHandles_Baseline makes 1,000 connections and closes each in one of several ways.
+// Afterwards the library must hold as many handles as before.
 func TestHandles_Baseline(t *testing.T) {
 	wantNoHandles(t)
 	from, to := bind(t, Options{}), bind(t, Options{})
@@ -431,11 +431,11 @@ func TestHandles_Baseline(t *testing.T) {
 	}
 	wantHandles(t, handles)
 	for n := runtime.NumGoroutine(); n > goroutines; n = runtime.NumGoroutine() {
-		runtime.Gosched() // a goroutine that has said its last word may take a moment to end
+		runtime.Gosched() // a goroutine may end a moment after its last action
 	}
 }
 
-// A hub and its spokes give back what they had, without the garbage collector's help.
+// A hub and its spokes free their handles without the garbage collector.
 func TestHandles_HubAndSpokesLeaveNone(t *testing.T) {
 	wantNoHandles(t)
 	from, to := bind(t, Options{}), bind(t, Options{})
@@ -448,7 +448,7 @@ func TestHandles_HubAndSpokesLeaveNone(t *testing.T) {
 	}
 	served := make(chan error, 1)
 	go func() { served <- hub.Serve(testContext(t)) }()
-	var left []*irohub.Spoke // whom the hub's end ends
+	var left []*irohub.Spoke // these end when the hub ends
 	for i := range 100 {
 		spoke, err := irohub.Dial(testContext(t), from, to.Addr(), irohub.SpokeOptions{NoReconnect: true})
 		if err != nil {
@@ -480,8 +480,8 @@ func TestHandles_HubAndSpokesLeaveNone(t *testing.T) {
 	}
 }
 
-// TestForgotten drops endpoints, connections and streams without closing them:
-// the garbage collector must close them, and nothing before it is unused.
+// TestForgotten drops endpoints, connections and streams without closing them. The garbage
+// collector must close them, but not while they are still in use.
 func TestForgotten(t *testing.T) {
 	wantNoHandles(t)
 	to := bind(t, Options{})
@@ -492,7 +492,7 @@ func TestForgotten(t *testing.T) {
 		}
 		dialled, accepted := connectLoose(t, e, to)
 		opened, streamed := openLoose(t, dialled, accepted)
-		dialled, e = nil, nil // the stream alone must keep them
+		dialled, e = nil, nil // the stream alone must keep them alive
 		for range 5 {
 			runtime.GC()
 			if _, err := opened.Write(testContext(t), []byte("x")); err != nil {

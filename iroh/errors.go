@@ -13,33 +13,32 @@ import (
 	"irohub/internal/words"
 )
 
-// Errors that a caller may want to tell apart, with [errors.Is]. An error of a
-// dial or a handshake wraps one of the last five where iroh says which it is;
-// what iroh said, in its own words, is wrapped beside it.
+// Errors to test for with [errors.Is]. An error of a dial or a handshake wraps iroh's own
+// error, and one of the last five where iroh tells which it is.
 var (
-	// ErrNoLibrary: the native library was not found. The text lists the
-	// places searched and the command that fetches it.
+	// ErrNoLibrary: the native library was not found. The text lists the places searched
+	// and the command that fetches the library.
 	ErrNoLibrary = errors.New("irohub/iroh: the native library was not found")
-	// ErrWrongLibrary: what was found is not the library, or another version.
-	ErrWrongLibrary = errors.New("irohub/iroh: not the native library that this package is made for")
+	// ErrWrongLibrary: the file found is not the library, or is another version.
+	ErrWrongLibrary = errors.New("irohub/iroh: wrong native library")
 	// ErrUnsupported: this program was built without cgo, or for a platform
 	// that has no native library.
 	ErrUnsupported = errors.New("irohub/iroh: not supported")
 
-	// ErrAddr: an address to bind or to dial, or a ticket, has the wrong form.
+	// ErrAddr: an address to bind or dial, or a ticket, is malformed.
 	ErrAddr = errors.New("irohub/iroh: bad address")
 	// ErrUnreachable: nobody answers at the address, or no address is known.
 	ErrUnreachable = errors.New("irohub/iroh: unreachable")
-	// ErrWrongPeer: another NodeID answers at the address.
+	// ErrWrongPeer: the node that answers has another NodeID than the one dialled.
 	ErrWrongPeer = errors.New("irohub/iroh: another node answers")
 	// ErrALPN: the two ends have no protocol in common.
 	ErrALPN = errors.New("irohub/iroh: the peer speaks another protocol")
-	// ErrRefused: the peer accepts no connection from us now.
+	// ErrRefused: the peer refuses the connection for now.
 	ErrRefused = errors.New("irohub/iroh: refused")
 )
 
-// A failure is an error of the library's: what we did, what we make of it, and
-// the library's own words, which its message leaves out where we know better.
+// A failure is an error from the library: what this package did, the kind of error, and the
+// library's own error. The message leaves out the library's text if the kind is known.
 type failure struct {
 	doing string
 	kind  error // nil: unknown
@@ -48,7 +47,7 @@ type failure struct {
 
 func (f *failure) Error() string {
 	why := f.kind
-	if why == nil || errors.Is(f.cause, why) { // the cause says as much, and more
+	if why == nil || errors.Is(f.cause, why) { // the cause says the same and more
 		why = f.cause
 	}
 	text := why.Error()
@@ -76,11 +75,11 @@ func (e *lostError) Unwrap() error   { return net.ErrClosed }
 func (e *lostError) Timeout() bool   { return e.timeout } // with Temporary: a net.Error
 func (e *lostError) Temporary() bool { return false }
 
-// maxReason is how many bytes there are of a reason: the library would cut a longer one
-// in the middle of a character, and a peer may send many more.
+// maxReason is the longest reason, in bytes. The library would cut a longer one in the
+// middle of a character, and a peer may send a much longer one.
 const maxReason = 1024
 
-// A nativeError holds the library's own words: Rust names and source paths.
+// A nativeError holds the library's own text, with Rust names and source paths.
 type nativeError struct {
 	kind int32
 	text string
@@ -88,8 +87,8 @@ type nativeError struct {
 
 func (e *nativeError) Error() string { return "iroh: " + words.Printable(e.text) }
 
-// brief is the last of the causes in the text, which says most, without the
-// place in a source file that may follow it.
+// brief returns the last cause in the text, which is the most specific one. It leaves out
+// the source position that may follow.
 func (e *nativeError) brief() string {
 	s := e.text
 	if _, cause, ok := strings.Cut(s, "\nCaused by:\n"); ok {
@@ -102,21 +101,22 @@ func (e *nativeError) brief() string {
 	return words.Printable(strings.TrimSpace(s))
 }
 
-// errEndpointClosed is what is returned once this side has closed an endpoint.
+// errEndpointClosed is returned once this side has closed the endpoint.
 var errEndpointClosed = fmt.Errorf("irohub/iroh: endpoint closed: %w", net.ErrClosed)
 
-// errSelf says that a node has dialled itself, which the library refuses, with less clear words.
+// errSelf is the error of a node that dials itself. The library refuses that too, but less
+// clearly.
 var errSelf = fmt.Errorf("%w: it is this endpoint's own NodeID, and a node cannot dial itself; the other side needs a key of its own", ErrAddr)
 
-// parseClosed reads the words in which the library says why a connection ended:
+// parseClosed parses the library's text about why a connection ended:
 //
 //	closed by peer: 3
 //	closed by peer: any reason at all (code 3)
 //	timed out
 //	closed
 //
-// The reason is the peer's, so it may hold anything, but the library puts the
-// code behind it: the last parenthesis is never the peer's.
+// The peer chooses the reason, so it may contain anything. The library appends the code, so
+// the last parenthesis is never from the peer.
 func parseClosed(s string) error {
 	rest, ok := strings.CutPrefix(s, "closed by peer: ")
 	if !ok {
@@ -135,15 +135,15 @@ func parseClosed(s string) error {
 	return &lostError{why: words.Printable(s)}
 }
 
-// parseStream reads the library's error of a stream, which begins with the name
-// of what happened. The code of a reset or a stop follows as a number:
+// parseStream parses the library's error of a stream. It begins with the name of the event.
+// The code of a reset or a stop follows as a number:
 //
 //	Reset(3)
 //	Stopped(3)
 //	ConnectionLost(…)
 //	ClosedStream
 //
-// lost reports that the connection is at fault, and must be asked why.
+// lost reports that the connection ended; the caller must ask why.
 func parseStream(s string) (reset *irohub.CloseError, lost bool) {
 	name, rest, _ := strings.Cut(s, "(")
 	switch name {
@@ -158,7 +158,7 @@ func parseStream(s string) (reset *irohub.CloseError, lost bool) {
 	return nil, false
 }
 
-// connectError names the error of a dial or a handshake.
+// connectError classifies the error of a dial or a handshake.
 func connectError(doing string, err error) error {
 	f := &failure{doing: doing, cause: err}
 	native, ok := errors.AsType[*nativeError](err)
@@ -173,16 +173,16 @@ func connectError(doing string, err error) error {
 	return f
 }
 
-// connectKind reads the library's error of a connection that did not come about:
-// a chain of causes, of which the last is QUIC's:
+// connectKind classifies the library's error of a failed connection. The text is a chain of
+// causes; the last one is from QUIC:
 //
 //	ConnectError::Connecting (…)
 //	Caused by:
 //	    ConnectingError::ConnectionError (…)
 //	    aborted by peer: the server refused to accept a new connection
 //
-// What a peer may have written stands behind QUIC's own words, so only the
-// beginning of these counts.
+// Text from the peer may follow QUIC's text, so only the beginning of QUIC's text is
+// compared.
 func connectKind(s string) error {
 	words := s
 	if _, rest, ok := strings.Cut(s, "ConnectingError::ConnectionError"); ok {
@@ -216,8 +216,8 @@ func connectKind(s string) error {
 
 const badRelay = "Failed to parse relay URL"
 
-// bindError names the error of a bind, with the system's error number if it was
-// the system that said no.
+// bindError classifies the error of a bind. If the operating system caused it, the error
+// includes the system's error number.
 func bindError(addr string, err error) error {
 	f := &failure{doing: strings.TrimSpace("bind " + addr), cause: err}
 	if native, ok := errors.AsType[*nativeError](err); ok {

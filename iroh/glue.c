@@ -41,8 +41,8 @@ static void *symbol(void *lib, const char *name, char *err, size_t n) {
 }
 
 int irohub_load(const char *path, char *err, size_t n) {
-	// A library that was opened stays open: this one's threads never end, and
-	// a wrong one may have started some too.
+	// An opened library stays open: this one's threads never end, and a wrong one may have
+	// started threads too.
 	void *lib = dlopen(path, RTLD_NOW | RTLD_LOCAL);
 	if (!lib) {
 		snprintf(err, n, "%s", dlerror());
@@ -86,10 +86,10 @@ int irohub_load(const char *path, char *err, size_t n) {
 
 // ---- waking
 
-// The ids that wait for irohub_woken. The library wakes from its own threads,
-// where a call into Go would first have to wait for a processor of Go's, with
-// all of the network standing still meanwhile. So a wake leaves an id here, and
-// only the first since the queue was last empty pays for a system call.
+// The ids that irohub_woken has not returned yet. The library wakes futures from its own
+// threads. A call into Go from there would first have to wait for a Go processor, and the
+// whole network would stand still meanwhile. So a wake stores its id here. Only the first
+// wake after the queue was empty makes a system call.
 static struct {
 	pthread_mutex_t mu;
 	uint64_t *ids;
@@ -128,8 +128,8 @@ static void push(uint64_t id) {
 	woken.signalled = true;
 	pthread_mutex_unlock(&woken.mu);
 	if (signal) {
-		// Nothing can be done about an error, and none can happen: there is
-		// room, since at most one signal is unanswered.
+		// Errors are ignored, and none can happen: there is always room, since at most one
+		// signal is unread.
 		static const uint64_t one = 1;
 		while (write(woken.fd, &one, sizeof one) < 0 && errno == EINTR) {
 		}
@@ -139,7 +139,7 @@ static void push(uint64_t id) {
 int irohub_woken(uint64_t *ids, int n) {
 	pthread_mutex_lock(&woken.mu);
 	int len = woken.len < (size_t)n ? (int)woken.len : n;
-	// Oldest first; what is left over, in a crowd, moves up.
+	// Oldest first. If there are more than n, the rest moves to the front.
 	memcpy(ids, woken.ids, len * sizeof *ids);
 	woken.len -= len;
 	memmove(woken.ids, woken.ids + len, woken.len * sizeof *ids);
@@ -149,7 +149,7 @@ int irohub_woken(uint64_t *ids, int n) {
 	return len;
 }
 
-// The poll that this thread is in, and what its callback said meanwhile.
+// The id that this thread is polling, and the code that its callback has reported.
 static _Thread_local uint64_t polling;
 static _Thread_local int said;
 
@@ -164,7 +164,7 @@ static void on_wake(uint64_t id, int8_t code) {
 
 // ---- results
 
-// What an operation's future completes with.
+// The type of an operation's result.
 enum {
 	OP_VOID,   // nothing
 	OP_HANDLE, // a handle
@@ -204,8 +204,8 @@ static uint32_t be32(const uint8_t *p) {
 
 static uint64_t be64(const uint8_t *p) { return (uint64_t)be32(p) << 32 | be32(p + 4); }
 
-// Notes in r how a call ended; true if it succeeded. The status
-// is used up: a buffer in it becomes r's.
+// Stores in r how a call ended; returns true if it succeeded. It consumes the status: a
+// buffer in it is moved to r.
 static bool ok(const RustCallStatus *st, irohub_result *r) {
 	if (st->code == 0) {
 		r->status = IROHUB_OK;
@@ -227,9 +227,9 @@ static bool ok(const RustCallStatus *st, irohub_result *r) {
 	return false;
 }
 
-// A buffer of the library's with room for n bytes. Its own allocation would
-// set them to zero first. It is empty if st says that this, or what came before
-// it, has failed.
+// Returns a library buffer of n bytes. The library's own allocation function would zero
+// them first. The buffer is empty if st reports a failure, from this call or an earlier
+// one.
 static RustBuffer reserve(size_t n, RustCallStatus *st) {
 	RustBuffer b = {0};
 	if (st->code == 0)
@@ -263,12 +263,13 @@ static void drop_future(int op, uint64_t future) {
 }
 
 void irohub_drop(int op, uint64_t future, uint64_t id) {
-	polling = id; // the free calls back, to nobody's use
+	polling = id; // freeing calls on_wake; setting polling makes it ignore this id
 	drop_future(op, future);
 	polling = 0;
 }
 
-// Polls once, or as often as the future at once asks for it. True: complete it.
+// Polls once, and again while the future asks for it at once. Returns true if the future is
+// ready to be completed.
 static bool poll_future(int op, uint64_t future, uint64_t id) {
 	for (int i = 0; i < 64; i++) {
 		polling = id;
@@ -288,7 +289,7 @@ static bool poll_future(int op, uint64_t future, uint64_t id) {
 		if (said != SAID_AGAIN)
 			return said == SAID_READY;
 	}
-	push(id); // it may be waiting for other work on this thread: come back later
+	push(id); // it may wait for other work on this thread: poll again later
 	return false;
 }
 
@@ -342,7 +343,7 @@ static void complete(int op, uint64_t future, uint8_t *p, size_t n, irohub_resul
 		break;
 	case OP_READ:
 		r->value = b.len >= 4 ? b.len - 4 : 0;
-		if (r->value > n) // cannot be: the library was told n
+		if (r->value > n) // does not happen: the library was told n
 			r->value = n;
 		if (r->value)
 			memcpy(p, b.data + 4, r->value);
@@ -434,7 +435,7 @@ void irohub_bind(irohub_options o, uint64_t id, irohub_result *r) {
 		if (st.code == 0) \
 			api.method_endpointbuilder_##method(SELF, arg, &st); \
 	} while (0)
-	// A preset comes first: it installs the cryptography.
+	// A preset must come first: it installs the cryptography.
 	if (o.public_relays)
 		api.method_endpointbuilder_apply_n0(SELF, &st);
 	else
@@ -460,7 +461,8 @@ void irohub_bind(irohub_options o, uint64_t id, irohub_result *r) {
 #undef SELF
 }
 
-// The handle of an address; 0 and r's error if there is none, as when node is no NodeID.
+// Returns the handle of an address. On an error, for example if node is not a NodeID,
+// returns 0 and stores the error in r.
 static uint64_t new_addr(irohub_bytes node, irohub_bytes relay, irohub_bytes hosts, irohub_result *r) {
 	RustCallStatus st = {0};
 	RustBuffer id = text(node, &st), via = text(relay, &st), at = text(hosts, &st);
@@ -473,7 +475,7 @@ static uint64_t new_addr(irohub_bytes node, irohub_bytes relay, irohub_bytes hos
 		addr = api.constructor_endpointaddr_new(n, via, at, &st);
 		via = at = (RustBuffer){0};
 	}
-	free_buffer(id); // what nobody has taken
+	free_buffer(id); // those that no call has consumed
 	free_buffer(via);
 	free_buffer(at);
 	return ok(&st, r) ? addr : 0;
@@ -502,7 +504,7 @@ void irohub_bound_sockets(uint64_t endpoint, irohub_result *r) {
 		give(r, b);
 }
 
-// Splits an address, whose handle it consumes.
+// Splits an address into its parts and consumes its handle.
 static void addr_parts(uint64_t addr, irohub_result *hosts, irohub_result *relay) {
 	RustCallStatus st = {0};
 	RustBuffer b = api.method_endpointaddr_direct_addresses(api.clone_endpointaddr(addr, &st), &st);

@@ -16,7 +16,7 @@ import (
 	"irohub"
 )
 
-// A program is a child of the test: lines in, lines out.
+// A program is a child process of the test that reads and writes lines.
 type program struct {
 	testing.TB
 	in  io.Writer
@@ -62,7 +62,7 @@ func (p *program) ask(question string) string {
 	return p.line()
 }
 
-// hostile starts testdata/hostile.py, which can do what this package cannot.
+// hostile starts testdata/hostile.py, which can misbehave in ways that this package cannot.
 func hostile(t testing.TB, args ...string) *program {
 	t.Helper()
 	python, err := filepath.Abs("../clients/python/.venv/bin/python")
@@ -77,8 +77,8 @@ func hostile(t testing.TB, args ...string) *program {
 	return startProgram(t, exec.Command(python, append([]string{"testdata/hostile.py"}, args...)...))
 }
 
-// A hub holds one stream of a peer that it has not accepted, and nothing else that the peer
-// has begun. It is a process of its own here, so that its memory can be seen.
+// A hub holds at most one stream of a peer that it has not accepted, and nothing else that
+// the peer started. The hub is a separate process here, so that its memory can be measured.
 func TestConn_HoldsOneStreamOfWhatNobodyAccepts(t *testing.T) {
 	const variable = "IROHUB_TEST_HOLDER"
 	if os.Getenv(variable) != "" {
@@ -97,7 +97,7 @@ func TestConn_HoldsOneStreamOfWhatNobodyAccepts(t *testing.T) {
 		t.Errorf("what was stopped: %q, want %q", got, want)
 	}
 	fmt.Sscan(holder.ask("memory"), &after)
-	// It was 250 MB that nobody had accepted, before anybody stopped it.
+	// Without a limit, it was 250 MB.
 	if held := after - before; before == 0 || held > 32<<20 {
 		t.Errorf("the hub holds %d KiB for it", held>>10)
 	} else {
@@ -108,7 +108,7 @@ func TestConn_HoldsOneStreamOfWhatNobodyAccepts(t *testing.T) {
 	}
 }
 
-// holdOne accepts a connection, but no stream of it until it is told to.
+// holdOne accepts a connection, but no stream of it until told to.
 func holdOne(t *testing.T) {
 	e := bind(t, Options{})
 	fmt.Println(e.ID(), e.Addr().Hosts[0])
@@ -136,7 +136,7 @@ func holdOne(t *testing.T) {
 	}
 }
 
-// resident is how many bytes of memory this process has; 0 where that is not known.
+// resident returns the resident memory of this process in bytes; 0 if unknown.
 func resident(t *testing.T) int {
 	text, err := os.ReadFile("/proc/self/statm")
 	if err != nil {
@@ -149,7 +149,7 @@ func resident(t *testing.T) int {
 	return pages * os.Getpagesize()
 }
 
-// A spoke takes no streams of its hub's.
+// A spoke accepts no streams from its hub.
 func TestConn_DiallerStopsAllStreams(t *testing.T) {
 	e := bind(t, Options{})
 	hub := hostile(t, "answer", irohub.ALPN)
@@ -169,7 +169,7 @@ func TestConn_DiallerStopsAllStreams(t *testing.T) {
 	}
 }
 
-// Datagrams would be held too.
+// The library would hold datagrams too.
 func TestConn_DatagramEndsIt(t *testing.T) {
 	e := bind(t, Options{})
 	peer := hostile(t, "dial", e.ID().String(), e.Addr().Hosts[0], irohub.ALPN)
@@ -182,7 +182,7 @@ func TestConn_DatagramEndsIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := peer.ask("datagrams 2000"); !strings.Contains(got, "datagram, which the protocol does not use (code 2)") {
+	if got := peer.ask("datagrams 2000"); !strings.Contains(got, "the protocol does not use datagrams (code 2)") {
 		t.Errorf("the peer sees %q", got)
 	}
 	wantCode(t, "wait", conn.Wait(ctx), irohub.CodeProtocol)

@@ -13,7 +13,7 @@ import (
 	"irohub"
 )
 
-// failsafe bounds what a broken test would wait for; no test measures time.
+// failsafe ends a broken test; no test measures time.
 const failsafe = time.Minute
 
 func testContext(t testing.TB) context.Context {
@@ -51,8 +51,8 @@ func bind(t testing.TB, o Options) *Endpoint {
 	return e
 }
 
-// wantHandles waits until the library holds n things for us: what a connection waits
-// for is dropped a moment after it has been closed.
+// wantHandles waits until the library holds n objects and futures. Futures of a connection
+// are dropped a moment after it was closed.
 func wantHandles(t testing.TB, n int64) {
 	t.Helper()
 	for ctx := testContext(t); live.Load() != n; runtime.Gosched() {
@@ -62,8 +62,8 @@ func wantHandles(t testing.TB, n int64) {
 	}
 }
 
-// wantNoHandles waits until the library holds nothing for us any more: what the
-// tests before have forgotten is the garbage collector's to free.
+// wantNoHandles waits until the library holds nothing any more. What earlier tests have
+// forgotten is freed by the garbage collector.
 func wantNoHandles(t testing.TB) {
 	t.Helper()
 	for ctx := testContext(t); live.Load() != 0; runtime.GC() {
@@ -85,7 +85,7 @@ func connect(t testing.TB, from, to *Endpoint) (dialled, accepted irohub.Conn) {
 	return dialled, accepted
 }
 
-// connectLoose is connect for who may forget what it returns.
+// connectLoose is like connect, but the test does not keep the ends alive.
 func connectLoose(t testing.TB, from, to *Endpoint) (dialled, accepted irohub.Conn) {
 	t.Helper()
 	ctx := testContext(t)
@@ -126,7 +126,7 @@ func openStream(t testing.TB, from, to irohub.Conn) (opened, accepted irohub.Str
 	return opened, accepted
 }
 
-// openLoose is openStream for who may forget what it returns.
+// openLoose is like openStream, but the test does not keep the ends alive.
 func openLoose(t testing.TB, from, to irohub.Conn) (opened, accepted irohub.Stream) {
 	t.Helper()
 	ctx := testContext(t)

@@ -10,7 +10,7 @@ import (
 	"irohub/iroh/internal/native"
 )
 
-// An Endpoint is a node's place in an iroh network. In this build there is none.
+// An Endpoint is a node's place in an iroh network. In this build none can be made.
 type Endpoint struct{ _ int }
 
 // unsupported says which of the two reasons there are for this file to be built.

@@ -15,12 +15,12 @@ import (
 	"irohub/internal/transporttest"
 )
 
-// BenchmarkShared answers whether spokes should share a connection, each with a stream,
-// or have one each. The two take turns, from the same endpoint to the same endpoint, as
-// often as there are iterations; ratios are what streams that share have, divided by what
-// those with connections of their own have in the same turn.
+// BenchmarkShared compares two layouts: spokes that share a connection, each with a stream,
+// and spokes with a connection each. The layouts take turns, once per iteration, between
+// the same two endpoints. A ratio is the result of the shared layout divided by that of the
+// other in the same turn.
 func BenchmarkShared(b *testing.B) {
-	b.Run("open", benchOpen) // first, when no memory has been given back yet
+	b.Run("open", benchOpen) // first, before any freed memory can be reused
 	for _, streams := range []int{8, 64} {
 		b.Run(fmt.Sprintf("throughput/streams=%d", streams), func(b *testing.B) { benchShare(b, streams) })
 		b.Run(fmt.Sprintf("latency/others=quiet/streams=%d", streams), func(b *testing.B) { benchLatency(b, streams, false) })
@@ -33,14 +33,14 @@ func BenchmarkShared(b *testing.B) {
 	}
 }
 
-// A layout is streams from a hub to its spokes, on one connection or on one each.
+// A layout is streams from a hub to its spokes, on one shared connection or on one each.
 type layout struct {
 	*testing.B
 	ctx     context.Context
 	out, in []irohub.Stream // the hub's ends, and the spokes'
 }
 
-// newLayouts returns both: one connection, and one each.
+// newLayouts returns both layouts: one shared connection, and one connection each.
 func newLayouts(b *testing.B, streams int) [2]*layout {
 	hub, spokes := bind(b, Options{MaxStreams: streams}), bind(b, Options{})
 	var both [2]*layout
@@ -59,8 +59,8 @@ func newLayouts(b *testing.B, streams int) [2]*layout {
 	return both
 }
 
-// write writes 64 frames at a time to stream i until stop is set; the last write alone
-// ends in a 1. It returns how many frames it wrote.
+// write writes 64 frames at a time to stream i until stop is set. Only the last write ends
+// in a byte 1. It returns the number of frames written.
 func (x *layout) write(i int, stop *atomic.Bool, wrote *atomic.Int64) {
 	const batch = 64
 	p := make([]byte, batch*frameSize)
@@ -76,7 +76,7 @@ func (x *layout) write(i int, stop *atomic.Bool, wrote *atomic.Int64) {
 	}
 }
 
-// read reads stream i until a write has ended in a 1.
+// read reads stream i until a write ends in a byte 1.
 func (x *layout) read(i int) {
 	p := make([]byte, 64<<10)
 	for {
@@ -91,8 +91,8 @@ func (x *layout) read(i int) {
 	}
 }
 
-// load keeps the streams from the given one on busy until end is called, which waits
-// until all has been read and returns frames per second.
+// load sends on all streams from the given one on, until end is called. end waits until
+// everything has been read and returns frames per second.
 func (x *layout) load(from int) (end func() float64) {
 	var stop atomic.Bool
 	var wrote atomic.Int64
@@ -109,15 +109,15 @@ func (x *layout) load(from int) (end func() float64) {
 	}
 }
 
-// carry is load for a while.
+// carry runs load for a fixed time.
 func (x *layout) carry(from int) float64 {
 	end := x.load(from)
 	time.Sleep(200 * time.Millisecond)
 	return end()
 }
 
-// clog fills the first n streams, which nobody reads, until no more goes in. It returns
-// how many frames one holds; unclog empties them.
+// clog fills the first n streams, which nobody reads, until they accept no more. It returns
+// the number of frames in one of them. unclog empties them.
 func (x *layout) clog(n int) (held int64, unclog func()) {
 	var stop atomic.Bool
 	var wrote atomic.Int64
@@ -138,8 +138,8 @@ func (x *layout) clog(n int) (held int64, unclog func()) {
 	}
 }
 
-// ping sends a frame down the first stream and back, 200 times or for two seconds, and
-// returns how long each took.
+// ping sends a frame down the first stream and back, 200 times or for two seconds. It
+// returns the duration of each round trip.
 func (x *layout) ping() (took []time.Duration) {
 	pass := func(from, to irohub.Stream, p []byte) error {
 		_, err := from.Write(x.ctx, p)
@@ -167,13 +167,13 @@ func (x *layout) ping() (took []time.Duration) {
 
 var names = [2]string{"shared", "own"}
 
-// compare has both measure in turns, and reports the median of each and the ratios.
+// compare measures both in turns and reports the median of each and the ratios.
 func compare(b *testing.B, both [2]*layout, what string, measure func(*layout) float64) {
 	var values [2][]float64
 	var ratios []float64
 	for b.Loop() {
 		var v [2]float64
-		for k := range both { // each goes first every other time
+		for k := range both { // they take turns in going first
 			i := (k + len(ratios)) % 2
 			v[i] = measure(both[i])
 			values[i] = append(values[i], v[i])
@@ -185,7 +185,7 @@ func compare(b *testing.B, both [2]*layout, what string, measure func(*layout) f
 		b.ReportMetric(values[i][len(values[i])/2], name+"-"+what)
 	}
 	transporttest.ReportRange(b, ratios, "ratio")
-	b.ReportMetric(0, "ns/op") // a time that was chosen
+	b.ReportMetric(0, "ns/op") // the duration is fixed, so ns/op means nothing
 }
 
 func benchShare(b *testing.B, streams int) {
@@ -193,8 +193,8 @@ func benchShare(b *testing.B, streams int) {
 	compare(b, both, "frames/s", func(x *layout) float64 { return x.carry(0) })
 }
 
-// benchLatency measures a frame that goes down one stream and back while the others
-// are quiet, or carry what they can.
+// benchLatency measures the round trip of a frame on one stream while the others are idle,
+// or at full load.
 func benchLatency(b *testing.B, streams int, busy bool) {
 	both := newLayouts(b, streams)
 	all := map[*layout][]time.Duration{}
@@ -202,7 +202,7 @@ func benchLatency(b *testing.B, streams int, busy bool) {
 		var took []time.Duration
 		if busy {
 			end := x.load(1)
-			time.Sleep(20 * time.Millisecond) // to be busy
+			time.Sleep(20 * time.Millisecond) // until the load is established
 			took = x.ping()
 			end()
 		} else {
@@ -219,8 +219,8 @@ func benchLatency(b *testing.B, streams int, busy bool) {
 	}
 }
 
-// benchClogged measures what readers that do not read leave to their neighbours: the
-// others' throughput with them, of what it is without. The ratios are those of both.
+// benchClogged measures the throughput of streams beside others that nobody reads, relative
+// to their throughput without these. It reports the ratio for each layout.
 func benchClogged(b *testing.B, streams, clogged int) {
 	both := newLayouts(b, streams)
 	held := map[*layout]int64{}
@@ -237,14 +237,14 @@ func benchClogged(b *testing.B, streams, clogged int) {
 	}
 }
 
-// benchOpen measures the time and the memory, of both sides, that one more stream takes
-// on a connection that is there, and one with a connection of its own.
+// benchOpen measures the time and the memory, on both sides, of one more stream: on an
+// existing connection, and with a connection of its own.
 func benchOpen(b *testing.B) {
 	const streams = 128
 	hub, spokes := bind(b, Options{MaxStreams: streams}), bind(b, Options{})
 	both := [2]*layout{{B: b}, {B: b}}
 	var took [2][]float64
-	var keep []irohub.Stream // until the end: what one has given back, the next would use
+	var keep []irohub.Stream // kept to the end, so that no freed memory is reused
 	compare(b, both, "KiB", func(x *layout) float64 {
 		i := 0
 		if x == both[1] {

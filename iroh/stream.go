@@ -18,50 +18,50 @@ import (
 	"irohub"
 )
 
-// How many bytes one call of the library moves. A read sets as many to zero as
-// it asks for, and keeps that memory while it waits: so a stream that is quiet
-// asks for few, and for more as more comes. Over 16 KiB nothing is won.
+// The most bytes in one call of the library. A read allocates and zeroes the number of
+// bytes that it asks for, and keeps that memory while it waits. So an idle stream asks for
+// little, and a busy one for more. More than 16 KiB per call gains nothing.
 const (
 	minRead  = 1 << 10
 	maxRead  = 32 << 10
 	maxWrite = 64 << 10
 )
 
-// A stream is what the application holds of a stream; when it holds that no
-// longer, the twoWay behind it is ended.
+// A stream is the application's reference to a stream. When the application drops it, the
+// garbage collector ends the twoWay behind it.
 type stream struct {
 	*twoWay
-	c *conn // so that the stream keeps its connection alive
+	c *conn // keeps the connection alive
 }
 
-// A twoWay is a stream: two halves that end apart from each other.
+// A twoWay is a stream: two halves that end independently.
 type twoWay struct {
 	link       *link
 	accepted   bool // the peer opened it
 	send, recv half
-	halves     atomic.Int32 // not freed yet
-	limit      int          // of the next read; owned by it
+	halves     atomic.Int32 // halves that are not freed yet
+	limit      int          // bytes that the next Read asks for; owned by Read
 }
 
 // A half is one direction of a stream.
 //
-// The library lets go of a half's lock only when an operation on it has ended,
-// so whoever runs one holds mu, and ends the half itself if that was asked for
-// meanwhile. Nobody waits for mu who must not wait.
+// The library releases its lock on a half only when the operation on it has ended. So a
+// goroutine that runs an operation holds mu. If another goroutine ends the half meanwhile,
+// the operation's goroutine frees it. Calls that must not wait never wait for mu.
 type half struct {
 	object C.int
 	owner  *twoWay
-	over   atomic.Pointer[ending] // nil: it goes on
+	over   atomic.Pointer[ending] // nil: still open
 	gone   chan struct{}          // closed once over is set
 
 	mu     sync.Mutex
 	h      handle // 0: freed
 	w      *waiter
-	broken error // of an operation that ended midway; the half is good for end only
+	broken error // the error of an interrupted operation; after it only end is allowed
 }
 
-// An ending says why a half is over: the error of its further operations, and
-// with which code the peer is told, if it is.
+// An ending is the end of a half: the error for further operations, and, if reset is set,
+// the code that is sent to the peer.
 type ending struct {
 	err   error
 	reset bool
@@ -109,7 +109,7 @@ func (h *half) done() {
 	h.sweep()
 }
 
-// end makes the half over. The first reason counts.
+// end ends the half. Only the first reason counts.
 func (h *half) end(why *ending) {
 	if h.over.CompareAndSwap(nil, why) {
 		close(h.gone)
@@ -117,7 +117,7 @@ func (h *half) end(why *ending) {
 	h.sweep()
 }
 
-// sweep frees a half that is over, unless an operation has it: that will sweep.
+// sweep frees a half that has ended. If an operation is running, that operation does it.
 func (h *half) sweep() {
 	why := h.over.Load()
 	if why == nil || !h.mu.TryLock() {
@@ -134,7 +134,7 @@ func (h *half) sweep() {
 		} else {
 			C.irohub_stop(h.h, C.uint64_t(why.code), h.w.next(), &r)
 		}
-		if r.status == C.IROHUB_PENDING { // it is not: nobody else has the lock
+		if r.status == C.IROHUB_PENDING { // does not happen: nobody else has the lock
 			C.irohub_drop(r.op, r.future, h.w.id())
 		} else {
 			failed(&r)
@@ -147,10 +147,10 @@ func (h *half) sweep() {
 	}
 }
 
-// finish waits for an operation; see [waiter.finish]. An error other than ctx's
-// ends the half. It is called with mu held.
+// finish waits for an operation; see [waiter.finish]. Any error but ctx's ends the half. mu
+// must be held.
 func (h *half) finish(ctx context.Context, r *result, p []byte) error {
-	if r.status == C.IROHUB_OK { // what always happens at full load, at least cost
+	if r.status == C.IROHUB_OK { // fast path, the usual case under full load
 		return nil
 	}
 	err := h.w.finish(ctx, h.gone, r, p)
@@ -160,7 +160,7 @@ func (h *half) finish(ctx context.Context, r *result, p []byte) error {
 	case err == errGone:
 		return h.over.Load().err
 	case ctx.Err() != nil && err == ctx.Err():
-		h.broken = fmt.Errorf("irohub/iroh: stream broken off: %w", err)
+		h.broken = fmt.Errorf("irohub/iroh: stream operation interrupted: %w", err)
 		return err
 	}
 	if native, ok := errors.AsType[*nativeError](err); ok {
@@ -244,7 +244,8 @@ func (s *stream) CloseWrite(ctx context.Context) error {
 	if err := h.finish(ctx, &r, nil); err != nil {
 		return err
 	}
-	// An optional code: the peer wants no more. Else it has got it all.
+	// The result is an optional code. With a code, the peer stopped reading. Without, the
+	// peer has received everything.
 	if code := taken(&r); len(code) == 9 && code[0] == 1 {
 		err := &irohub.CloseError{Code: binary.BigEndian.Uint64(code[1:])}
 		h.end(&ending{err: err, reset: true})

@@ -112,7 +112,7 @@ func TestStream_ManyOnOneConnection(t *testing.T) {
 	const streams = 16
 	dialled, accepted := pair(t)
 	var running sync.WaitGroup
-	var held []irohub.Stream // a stream that nobody holds is reset, with what is on its way
+	var held []irohub.Stream // a forgotten stream is reset, and loses data in flight
 	for i := range streams {
 		opened, streamed := openStream(t, dialled, accepted)
 		held = append(held, opened, streamed)
@@ -158,7 +158,7 @@ func TestStream_LimitIsKept(t *testing.T) {
 	_, err = third.Read(ctx, make([]byte, 1))
 	wantCode(t, "one too many", err, irohub.CodeTooMany)
 
-	// Once one has ended, there is room for one more.
+	// After one has ended, another may be opened.
 	first.Abort(0)
 	firstEnd.Abort(0)
 	fourth, err := dialled.OpenStream(ctx)
@@ -246,8 +246,8 @@ func TestConn_CloseLimits(t *testing.T) {
 	}
 }
 
-// TestConn_ReadAfterClose: what has arrived can be read although the peer has
-// closed since. A hub may thus end as soon as CloseWrite says that it has arrived.
+// TestConn_ReadAfterClose: data that has arrived can be read after the peer has closed. So
+// a hub may close as soon as CloseWrite reports that the data has arrived.
 func TestConn_ReadAfterClose(t *testing.T) {
 	dialled, accepted := pair(t)
 	opened, streamed := openStream(t, dialled, accepted)
@@ -270,7 +270,7 @@ func TestConn_ReadAfterClose(t *testing.T) {
 	}
 }
 
-// TestConn_AcceptAfterClose: so can a stream that was not even accepted yet.
+// TestConn_AcceptAfterClose: after the peer has closed, an earlier stream can be accepted.
 func TestConn_AcceptAfterClose(t *testing.T) {
 	dialled, accepted := pair(t)
 	opened, err := dialled.OpenStream(testContext(t))
@@ -315,7 +315,7 @@ func TestStream_AbortTellsThePeer(t *testing.T) {
 	wantCode(t, "own write", err, 4)
 }
 
-// TestStream_StopIsHeard: a peer that wants no more of a stream, but goes on to write it.
+// TestStream_StopIsHeard: a peer stops reading a stream but continues to write it.
 func TestStream_StopIsHeard(t *testing.T) {
 	opened, streamed := newStream(t)
 	ctx := testContext(t)
@@ -324,7 +324,7 @@ func TestStream_StopIsHeard(t *testing.T) {
 		_, err := opened.Write(ctx, make([]byte, 64<<20))
 		blocked <- err
 	}()
-	readN(t, streamed, 1) // it writes
+	readN(t, streamed, 1) // the peer still writes
 	streamed.(*stream).recv.end(&ending{err: errForgotten, reset: true, code: 7})
 	wantCode(t, "blocked write", <-blocked, 7)
 	_, err := opened.Write(ctx, []byte("x"))
@@ -337,7 +337,7 @@ func TestStream_StopIsHeard(t *testing.T) {
 		t.Errorf("the other half carried %q", got)
 	}
 
-	// So does who has only CloseWrite left to call.
+	// CloseWrite returns the code too.
 	opened, streamed = newStream(t)
 	streamed.(*stream).recv.end(&ending{err: errForgotten, reset: true, code: 8})
 	for err = nil; err == nil; { // the news may take a while
@@ -346,8 +346,8 @@ func TestStream_StopIsHeard(t *testing.T) {
 	wantCode(t, "finish", opened.CloseWrite(ctx), 8)
 }
 
-// TestStream_AbortEndsBlockedCalls aborts one stream of several while a Read and a
-// Write wait on it; the others go on.
+// TestStream_AbortEndsBlockedCalls aborts one of several streams while a Read and a Write
+// wait on it. The others continue.
 func TestStream_AbortEndsBlockedCalls(t *testing.T) {
 	wantNoHandles(t)
 	dialled, accepted := pair(t)
@@ -363,12 +363,12 @@ func TestStream_AbortEndsBlockedCalls(t *testing.T) {
 		}()
 		go func() {
 			var err error
-			for err == nil { // nobody reads: at last it waits
+			for err == nil { // nobody reads, so it blocks in the end
 				_, err = opened.Write(ctx, make([]byte, 64<<10))
 			}
 			errs <- err
 		}()
-		for live.Load() < base+4+2 { // four halves, two futures that wait
+		for live.Load() < base+4+2 { // four halves and two pending futures
 			runtime.Gosched()
 		}
 		opened.Abort(4)
@@ -393,7 +393,7 @@ func TestStream_AbortEndsBlockedCalls(t *testing.T) {
 	}
 }
 
-// TestStream_AbortDuringCloseWrite: the peer gets either all of it or the code.
+// TestStream_AbortDuringCloseWrite: the peer gets either all data or the code.
 func TestStream_AbortDuringCloseWrite(t *testing.T) {
 	wantNoHandles(t)
 	dialled, accepted := pair(t)
@@ -456,15 +456,15 @@ func TestStream_CloseBlockedConn(t *testing.T) {
 	wantCode(t, "peer", accepted.Wait(ctx), irohub.CodeSlow)
 }
 
-// TestCancelStorm cancels calls of every kind that wait, at every moment, from
-// many goroutines; nothing may be left of them.
+// TestCancelStorm cancels waiting calls of every kind, at every moment, from many
+// goroutines. Nothing may be left of them.
 func TestCancelStorm(t *testing.T) {
 	wantNoHandles(t)
 	a, b := bind(t, Options{}), bind(t, Options{MaxStreams: 100})
 	dialled, accepted := connect(t, a, b)
 	addr := irohub.Addr{ID: key.New().ID(), Hosts: []string{closedPort(t)}}
 	var peer sync.WaitGroup
-	peer.Go(func() { // lets go of every stream, so that there is always room for more
+	peer.Go(func() { // aborts every stream, so that more can always be opened
 		for {
 			s, err := accepted.AcceptStream(context.Background())
 			if err != nil {
@@ -508,7 +508,7 @@ func TestCancelStorm(t *testing.T) {
 					}
 					ctx, cancel := context.WithCancel(context.Background())
 					go func() {
-						for range n * n { // at once, and later and later
+						for range n * n { // first at once, then with growing delays
 							runtime.Gosched()
 						}
 						cancel()
@@ -525,7 +525,7 @@ func TestCancelStorm(t *testing.T) {
 	if t.Failed() {
 		return
 	}
-	opened, err := dialled.OpenStream(testContext(t)) // all is well still
+	opened, err := dialled.OpenStream(testContext(t)) // the connection still works
 	if err == nil {
 		_, err = opened.Write(testContext(t), []byte("x"))
 	}
@@ -543,7 +543,7 @@ func TestCancelStorm(t *testing.T) {
 	wantHandles(t, 2) // the endpoints
 }
 
-// TestStream_MisuseNeverCrashes uses everything after its end, from many sides.
+// TestStream_MisuseNeverCrashes uses objects after their end, from many goroutines.
 func TestStream_MisuseNeverCrashes(t *testing.T) {
 	dialled, accepted := pair(t)
 	ctx := testContext(t)
@@ -575,7 +575,7 @@ func TestStream_MisuseNeverCrashes(t *testing.T) {
 	}
 }
 
-// TestIncoming_OnlyOnce: a second Handshake, or a Refuse after it, does nothing.
+// TestIncoming_OnlyOnce: a second Handshake fails, and a later Refuse does nothing.
 func TestIncoming_OnlyOnce(t *testing.T) {
 	from, to := bind(t, Options{}), bind(t, Options{})
 	ctx := testContext(t)

@@ -12,8 +12,8 @@ import (
 	"irohub"
 )
 
-// Ticket returns addr as one word, which iroh's clients of every language read.
-// Hosts must be IP:PORT. Like Bind, it needs the native library.
+// Ticket returns addr as one word, which iroh clients in every language can read. Hosts
+// must be IP:PORT. Like Bind, it needs the native library.
 func Ticket(addr irohub.Addr) (string, error) {
 	if err := load(""); err != nil {
 		return "", err
@@ -31,7 +31,7 @@ func Ticket(addr irohub.Addr) (string, error) {
 	return string(taken(&r)), nil
 }
 
-// ParseTicket reads a ticket of iroh's, from [Ticket] or from another program.
+// ParseTicket reads an iroh ticket, made by [Ticket] or by another program.
 func ParseTicket(s string) (irohub.Addr, error) {
 	if err := load(""); err != nil {
 		return irohub.Addr{}, err

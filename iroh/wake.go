@@ -15,25 +15,24 @@ import (
 	"syscall"
 )
 
-// How a goroutine waits for the library without holding a thread:
+// How a goroutine waits for the library without occupying a thread:
 //
-// Each poll of a future carries an id: the slot of a waiter, and how often that
-// waiter has polled. When the library wakes the future, the glue puts the id on
-// a queue, and the one goroutine of dispatch, which sleeps in Go's own network
-// poller until then, wakes the goroutines whose ids it finds there. The library
-// thus knows numbers alone: whatever it does late, with a future that has been
-// dropped, finds a number that nobody waits for any more.
+// Each poll of a future carries an id: the slot of a waiter, and the number of polls by
+// that waiter. When the library wakes the future, the glue appends the id to a queue. One
+// goroutine, dispatch, sleeps in Go's network poller until then, and wakes the goroutines
+// whose ids are in the queue. The library knows only numbers. If it wakes a dropped future
+// late, nobody waits for that number any more.
 //
-// The other way, a C callback into Go, costs the library's only network thread
-// a switch to a processor of Go's at each event, for which it may have to wait.
+// The alternative is a C callback into Go. It would cost the library's only network thread
+// a switch to a Go processor for each event, and it may have to wait for that processor.
 
-// A waiter waits for one future at a time. It is never freed, so that a late
-// wake finds it: they are as many as ever waited at the same time.
+// A waiter waits for one future at a time. It is never freed, so that a late wake finds it.
+// There are as many waiters as ever waited at the same time.
 type waiter struct {
 	slot  uint32
-	polls uint32 // owned by the goroutine that has the waiter
+	polls uint32 // owned by the goroutine that uses the waiter
 	woken atomic.Uint32
-	ready chan struct{} // capacity 1: a wake that comes before the wait is kept
+	ready chan struct{} // capacity 1: keeps a wake that arrives before the wait; never closed
 }
 
 var waiters struct {
@@ -55,7 +54,7 @@ func getWaiter() *waiter {
 		all = *p
 	}
 	w := &waiter{slot: uint32(len(all)), ready: make(chan struct{}, 1)}
-	// dispatch may be reading the old slice: it has no element that append writes.
+	// dispatch may be reading the old slice. append does not write to elements of it.
 	all = append(all, w)
 	waiters.all.Store(&all)
 	return w
@@ -76,14 +75,13 @@ func (w *waiter) next() C.uint64_t {
 // id returns the id of the last poll.
 func (w *waiter) id() C.uint64_t { return C.uint64_t(w.slot)<<32 | C.uint64_t(w.polls) }
 
-// isWoken reports whether the last poll's wake has come. It is not enough that
-// ready was: that may be the wake of a poll before, whose future was dropped.
+// isWoken reports whether the wake for the last poll has arrived. A token in ready is not
+// enough: it may belong to an earlier poll, whose future was dropped.
 func (w *waiter) isWoken() bool { return int32(w.woken.Load()-w.polls) >= 0 }
 
-// finish waits until the operation that r is the first result of has ended, and
-// returns what failed says of it. It ends early, and drops the operation, when
-// ctx ends, or when gone is closed: then with errGone. p is where the
-// operation's bytes go.
+// finish waits until an operation has ended, and returns the error of its result. r is the
+// operation's first result. When ctx ends, or gone is closed, finish drops the operation
+// and returns ctx's error or errGone. The operation's bytes go to p.
 func (w *waiter) finish(ctx context.Context, gone <-chan struct{}, r *result, p []byte) error {
 	for r.status == C.IROHUB_PENDING {
 		op, future := r.op, r.future
@@ -115,7 +113,7 @@ func (w *waiter) wait(ctx context.Context, gone <-chan struct{}) error {
 	}
 }
 
-// startWaking starts dispatch. It ends with the process.
+// startWaking starts dispatch, which runs until the process ends.
 func startWaking() error {
 	fd, err := C.irohub_wake_fd()
 	if fd < 0 {
@@ -130,9 +128,10 @@ func startWaking() error {
 	return nil
 }
 
-// dispatch wakes whom the queue names, and returns false to be called at the next
-// signal. Go's poller tells of each signal, edge by edge, so that they need not
-// be read; but a pipe, which stands in for Linux's eventfd, would be full at last.
+// dispatch wakes the goroutines named in the queue, and returns false so that it is called
+// at the next signal. Go's poller is edge-triggered, so the signals need not be read on
+// Linux. Other systems use a pipe instead of an eventfd; the pipe is read so that it does
+// not fill up.
 func dispatch(fd uintptr) bool {
 	var ids [128]C.uint64_t
 	if runtime.GOOS != "linux" {
@@ -147,7 +146,7 @@ func dispatch(fd uintptr) bool {
 		all := *waiters.all.Load()
 		for _, id := range ids[:n] {
 			w, poll := all[id>>32], uint32(id)
-			if int32(poll-w.woken.Load()) > 0 { // else it is late, and the waiter beyond
+			if int32(poll-w.woken.Load()) > 0 { // otherwise it is late: the waiter has moved on
 				w.woken.Store(poll)
 			}
 			select {

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// A library with every symbol of abi.h. Its functions would do nothing good, so
-// that a call of one shows.
+// A library with every symbol of abi.h. Its functions abort the process, so that a call of one is
+// noticed.
 const fakeLibrary = `
 #include <stdlib.h>
 #include "abi.h"
@@ -85,7 +85,7 @@ func TestWrongLibrary(t *testing.T) {
 		}
 	}
 
-	// What was refused must not have left a trace in what is in use.
+	// A refused library must not change the one in use.
 	a, b := bind(t, Options{}), bind(t, Options{})
 	connect(t, a, b)
 	if _, err := Bind(testContext(t), Options{Library: text}); !errors.Is(err, ErrWrongLibrary) {

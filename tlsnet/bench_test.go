@@ -12,10 +12,10 @@ import (
 	"irohub"
 )
 
-// BenchmarkBare is what there is to be had: the frames of transporttest's Fanout, written
-// to bare TLS connections in batches of 64 and read again, without a hub or anything of
-// this package. BenchmarkStream is the same over this package, and BenchmarkHub with the
-// hub and its spokes, which decode the events. Each reports deliveries/s.
+// BenchmarkBare measures the upper limit: it writes the frames of transporttest's Fanout to
+// bare TLS connections in batches of 64 and reads them again, without a hub and without
+// this package. BenchmarkStream does the same with this package. BenchmarkHub adds the hub
+// and its spokes, which decode the events. Each reports deliveries/s.
 func BenchmarkBare(b *testing.B)   { benchmarkFrames(b, bareTLS) }
 func BenchmarkStream(b *testing.B) { benchmarkFrames(b, streams) }
 
@@ -77,7 +77,7 @@ func benchmarkFanout(b *testing.B, connect func(*testing.B) (io.Writer, io.Reade
 	b.ReportMetric(float64(burst*spokes*b.N)/b.Elapsed().Seconds(), "deliveries/s")
 }
 
-// streams is a stream of this package, from end to end.
+// streams returns the two ends of a stream of this package.
 func streams(b *testing.B) (io.Writer, io.Reader) {
 	from, to := pair(b)
 	out, in := openStream(b, from, to)
@@ -90,7 +90,7 @@ type contextless struct{ irohub.Stream }
 func (s contextless) Write(p []byte) (int, error) { return s.Stream.Write(context.Background(), p) }
 func (s contextless) Read(p []byte) (int, error)  { return s.Stream.Read(context.Background(), p) }
 
-// bareTLS is a TLS connection, from end to end.
+// bareTLS returns the two ends of a TLS connection.
 func bareTLS(b *testing.B) (io.Writer, io.Reader) {
 	from, to := bareTCP(b)
 	client, server := tls.Client(from, testConfig(b)), tls.Server(to, testConfig(b))
@@ -105,7 +105,7 @@ func bareTLS(b *testing.B) (io.Writer, io.Reader) {
 	return client, server
 }
 
-// bareTCP is a TCP connection. The end that dialled is closed first, at the end.
+// bareTCP returns the two ends of a TCP connection. The end that dialled is closed first.
 func bareTCP(b *testing.B) (from, to net.Conn) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -122,15 +122,15 @@ func bareTCP(b *testing.B) (from, to net.Conn) {
 	return from, to
 }
 
-// BenchmarkSeal compares the ways to write a header and 64 KiB: in one buffer, as seal
-// does, where the header is copied together with what fits into the first TLS record, and
-// as net.Buffers, which makes a TLS record of the header. Both go to a socket of this
-// package, and straight to TCP as crypto/tls does it, with a system call for each record.
+// BenchmarkSeal compares two ways to write a header and its body. seal copies the header
+// into one buffer together with what fits into the first TLS record. net.Buffers makes a
+// TLS record for the header alone. Both are measured over a socket of this package, and
+// directly over TCP, where crypto/tls makes a system call for each record.
 //
-// In three runs on two cores of an AMD EPYC, one buffer took over the socket 0.86 to 0.96 of
-// the time of net.Buffers for 256 bytes, and as long for 64 KiB; straight to TCP, half of it
-// for 256 bytes. The socket took 0.5 to 0.8 of the time of going straight to TCP for 64 KiB,
-// and as long for 256 bytes.
+// Results of three runs on two cores of an AMD EPYC. Over the socket, one buffer took 0.86
+// to 0.96 of the time of net.Buffers for 256 bytes, and the same time for 64 KiB. Directly
+// over TCP, it took half the time for 256 bytes. The socket took 0.5 to 0.8 of the time of
+// direct TCP for 64 KiB, and the same time for 256 bytes.
 func BenchmarkSeal(b *testing.B) {
 	for _, size := range []int{256, 64 << 10} {
 		for _, gather := range []bool{true, false} {
@@ -182,7 +182,7 @@ func benchmarkSeal(b *testing.B, size int, gather, buffers bool) {
 	}
 }
 
-// BenchmarkPing is a rare event: everybody sleeps but for a frame that goes there and back.
+// BenchmarkPing measures a rare event on an idle system: one frame goes to the peer and back.
 func BenchmarkPing(b *testing.B) {
 	for _, kind := range []string{"Bare", "Stream"} {
 		b.Run(kind, func(b *testing.B) {
@@ -219,7 +219,7 @@ func BenchmarkPing(b *testing.B) {
 	}
 }
 
-// BenchmarkConnect is a connection made and closed.
+// BenchmarkConnect measures opening and closing a connection.
 func BenchmarkConnect(b *testing.B) {
 	from, to := bindTest(b, Options{}), bindTest(b, Options{Addr: "127.0.0.1:0"})
 	b.ReportAllocs()

@@ -14,28 +14,27 @@ import (
 	"irohub/internal/words"
 )
 
-// How a dead peer is noticed. Each side sends a kindAlive at the end of a beat in which its
-// application wrote nothing, so that something goes out every two beats at the least, and
-// gives the other up once it has seen silentBeats without anything: 21 to 28 seconds after
-// the last sign of life.
+// How a dead peer is detected. A beat in which the application wrote nothing ends with a
+// kindAlive, so each side sends something at least every two beats. A side considers the
+// connection lost after silentBeats without receiving anything: 21 to 28 seconds after the
+// last sign of life.
 const (
 	beat        = 7 * time.Second
 	silentBeats = 3
 )
 
-// closeTimeout bounds how long a closed connection waits for the peer to know.
+// closeTimeout is how long a closed connection waits for the peer to receive the close.
 const closeTimeout = 5 * time.Second
 
 // A conn is a connection and the goroutines that belong to it:
 //
-//   - run, its main one, reads records until the connection ends, waits for the others,
-//     and is waited for by Endpoint.Close
-//   - writePosted, while there is something to send that no call of the application's
-//     waits for: at most one
-//   - sayGoodbye, once this side has closed
+//   - run, the main one, reads records until the connection ends and waits for the others;
+//     Endpoint.Close waits for it
+//   - writePosted sends what no call of the application waits for; at most one runs
+//   - sayGoodbye sends the close once this side has closed
 //
-// Writing is done by whoever has something to write: it takes writing, seals records and
-// flushes the socket.
+// The goroutine that has something to write does the writing: it takes writing, seals
+// records and flushes the socket.
 type conn struct {
 	// Immutable.
 	endpoint *Endpoint
@@ -44,15 +43,15 @@ type conn struct {
 	remote   irohub.NodeID
 	dialled  bool
 
-	writing chan struct{} // capacity 1: full while somebody seals and flushes. Never closed.
-	ended   chan struct{} // closed with why
+	writing chan struct{} // capacity 1: full while a goroutine seals and flushes; never closed
+	ended   chan struct{} // closed when why is set
 	tasks   sync.WaitGroup
 
 	mu     sync.Mutex // never held while something blocks
-	why    error      // why it has ended; nil: it has not
-	local  bool       // this side has ended it, so that nothing can be read any more
-	said   bool       // the peer was sent why
-	hurry  bool       // it has no more time to learn of it
+	why    error      // why the connection ended; nil while it is open
+	local  bool       // this side ended it, so nothing can be read any more
+	said   bool       // the close was sent to the peer
+	hurry  bool       // cutShort was called: do not wait for the peer
 	beats  *time.Timer
 	heard  uint32 // socket.heard one beat ago
 	silent int    // beats without anything heard
@@ -61,10 +60,10 @@ type conn struct {
 	posted posted
 	stream stream
 
-	writeErr error // an error in writing, which the reader is to explain
+	writeErr error // a write error; the reader may find its cause
 }
 
-// posted is what writePosted is to send.
+// posted is what writePosted has to send.
 type posted struct {
 	running bool
 	credit  int
@@ -73,12 +72,12 @@ type posted struct {
 	alive   bool
 }
 
-// A cutter cuts short a write of the application's that is blocked in the socket.
+// A cutter interrupts an application's write that is blocked in the socket.
 type cutter struct {
-	active bool            // there is one
-	cut    bool            // and its deadline is set
-	done   <-chan struct{} // of the context that unwatch belongs to
-	stop   func() bool     // ends the watch on that context; nil: there is none
+	active bool            // a write is in progress
+	cut    bool            // its deadline has been set
+	done   <-chan struct{} // of the context that stop belongs to
+	stop   func() bool     // ends the watch on that context; nil: no watch
 }
 
 func newConn(e *Endpoint, s *socket, t *tls.Conn, remote irohub.NodeID, dialled bool) *conn {
@@ -122,7 +121,7 @@ func (c *conn) run() {
 	c.endpoint.forget(c)
 }
 
-// stopped is the end of reading.
+// stopped ends the connection after reading has failed with err.
 func (c *conn) stopped(err error) {
 	end, closed := errors.AsType[*irohub.CloseError](err)
 	switch {
@@ -175,15 +174,15 @@ func (c *conn) Close(code uint64, reason string) {
 type ending int
 
 const (
-	endLocal ending = iota // this side closes, and tells the peer
-	endPeer                // the peer has closed, and sends nothing more
-	endLost                // there is no peer any more
+	endLocal ending = iota // this side closes and tells the peer
+	endPeer                // the peer closed and sends nothing more
+	endLost                // the peer is gone
 )
 
 var longAgo = time.Unix(1, 0)
 
-// end ends the connection, unless it has ended: calls that wait return, and run comes to
-// its end, in closeTimeout at most.
+// end ends the connection unless it has ended already. Calls that wait return, and run ends
+// within closeTimeout.
 func (c *conn) end(why error, how ending) {
 	c.mu.Lock()
 	first := c.why == nil
@@ -203,7 +202,7 @@ func (c *conn) endLocked(why error, how ending) {
 	if c.cutter.stop != nil {
 		c.cutter.stop()
 	}
-	// Whoever writes stops. From here on, sayGoodbye alone does.
+	// Current writes stop. From here on only sayGoodbye writes.
 	c.socket.Conn.SetWriteDeadline(longAgo)
 	switch how {
 	case endLocal:
@@ -217,7 +216,7 @@ func (c *conn) endLocked(why error, how ending) {
 	}
 }
 
-// cutShort has a connection that has ended wait for its peer no longer.
+// cutShort makes an ended connection stop waiting for its peer.
 func (c *conn) cutShort() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -225,16 +224,16 @@ func (c *conn) cutShort() {
 	c.socket.Conn.SetDeadline(longAgo)
 }
 
-// sayGoodbye tells the peer that this side has closed, and why.
+// sayGoodbye sends the close record.
 func (c *conn) sayGoodbye() {
-	c.writing <- struct{}{} // who has it has been cut short
+	c.writing <- struct{}{} // its holder was cut short by the deadline
 	defer func() { <-c.writing }()
 	end := c.why.(*irohub.CloseError)
 	c.mu.Lock()
 	if !c.hurry {
 		c.socket.Conn.SetWriteDeadline(time.Now().Add(closeTimeout))
 	}
-	p := c.posted.take(nil) // an ack may be among it
+	p := c.posted.take(nil) // may include an ack
 	c.mu.Unlock()
 	_, err := c.tls.Write(appendClose(p, end.Code, end.Reason))
 	if err == nil {
@@ -245,14 +244,14 @@ func (c *conn) sayGoodbye() {
 		c.socket.Conn.SetReadDeadline(longAgo)
 		return
 	}
-	c.socket.finish() // and run waits until the peer finishes too
+	c.socket.finish() // run waits until the peer finishes too
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.said = true
 }
 
-// tick looks once in a beat after the peer, and sends a sign of life. It runs in the
-// timer's goroutine, and does not block.
+// tick runs once a beat: it checks for a sign of life from the peer, and sends one. It runs
+// in the timer's goroutine and does not block.
 func (c *conn) tick() {
 	heard := c.socket.heard.Load()
 	c.mu.Lock()
@@ -275,7 +274,7 @@ func (c *conn) tick() {
 	}
 }
 
-// post has writePosted send what c.posted says. It does not block; c.mu is held.
+// post makes writePosted send c.posted. It does not block. c.mu must be held.
 func (c *conn) post() {
 	if c.why == nil && !c.posted.running {
 		c.posted.running = true
@@ -315,8 +314,8 @@ func (c *conn) writePosted() {
 	}
 }
 
-// failed leaves an error in writing to the reader, for a while: what the peer has sent
-// before may explain it, a close code for instance. c.mu is held.
+// failed records a write error and gives the reader one second to find its cause: the peer
+// may have sent a close code before. c.mu must be held.
 func (c *conn) failed(err error) {
 	if c.why == nil {
 		c.writeErr = err
@@ -324,7 +323,7 @@ func (c *conn) failed(err error) {
 	}
 }
 
-// take appends what there is to send to p.
+// take appends the pending records to p and clears them.
 func (o *posted) take(p []byte) []byte {
 	if o.credit > 0 {
 		p = appendCredit(p, o.credit)
@@ -342,8 +341,7 @@ func (o *posted) take(p []byte) []byte {
 	return p
 }
 
-// OpenStream implements [irohub.Conn]. The one stream of a connection is opened by the
-// side that dialled.
+// OpenStream implements [irohub.Conn]. Only the side that dialled can open the one stream.
 func (c *conn) OpenStream(ctx context.Context) (irohub.Stream, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -362,8 +360,8 @@ func (c *conn) OpenStream(ctx context.Context) (irohub.Stream, error) {
 	return &c.stream, nil
 }
 
-// AcceptStream implements [irohub.Conn]. After the one stream it waits for the
-// connection's end.
+// AcceptStream implements [irohub.Conn]. Once it has returned the one stream, it waits for
+// the end of the connection.
 func (c *conn) AcceptStream(ctx context.Context) (irohub.Stream, error) {
 	for {
 		c.mu.Lock()
@@ -388,7 +386,7 @@ func (c *conn) AcceptStream(ctx context.Context) (irohub.Stream, error) {
 	}
 }
 
-// arrivals is a conn as the record reader sees it; its methods are called on run.
+// arrivals is the conn as a receiver of records. Its methods are called by run.
 type arrivals conn
 
 func (a *arrivals) data(r io.Reader, n int) error { return a.stream.receive(r, n) }

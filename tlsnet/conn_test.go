@@ -18,14 +18,13 @@ import (
 	"irohub/key"
 )
 
-// A wire is one end of a connection in memory, which can be cut without either end
-// noticing.
+// A wire is one end of an in-memory connection. It can be cut so that neither end notices.
 type wire struct {
 	net.Conn
 	isCut *atomic.Bool
 }
 
-// Close goes unnoticed too.
+// Close on a cut wire is not noticed by the peer either.
 func (w wire) Close() error {
 	if w.isCut.Load() {
 		return w.SetDeadline(longAgo)
@@ -40,7 +39,7 @@ func (w wire) Write(p []byte) (int, error) {
 	return w.Conn.Write(p)
 }
 
-// wired connects two nodes in a bubble of synctest, where time is made up.
+// wired connects two nodes in a synctest bubble, where time is simulated.
 func wired(t *testing.T) (dialled, accepted *conn, isCut *atomic.Bool) {
 	t.Helper()
 	isCut = new(atomic.Bool)
@@ -68,7 +67,7 @@ func TestConn_DeadPeerIsNoticed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dialled, accepted, isCut := wired(t)
 		a, b := openStream(t, dialled, accepted)
-		time.Sleep(time.Hour) // that nobody says anything is no reason to end
+		time.Sleep(time.Hour) // silence of the applications does not end it
 		if !dialled.open() || !accepted.open() {
 			t.Fatal(dialled.why, accepted.why)
 		}
@@ -87,7 +86,7 @@ func TestConn_DeadPeerIsNoticed(t *testing.T) {
 	})
 }
 
-// An application that does not read is not dead, and hears of a close all the same.
+// An application that does not read is not considered dead, and it still receives a close.
 func TestConn_SlowReaderStaysConnectedAndHearsTheCode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dialled, accepted, _ := wired(t)
@@ -108,7 +107,7 @@ func TestConn_SlowReaderStaysConnectedAndHearsTheCode(t *testing.T) {
 		if d := time.Since(start); d != 0 {
 			t.Errorf("that took %v", d)
 		}
-		// What had arrived is there yet, with the first byte that openStream has read.
+		// Data that arrived earlier can still be read. openStream has read its first byte.
 		n := 0
 		for {
 			k, err := b.Read(t.Context(), make([]byte, 50_000))
@@ -123,7 +122,7 @@ func TestConn_SlowReaderStaysConnectedAndHearsTheCode(t *testing.T) {
 	})
 }
 
-// A peer that takes nothing from its socket does not hold up a close for long.
+// A peer that does not read from its socket delays a close only for a short time.
 func TestConn_CloseWhilePeerTakesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, q := net.Pipe()
@@ -155,7 +154,7 @@ func TestConn_CloseWhilePeerTakesNothing(t *testing.T) {
 	})
 }
 
-// A stuckConn stops reading when told, whatever its deadline.
+// A stuckConn stops reading when told to, and then ignores its deadline.
 type stuckConn struct {
 	net.Conn
 	on    atomic.Bool
@@ -213,7 +212,7 @@ func TestStream_WriteAndReadAllocateNothing(t *testing.T) {
 			n += k
 		}
 	})
-	// crypto/tls has one for a read now and then, and a credit one for 128 KiB.
+	// crypto/tls allocates now and then for a read; we allocate for a credit every 128 KiB.
 	if n >= 2 && !raceEnabled {
 		t.Errorf("%v allocations for a Write and a Read", n)
 	}
@@ -236,7 +235,7 @@ func TestStream_OnePerConnection(t *testing.T) {
 	wantCode(t, <-waiting, 5)
 }
 
-// A stream of which nothing has come but its end is seen too.
+// AcceptStream also returns a stream on which nothing but its end has arrived.
 func TestStream_EmptyOne(t *testing.T) {
 	dialled, accepted := pair(t)
 	a, _ := dialled.OpenStream(t.Context())
@@ -290,7 +289,7 @@ func TestEndpoint_ManyConnectsLeaveNothing(t *testing.T) {
 	wantGoroutines(t, before)
 }
 
-// countDescriptors is 0 where the system does not tell.
+// countDescriptors returns 0 where the system does not report descriptors.
 func countDescriptors(t *testing.T) int {
 	t.Helper()
 	names, err := os.ReadDir("/proc/self/fd")
@@ -316,7 +315,7 @@ func TestEndpoint_CloseEndsHandshakes(t *testing.T) {
 	}
 }
 
-// A scarceListener has no descriptors for a while.
+// A scarceListener runs out of descriptors for a while.
 type scarceListener struct {
 	net.Listener
 	failures []error
@@ -349,7 +348,7 @@ func TestEndpoint_WaitsOutAWantOfDescriptors(t *testing.T) {
 		e := newEndpoint(key.New().ID(), irohub.ALPN, config)
 		start := time.Now()
 		e.listen(l)
-		// It is said once, and not at each try.
+		// The error is returned once, not for each attempt.
 		_, err = e.Accept(t.Context())
 		var short interface{ Temporary() bool }
 		if !errors.As(err, &short) || !short.Temporary() || !errors.Is(err, syscall.EMFILE) || time.Since(start) > 0 {
@@ -363,9 +362,9 @@ func TestEndpoint_WaitsOutAWantOfDescriptors(t *testing.T) {
 		if d := time.Since(start); d < 10*time.Second || d > 23*time.Second {
 			t.Errorf("23 failures took %v, want pauses that grow to a second", d)
 		}
-		// Each time anew; but that a peer has gone is no want of anything.
+		// Each shortage is reported anew. A peer that has left is not a shortage.
 		l.failures = []error{syscall.ECONNABORTED, syscall.EMFILE, syscall.EMFILE, syscall.EINVAL}
-		in, _ = e.Accept(t.Context()) // which was there before
+		in, _ = e.Accept(t.Context()) // this peer was there before
 		in.Refuse()
 		if _, err = e.Accept(t.Context()); !errors.Is(err, syscall.EMFILE) {
 			t.Errorf("%v, want EMFILE", err)

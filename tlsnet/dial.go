@@ -10,13 +10,13 @@ import (
 	"irohub"
 )
 
-// headStart is how long a host has before the next is tried besides.
+// headStart is how long one host is tried alone before the next is tried in parallel.
 const headStart = 250 * time.Millisecond
 
-// Dial connects to the node at addr. Hosts are IP:PORT or NAME:PORT; they are tried in
-// their order, each once the one before has failed or has taken long, and the first where
-// the node answers is taken. A relay is of no use here. Nobody there to answer is noticed
-// late, so ctx should have a deadline.
+// Dial connects to the node at addr. Hosts are IP:PORT or NAME:PORT. They are tried in
+// order: the next one starts when the one before has failed, or after 250 ms. The first
+// host where the node answers is used. The relay is ignored. It may take long to detect
+// that nobody answers, so ctx should have a deadline.
 func (e *Endpoint) Dial(ctx context.Context, addr irohub.Addr) (irohub.Conn, error) {
 	fail := func(kind, cause error) (irohub.Conn, error) {
 		return nil, &failure{"dial " + addr.ID.String(), kind, cause}
@@ -51,7 +51,7 @@ func (e *Endpoint) race(ctx context.Context, addr irohub.Addr) (won *conn, faile
 		conn *conn
 		err  error
 	}
-	attempts := make(chan attempt) // to here, which waits for each
+	attempts := make(chan attempt) // unbuffered: the loop below receives one for each goroutine
 	next := time.NewTimer(headStart)
 	defer next.Stop()
 	started, ended := 0, 0
@@ -81,7 +81,7 @@ func (e *Endpoint) race(ctx context.Context, addr irohub.Addr) (won *conn, faile
 			case a.err == nil:
 				a.conn.Close(0, "")
 			case failed == nil || errors.Is(failed, ErrUnreachable):
-				failed = a.err // one that tells more, if there is
+				failed = a.err // prefer any error to ErrUnreachable
 			}
 			start()
 		case <-next.C:
@@ -94,7 +94,7 @@ func (e *Endpoint) race(ctx context.Context, addr irohub.Addr) (won *conn, faile
 	return nil, failed
 }
 
-// dialHost is one attempt.
+// dialHost tries one host.
 func (e *Endpoint) dialHost(ctx context.Context, host string, id irohub.NodeID) (*conn, error) {
 	raw, err := (&net.Dialer{KeepAlive: -1}).DialContext(ctx, "tcp", host)
 	if err == nil {
@@ -104,7 +104,7 @@ func (e *Endpoint) dialHost(ctx context.Context, host string, id irohub.NodeID) 
 	if ctx.Err() != nil {
 		f.cause = ctx.Err()
 	}
-	if hungUp(f.cause) { // as early as that
+	if hungUp(f.cause) { // refused before the handshake
 		f.kind = ErrRefused
 	}
 	if errors.Is(f.cause, context.Canceled) {

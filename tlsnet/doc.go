@@ -1,7 +1,8 @@
-// Package tlsnet is a transport of irohub that needs the standard library alone: TCP with
-// TLS 1.3, both sides of which prove an Ed25519 key. It works without cgo, wherever Go
-// does. It has the identities of irohub/iroh, by the same keys, but neither finds its way
-// through a NAT nor to a node whose address is not known.
+// Package tlsnet is a transport of irohub that needs only the standard library: TCP with
+// TLS 1.3, where both sides prove an Ed25519 key. It works without cgo, on every platform
+// that Go supports. The same key gives the same NodeID here and in irohub/iroh. Unlike
+// iroh, this package does not traverse NATs and cannot find a node whose address is
+// unknown.
 //
 // Use [Bind] to open an [Endpoint], which [irohub.NewHub] serves and [irohub.Dial] dials
 // with:
@@ -15,52 +16,58 @@
 //
 // # What is trusted
 //
-// Each side shows a certificate of its key, which it has signed itself and made in memory.
-// The handshake proves that the peer has the secret key; that key is its NodeID, and the
-// dialler goes on only if it is the one that it has dialled. Nothing else in the
-// certificate is looked at: no name, no date, no signer. A peer that shows none, several,
-// or one of another kind of key is turned away ([ErrIdentity]), and so is one of the few
-// Ed25519 keys that verify what anybody has signed. Only TLS 1.3 is spoken, with the ALPN
-// that both sides are set to, without session tickets, resumption or early data. Of a peer
-// that is not known yet, 16 KiB are read at the most.
+// Each side presents a certificate for its key, self-signed and generated in memory. The
+// handshake proves that the peer has the secret key; the public key is its NodeID. The
+// dialler accepts only the NodeID that it dialled. Nothing else in the certificate is
+// checked: no name, no date, no issuer. [ErrIdentity] turns away a peer with no
+// certificate, with several, or with another type of key. It also turns away the few
+// Ed25519 keys for which anybody can forge signatures. Only TLS 1.3 is accepted, with the
+// configured ALPN, and without session tickets, resumption or early data. At most 16 KiB
+// are read from a peer before it is authenticated.
 //
 // # Connections
 //
-// A connection has one stream, which the side that dialled opens; to open another is an
-// error that wraps [errors.ErrUnsupported]. Closing gives the peer 5 seconds to learn of
-// it, in the background, but waits for 1,024 peers at once at the most, the latest;
-// [Endpoint.Close] waits for all. A connection that the application forgets stays open
-// until the endpoint is closed. A peer that vanishes is noticed within 30 seconds; one
-// that stays but does not read never is, by the transport. It hears of a close all the
-// same, because 256 KiB at most are on their way to an application that does not read.
+// A connection has one stream, which the side that dialled opens. Opening another is an
+// error that wraps [errors.ErrUnsupported].
 //
-// Once a connection has ended, calls return a [*irohub.CloseError] with the code of whoever
-// closed it, or else an error that wraps [net.ErrClosed]. What has arrived before the peer
-// closed can still be read. A reason is the peer's text, up to 1,024 bytes of UTF-8: it may
-// hold anything. What an error prints of it, or of anything else that a peer says, is shorter,
-// on one line, and has escapes for what is not printable.
+// Closing a connection gives the peer 5 seconds to receive the close, in the background. At
+// most 1,024 closed connections wait like this; when there are more, the oldest is cut
+// short. [Endpoint.Close] waits for all of them. A connection that the application forgets
+// stays open until the endpoint is closed.
+//
+// A peer that vanishes is detected within 30 seconds. The transport never closes a
+// connection to a peer that is alive but does not read. Such a peer still receives a close,
+// because at most 256 KiB are in flight to an application that does not read.
+//
+// Once a connection has ended, calls return a [*irohub.CloseError] if either side closed
+// it, and otherwise an error that wraps [net.ErrClosed]. Data that arrived before the peer
+// closed can still be read. The reason is text chosen by the peer: up to 1,024 bytes of
+// UTF-8 with any content. Error messages shorten everything that a peer says to one line
+// and escape what is not printable.
 //
 // # On the wire
 //
-// TCP tells an application neither what has arrived nor why a connection was closed. So
-// what goes through TLS, each way, is a sequence of records:
+// TCP does not tell an application what has arrived or why a connection was closed. The TLS
+// connection therefore carries a sequence of records in each direction:
 //
-//	kind: 1 byte | length: 3 bytes, big-endian | so many bytes
+//	kind: 1 byte | length: 3 bytes, big-endian | that many bytes
 //
 //	0 data    1 to 65,536 bytes of the stream
-//	1 credit  4 bytes, big-endian, not 0: so many more bytes of data may come
-//	2 fin     nothing: there is no more data from here
-//	3 ack     nothing: all that was before the fin has arrived
-//	4 abort   8 bytes, big-endian: both halves of the stream are given up, with this code
+//	1 credit  4 bytes, big-endian, not 0: the receiver may send that many more bytes of data
+//	2 fin     empty: the sender sends no more data
+//	3 ack     empty: all data before the fin has arrived
+//	4 abort   8 bytes, big-endian: both halves of the stream are aborted with this code
 //	5 close   8 bytes, big-endian: the connection is closed with this code; then up to
 //	          1,024 bytes of UTF-8, the reason
-//	6 alive   nothing: the sender is there
+//	6 alive   empty: the sender is alive
 //
-// Each side may send 262,144 bytes of data at first, and as much again as it is given
-// credit for, which is never more than it has sent. Each sends something every 14 seconds
-// at the least, and takes the connection for lost when nothing has come for 21 to 28
-// seconds. Who closes sends its close and ends its half of TLS and of TCP, but reads on
-// until the other ends too, for some seconds at most: closing a socket with something
-// unread in it would take the code away from the peer. Anything that is not so, and any
-// other kind or length, is a protocol error, which closes the connection with code 2.
+// Each side starts with credit for 262,144 bytes of data. Credit frames add to it, but
+// never more than was sent. Each side sends something at least every 14 seconds. It
+// considers the connection lost when nothing has arrived for 21 to 28 seconds.
+//
+// The side that closes sends its close record and ends its half of TLS and of TCP. It reads
+// on, for a few seconds at most, until the peer ends its half too: closing a socket with
+// unread data would reset the connection, and the peer could lose the code. Any deviation
+// from these rules, and any other kind or length, is a protocol error, which closes the
+// connection with code 2.
 package tlsnet

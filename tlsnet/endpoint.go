@@ -15,23 +15,20 @@ import (
 	"irohub/key"
 )
 
-// Options say how to bind an [Endpoint]. The zero value is a sound choice: a new identity,
-// which only dials.
+// Options configure an [Endpoint]. The zero value is valid: a new identity that only dials.
 type Options struct {
 	// Identity.
 
-	// SecretKey makes the endpoint's NodeID. Zero: a new random one.
+	// SecretKey determines the endpoint's NodeID. Zero: a new random key.
 	SecretKey key.Secret
 
-	// ALPN is the protocol's name, which both ends must give alike. Empty:
-	// [irohub.ALPN].
+	// ALPN is the protocol name, which must be the same on both ends. Empty: [irohub.ALPN].
 	ALPN string
 
 	// Network.
 
-	// Addr is the IP:PORT to listen on, "127.0.0.1:0" for instance; port 0 is any free
-	// one, and ":4433" is that port of every address. Empty: the endpoint listens
-	// nowhere, and only dials.
+	// Addr is the IP:PORT to listen on, for example "127.0.0.1:0". Port 0 chooses a free
+	// port; ":4433" listens on every address. Empty: the endpoint only dials.
 	Addr string
 
 	// Listener is one that listens already, of TCP without TLS, in the place of Addr: one
@@ -48,12 +45,12 @@ type Endpoint struct {
 	alpn     string
 	config   *tls.Config
 	listener net.Listener // nil: it only dials
-	patience int          // how many connections may be lingering
+	patience int          // the most connections that may linger
 
 	// accepted: from the accept loop, its only sender, to Accept. Unbuffered, so that
 	// peers wait where they cost least: in the kernel. Never closed.
 	accepted chan *incoming
-	scarce   chan *scarcity // from the accept loop to Accept; capacity 1. Never closed.
+	scarce   chan *scarcity // from the accept loop to Accept; capacity 1; never closed
 	broken   chan struct{}  // closed by the accept loop when it fails, once failure is set
 	failure  error
 
@@ -61,14 +58,14 @@ type Endpoint struct {
 	tasks  sync.WaitGroup // the accept loop, and every connection's main goroutine
 
 	mu        sync.Mutex
-	held      map[*held]struct{} // what Close is to end besides; nil once closed
+	held      map[*held]struct{} // handshakes, dials and waiting peers, which Close ends; nil once closed
 	conns     map[*conn]struct{} // open ones; nil once closed
-	lingering []*conn            // those that have ended, and give their peer time to learn of it; the oldest first
+	lingering []*conn            // ended connections that wait until the peer has received the close; oldest first
 }
 
-// maxLingering is how many connections that have ended wait for their peers at the most. Good
-// peers take a round trip for it; those that do not care would hold a descriptor each for all
-// of closeTimeout, and no limit of a hub's counts them any more.
+// maxLingering is the most ended connections that wait for their peers. A well-behaved peer
+// takes one round trip. Others would hold a descriptor for all of closeTimeout, and no
+// limit of a hub counts them any more.
 const maxLingering = 1024
 
 // Bind opens an endpoint. ctx bounds the opening alone.
@@ -129,7 +126,8 @@ func newEndpoint(id irohub.NodeID, alpn string, config *tls.Config) *Endpoint {
 	}
 }
 
-// checkAddr wants numbers: a name would be looked up, and has several addresses.
+// checkAddr accepts IP addresses only: a host name needs a lookup and may have several
+// addresses.
 func checkAddr(s string) error {
 	host, port, err := net.SplitHostPort(s)
 	if err == nil {
@@ -147,8 +145,8 @@ func checkAddr(s string) error {
 // ID is the endpoint's own NodeID.
 func (e *Endpoint) ID() irohub.NodeID { return e.id }
 
-// Addr says where the endpoint can be reached: for one that listens on every address, the
-// addresses of this machine; for one that only dials, none.
+// Addr returns where others can reach the endpoint. If it listens on every address, these
+// are the addresses of this machine. If it only dials, there are none.
 func (e *Endpoint) Addr() irohub.Addr {
 	addr := irohub.Addr{ID: e.id}
 	if e.listener == nil {
@@ -172,7 +170,7 @@ func (e *Endpoint) Addr() irohub.Addr {
 	return addr
 }
 
-// listen starts the accept loop, which Close ends and waits for.
+// listen starts the accept loop. Close ends the loop and waits for it.
 func (e *Endpoint) listen(l net.Listener) {
 	e.listener = l
 	e.tasks.Go(func() {
@@ -189,20 +187,20 @@ func (e *Endpoint) acceptLoop() error {
 		raw, err := e.listener.Accept()
 		if vanished := isOneOf(err, vanished); !vanished && temporary(err) && !told {
 			told = true
-			e.scarce <- &scarcity{briefly{err}} // there is room, or else it was told
+			e.scarce <- &scarcity{briefly{err}} // there is room: the last one was taken, or told is set
 		}
 		switch {
 		case err == nil:
 			pause, told = 0, false
 			select {
-			case <-e.scarce: // that is over, and nobody has asked meanwhile
+			case <-e.scarce: // the shortage is over, and nobody has heard of it
 			default:
 			}
 			e.offer(raw)
 		case errors.Is(err, net.ErrClosed):
 			return nil
 		case temporary(err):
-			// It passes as connections end; until then peers wait in the kernel.
+			// The shortage ends as connections end. Until then peers wait in the kernel.
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
 			select {
 			case <-time.After(pause):
@@ -215,8 +213,8 @@ func (e *Endpoint) acceptLoop() error {
 	}
 }
 
-// temporary says whether accepting may succeed later: with a descriptor or memory that is
-// not there now, or with another peer.
+// temporary reports whether accepting may succeed later: once there are descriptors or
+// memory again, or with another peer.
 func temporary(err error) bool {
 	var t interface{ Temporary() bool }
 	return isOneOf(err, scarce) || isOneOf(err, vanished) || errors.As(err, &t) && t.Temporary()
@@ -235,13 +233,15 @@ func (e *Endpoint) offer(raw net.Conn) {
 	}
 }
 
-// Accept waits for the next peer that wants to connect. Once the endpoint is closed it
-// returns an error that wraps net.ErrClosed. Where descriptors or memory are wanting, it
-// says so with an error whose Temporary method returns true, once until a peer has been
-// accepted again: the endpoint goes on trying, and peers wait in the kernel.
+// Accept waits for the next peer that wants to connect. Once the endpoint is closed, it
+// returns an error that wraps net.ErrClosed.
+//
+// When there are no descriptors or no memory, Accept returns an error whose Temporary
+// method returns true. It does so once until a peer has been accepted again. Meanwhile the
+// endpoint keeps trying, and peers wait in the kernel.
 func (e *Endpoint) Accept(ctx context.Context) (irohub.Incoming, error) {
 	select {
-	case <-e.closed: // or select would choose by chance
+	case <-e.closed: // checked first: the select below would choose at random
 		return nil, errEndpointClosed
 	default:
 	}
@@ -266,7 +266,7 @@ func (e *Endpoint) Accept(ctx context.Context) (irohub.Incoming, error) {
 type incoming struct {
 	endpoint *Endpoint
 	raw      net.Conn
-	release  func() // raw is no longer Close's to close
+	release  func() // tells the endpoint that Close need not close raw
 }
 
 // RemoteAddr implements [irohub.Incoming].
@@ -276,8 +276,8 @@ func (in *incoming) RemoteAddr() string { return in.raw.RemoteAddr().String() }
 func (in *incoming) Handshake(ctx context.Context) (irohub.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	// From here on, Close is to end the handshake alone: raw may be that of a connection by
-	// then, which has its goodbye to say.
+	// From here on, Close only cancels the handshake: raw may already belong to a
+	// connection, which has a close to send.
 	release, ok := in.endpoint.hold(cancel)
 	in.release()
 	if !ok {
@@ -299,7 +299,7 @@ func (in *incoming) Refuse() {
 	in.release()
 }
 
-// orClosed is err, or what it comes from.
+// orClosed returns errEndpointClosed if the endpoint is closed, and err otherwise.
 func (e *Endpoint) orClosed(err error) error {
 	select {
 	case <-e.closed:
@@ -309,10 +309,11 @@ func (e *Endpoint) orClosed(err error) error {
 	}
 }
 
-// A held is what is to be done when the endpoint closes.
+// A held is a function that Close calls.
 type held struct{ end func() }
 
-// hold has Close call end, until release is called; false: Close was called before.
+// hold registers end to be called by Close, until release is called. It returns false if
+// the endpoint is closed already.
 func (e *Endpoint) hold(end func()) (release func(), ok bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -328,7 +329,7 @@ func (e *Endpoint) hold(end func()) (release func(), ok bool) {
 	}, true
 }
 
-// adopt notes an open connection and starts it; false: Close was called before.
+// adopt registers a connection and starts it. It returns false if the endpoint is closed.
 func (e *Endpoint) adopt(c *conn) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -341,11 +342,11 @@ func (e *Endpoint) adopt(c *conn) bool {
 	return true
 }
 
-// linger notes that a connection has ended. Where too many have, the oldest has waited enough.
+// linger registers an ended connection. Beyond the limit, the oldest is cut short.
 func (e *Endpoint) linger(c *conn) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if _, ok := e.conns[c]; !ok { // forgotten already, or Close waits for it
+	if _, ok := e.conns[c]; !ok { // removed already, or Close waits for it
 		return
 	}
 	e.lingering = append(e.lingering, c)
@@ -355,7 +356,7 @@ func (e *Endpoint) linger(c *conn) {
 	}
 }
 
-// forget is the end of run.
+// forget removes a connection. It is the last step of its run.
 func (e *Endpoint) forget(c *conn) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -365,9 +366,9 @@ func (e *Endpoint) forget(c *conn) {
 	}
 }
 
-// Close closes every connection, with code 0, and the endpoint; it waits, for some seconds
-// at most, until the peers know. Calls that wait end with an error that wraps
-// net.ErrClosed. It may be called several times.
+// Close closes the endpoint and all its connections, with code 0. It waits until the peers
+// have received the close, for a few seconds at most. Calls that wait return an error that
+// wraps net.ErrClosed. Close may be called several times.
 func (e *Endpoint) Close() error {
 	e.mu.Lock()
 	holds, conns := e.held, e.conns

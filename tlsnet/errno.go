@@ -4,8 +4,8 @@ package tlsnet
 
 import "syscall"
 
-// What the system says: for want of memory, where a peer has gone before it was accepted, and
-// where one has hung up.
+// System errors that mean: out of memory, the peer left before it was accepted, and the
+// peer hung up.
 var (
 	scarce   = []error{syscall.ENOBUFS, syscall.ENOMEM}
 	vanished = []error{syscall.ECONNABORTED}

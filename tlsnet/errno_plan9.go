@@ -1,4 +1,4 @@
 package tlsnet
 
-// See errno.go. Plan 9 has texts instead.
+// See errno.go. Plan 9 has error texts instead of numbers.
 var scarce, vanished, resets []error

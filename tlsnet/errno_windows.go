@@ -2,7 +2,8 @@ package tlsnet
 
 import "syscall"
 
-// Package syscall's names for these are numbers of its own here, which Windows never says.
+// On Windows, package syscall gives these names invented numbers that the system never
+// returns.
 const (
 	wsaEMFILE       = syscall.Errno(10024)
 	wsaECONNABORTED = syscall.Errno(10053)
@@ -10,7 +11,7 @@ const (
 	wsaENOBUFS      = syscall.Errno(10055)
 )
 
-// See errno.go. A peer that has hung up before it was accepted is a reset.
+// See errno.go. A peer that hung up before it was accepted appears as a reset.
 var (
 	scarce   = []error{wsaEMFILE, wsaENOBUFS}
 	vanished = []error{wsaECONNABORTED, wsaECONNRESET}

@@ -14,22 +14,22 @@ import (
 	"irohub/internal/words"
 )
 
-// Errors that a caller may want to tell apart, with [errors.Is]. An error of a dial or a
-// handshake wraps one of these where it is known which it is, and its cause.
+// Errors to test for with [errors.Is]. An error of a dial or a handshake wraps its cause,
+// and one of these where the kind of failure is known.
 var (
-	// ErrAddr: an address to bind or to dial has the wrong form.
+	// ErrAddr: an address to bind or dial is malformed.
 	ErrAddr = errors.New("irohub/tlsnet: bad address")
 	// ErrUnreachable: nobody answers at the address, or no address is known.
 	ErrUnreachable = errors.New("irohub/tlsnet: unreachable")
-	// ErrWrongPeer: another NodeID answers at the address than was dialled. The side that
-	// was dialled gets it too.
+	// ErrWrongPeer: the node that answers has another NodeID than the one dialled. The side
+	// that was dialled gets this error too.
 	ErrWrongPeer = errors.New("irohub/tlsnet: another node answers")
-	// ErrIdentity: the peer shows no certificate, or one that is not of an Ed25519 key, or of
-	// one that proves nothing.
+	// ErrIdentity: the peer presents no certificate, one whose key is not Ed25519, or one
+	// whose key proves nothing.
 	ErrIdentity = errors.New("irohub/tlsnet: the peer has no Ed25519 key")
-	// ErrALPN: the two ends have no protocol in common, or one does not even speak TLS 1.3.
+	// ErrALPN: the two ends have no protocol in common, or the peer does not speak TLS 1.3.
 	ErrALPN = errors.New("irohub/tlsnet: the peer speaks another protocol")
-	// ErrRefused: the peer accepts no connection from us now.
+	// ErrRefused: the peer refuses the connection for now.
 	ErrRefused = errors.New("irohub/tlsnet: refused")
 )
 
@@ -46,7 +46,7 @@ type failure struct {
 
 func (f *failure) Error() string {
 	cause := words.Printable(strings.TrimPrefix(f.cause.Error(), prefix)) // TLS quotes the peer
-	if f.kind == nil || errors.Is(f.cause, f.kind) {                      // the cause says as much, and more
+	if f.kind == nil || errors.Is(f.cause, f.kind) {                      // the cause says the same and more
 		return prefix + f.doing + ": " + cause
 	}
 	return prefix + f.doing + ": " + strings.TrimPrefix(f.kind.Error(), prefix) + ": " + cause
@@ -59,10 +59,10 @@ func (f *failure) Unwrap() []error {
 	return []error{f.kind, f.cause}
 }
 
-// A scarcity says that for want of something no peer can be accepted for now.
+// A scarcity is a temporary error of Accept: descriptors or memory are lacking.
 type scarcity struct{ cause error }
 
-func (e *scarcity) Error() string   { return prefix + "accept, for now: " + e.cause.Error() }
+func (e *scarcity) Error() string   { return prefix + "accept (temporary): " + e.cause.Error() }
 func (e *scarcity) Unwrap() error   { return e.cause }
 func (e *scarcity) Timeout() bool   { return false } // with Temporary: a net.Error
 func (e *scarcity) Temporary() bool { return true }
@@ -86,7 +86,7 @@ func (e *lostError) causes() []error {
 	return []error{e.cause}
 }
 
-// lost is why a connection has ended whose reader got an error.
+// lost returns why a connection ended, given the error of its reader.
 func lost(err error) *lostError {
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
@@ -97,7 +97,7 @@ func lost(err error) *lostError {
 	return &lostError{why: brief(err), cause: err}
 }
 
-// brief is an error's text without what package net puts before it.
+// brief returns an error's text without the prefix that package net adds.
 func brief(err error) string {
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op != "remote error" {
 		err = op.Err
@@ -105,20 +105,21 @@ func brief(err error) string {
 	return err.Error()
 }
 
-// A briefly is an error that prints as brief has it.
+// A briefly is an error whose text is shortened by brief.
 type briefly struct{ error }
 
 func (e briefly) Error() string { return brief(e.error) }
 func (e briefly) Unwrap() error { return e.error }
 
-// What a peer's alerts are called by crypto/tls, which does not export their type.
+// The texts of a peer's alerts in crypto/tls, which does not export their type.
 const (
 	alertCertificate = "tls: bad certificate"
 	alertALPN        = "tls: no application protocol"
 	alertVersion     = "tls: protocol version not supported"
 )
 
-// remoteAlert is the text of the alert that err is, if it is one of the peer's.
+// remoteAlert returns the text of the alert in err, or "" if err is not an alert from the
+// peer.
 func remoteAlert(err error) string {
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" {
 		return op.Err.Error()
@@ -126,7 +127,7 @@ func remoteAlert(err error) string {
 	return ""
 }
 
-// handshakeError names the error of a TLS handshake.
+// handshakeError classifies the error of a TLS handshake.
 func handshakeError(ctx context.Context, doing string, dialling bool, err error) error {
 	f := &failure{doing: doing, cause: err}
 	alert := remoteAlert(err)
@@ -142,7 +143,7 @@ func handshakeError(ctx context.Context, doing string, dialling bool, err error)
 	case errors.Is(err, net.ErrClosed):
 		f.cause = errEndpointClosed
 	case alert == alertCertificate && !dialling:
-		f.cause = fmt.Errorf("%w: the peer has dialled another NodeID than this node's (%w)", ErrWrongPeer, err)
+		f.cause = fmt.Errorf("%w: the peer dialled another NodeID than this node's (%w)", ErrWrongPeer, err)
 	case alert == alertALPN, alert == alertVersion, errors.As(err, &garbage),
 		strings.HasPrefix(text, "tls: client requested unsupported application protocols"),
 		strings.HasPrefix(text, "tls: client offered only unsupported versions"),
@@ -151,19 +152,19 @@ func handshakeError(ctx context.Context, doing string, dialling bool, err error)
 	case strings.HasPrefix(text, "tls: client didn't provide a certificate"):
 		f.kind = ErrIdentity
 	case dialling && hungUp(err):
-		f.kind, f.cause = ErrRefused, fmt.Errorf("the peer has hung up: %w", briefly{err})
+		f.kind, f.cause = ErrRefused, fmt.Errorf("the peer hung up: %w", briefly{err})
 	default:
 		f.cause = briefly{err}
 	}
 	return f
 }
 
-// hungUp says whether err is what Incoming.Refuse looks like from the other side.
+// hungUp reports whether err is what the dialler sees when the peer calls Incoming.Refuse.
 func hungUp(err error) bool { return errors.Is(err, io.EOF) || isOneOf(err, resets) }
 
 func isOneOf(err error, kinds []error) bool {
 	return slices.ContainsFunc(kinds, func(kind error) bool { return errors.Is(err, kind) })
 }
 
-// wrongPeer is a dialler's error.
+// wrongPeer returns the dialler's error when the node got answers.
 func wrongPeer(got irohub.NodeID) error { return fmt.Errorf("%w: %s", ErrWrongPeer, got) }

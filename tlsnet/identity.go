@@ -16,7 +16,7 @@ import (
 	"irohub/key"
 )
 
-// newConfig makes what both sides of a handshake have in common.
+// newConfig returns the TLS configuration that both sides of a handshake share.
 func newConfig(secret key.Secret, alpn string) (*tls.Config, error) {
 	certificate, err := newCertificate(secret)
 	if err != nil {
@@ -28,18 +28,18 @@ func newConfig(secret key.Secret, alpn string) (*tls.Config, error) {
 		NextProtos:   []string{alpn},
 		Certificates: []tls.Certificate{certificate},
 		ClientAuth:   tls.RequireAnyClientCert,
-		// Who the peer is, VerifyConnection finds out, by its key alone.
+		// VerifyConnection authenticates the peer, by its key alone.
 		InsecureSkipVerify: true,
 		// A resumed session would take the peer's identity from the ticket.
 		SessionTicketsDisabled: true,
-		// Records of one network packet at the start help a browser; here they are
-		// many to begin with.
+		// Small records at the start of a connection help browsers. Here they only cost
+		// time.
 		DynamicRecordSizingDisabled: true,
 	}, nil
 }
 
-// newCertificate makes the certificate of a key. Nobody looks at what it says besides; it
-// has no name and does not expire.
+// newCertificate makes a certificate for the key. Only the key matters: the certificate has
+// no name and does not expire.
 func newCertificate(secret key.Secret) (tls.Certificate, error) {
 	seed := secret.Seed()
 	private := ed25519.NewKeyFromSeed(seed[:])
@@ -55,8 +55,8 @@ func newCertificate(secret key.Secret) (tls.Certificate, error) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: private}, nil
 }
 
-// verify finds out who the peer says it is. That it has the secret key, crypto/tls has not
-// checked yet, but does before the handshake ends.
+// verify returns the NodeID that the peer claims. crypto/tls has not yet checked at this
+// point that the peer has the secret key, but does so before the handshake ends.
 func verify(state *tls.ConnectionState, alpn string) (id irohub.NodeID, err error) {
 	if state.Version != tls.VersionTLS13 {
 		return id, fmt.Errorf("%w: %s", ErrALPN, tls.VersionName(state.Version))
@@ -65,22 +65,22 @@ func verify(state *tls.ConnectionState, alpn string) (id irohub.NodeID, err erro
 		return id, fmt.Errorf("%w: the ALPN is %q, not %q", ErrALPN, state.NegotiatedProtocol, alpn)
 	}
 	if n := len(state.PeerCertificates); n != 1 {
-		return id, fmt.Errorf("%w: it shows %d certificates, not one", ErrIdentity, n)
+		return id, fmt.Errorf("%w: it presents %d certificates, not one", ErrIdentity, n)
 	}
 	certificate := state.PeerCertificates[0]
 	public, ok := certificate.PublicKey.(ed25519.PublicKey)
 	if !ok || len(public) != len(id) {
-		return id, fmt.Errorf("%w: its certificate is of a key of the kind %s", ErrIdentity, certificate.PublicKeyAlgorithm)
+		return id, fmt.Errorf("%w: its certificate has a key of type %s", ErrIdentity, certificate.PublicKeyAlgorithm)
 	}
 	id = irohub.NodeID(public)
 	if isWeak(id) {
-		return id, fmt.Errorf("%w: %s is one that anybody can sign for", ErrIdentity, id)
+		return id, fmt.Errorf("%w: anybody can forge signatures for the key %s", ErrIdentity, id)
 	}
 	return id, nil
 }
 
-// weak are the points of the curve whose order divides 8, in all their encodings but for the
-// sign bit. Signatures that such a public key verifies can be made without a secret key.
+// weak are the points of the curve whose order divides 8, in all their encodings except for
+// the sign bit. Signatures that such a public key accepts can be made without a secret key.
 var weak = [...]string{
 	"0000000000000000000000000000000000000000000000000000000000000000",
 	"0100000000000000000000000000000000000000000000000000000000000000",
@@ -96,8 +96,8 @@ func isWeak(id irohub.NodeID) bool {
 	return slices.Contains(weak[:], id.String())
 }
 
-// handshake makes a connection of a socket, which it closes on failure. want is the NodeID
-// that was dialled; nil: the peer has dialled, and may be anybody.
+// handshake makes a connection from a socket. On failure it closes the socket. want is the
+// NodeID that was dialled; nil: the peer dialled, and may be any node.
 func (e *Endpoint) handshake(ctx context.Context, raw net.Conn, want *irohub.NodeID) (*conn, error) {
 	var remote irohub.NodeID
 	config := e.config.Clone()

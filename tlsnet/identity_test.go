@@ -95,12 +95,12 @@ func TestDial_TriesAllHosts(t *testing.T) {
 	}
 }
 
-// A stranger is a side of a handshake that is not as ours.
+// A stranger is a peer whose handshake differs from ours.
 type stranger struct {
 	name   string
 	change func(t *testing.T, c *tls.Config)
-	dials  error // what our side makes of it when it dials
-	server error // and when it is the server
+	dials  error // our side's error when the stranger dials
+	server error // our side's error when the stranger is the server
 }
 
 var strangers = []stranger{
@@ -133,7 +133,7 @@ func TestHandshake_Strangers(t *testing.T) {
 			wantStranger(t, err, s.dials)
 		})
 		if s.name == "no certificate" {
-			continue // a TLS server cannot do without
+			continue // a TLS server must have a certificate
 		}
 		t.Run(s.name+" answers", func(t *testing.T) {
 			config := testConfig(t)
@@ -175,7 +175,7 @@ func dialTCP(t *testing.T, e *Endpoint) net.Conn {
 	return raw
 }
 
-// dialStranger dials who is no endpoint of ours, by the NodeID of the config if it has one.
+// dialStranger dials a stranger, using the NodeID of config if it has one.
 func dialStranger(t *testing.T, answer func(net.Conn), config *tls.Config) (irohub.Conn, error) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -226,19 +226,19 @@ func ecdsaKey(t *testing.T) crypto.Signer {
 	return private
 }
 
-// A forger signs for a public key without having its secret key.
+// A forger signs for a public key without knowing its secret key.
 type forger struct{ public irohub.NodeID }
 
 func (f forger) Public() crypto.PublicKey { return ed25519.PublicKey(f.public[:]) }
 
-// Sign makes signatures R, S with R = S·B. They are good where the public key's part in the
-// equation vanishes: for a point of a small order, in one of few tries.
+// Sign makes signatures R, S with R = S·B. They are valid if the term of the public key in
+// the equation vanishes. For a point of small order this takes few attempts.
 func (f forger) Sign(_ io.Reader, message []byte, _ crypto.SignerOpts) ([]byte, error) {
 	order, _ := new(big.Int).SetString("7237005577332262213973186563042994240857116359379907606001950938285454250989", 10)
 	for range 1000 {
 		private := ed25519.NewKeyFromSeed(newSeed())
 		digest := sha512.Sum512(private.Seed())
-		scalar := digest[:32] // of which the public half of private is the product with B
+		scalar := digest[:32] // the public half of private is scalar·B
 		scalar[0] &= 248
 		scalar[31] = scalar[31]&63 | 64
 		slices.Reverse(scalar)
@@ -258,7 +258,7 @@ func newSeed() []byte {
 	return seed
 }
 
-// Every key that is called weak is, with either sign, and a usual one is not.
+// Every key in the list is weak, with either sign, and a normal key is not.
 func TestVerify_WeakKeysAreThoseThatCanBeForged(t *testing.T) {
 	for _, digits := range weak {
 		id, err := irohub.ParseNodeID(digits)
@@ -271,7 +271,7 @@ func TestVerify_WeakKeysAreThoseThatCanBeForged(t *testing.T) {
 				t.Errorf("%s: %v", id, err)
 			}
 			if !isWeak(id) {
-				t.Errorf("%s is not called weak", id)
+				t.Errorf("isWeak(%s) = false", id)
 			}
 		}
 	}
@@ -281,7 +281,7 @@ func TestVerify_WeakKeysAreThoseThatCanBeForged(t *testing.T) {
 	}
 }
 
-// What a stranger says is shown in part, and cannot play with a terminal.
+// An error shows only part of a stranger's text, without control characters.
 func TestHandshake_ErrorsShowLittleOfThePeersWords(t *testing.T) {
 	e := bindTest(t, Options{Addr: "127.0.0.1:0"})
 	var names []string

@@ -2,13 +2,13 @@ package tlsnet
 
 import "sync"
 
-// A queue holds bytes that have come and were not read yet, in chunks, so that it has as
-// much memory as it needs, and none when it is empty. One goroutine fills it and one takes
-// from it, under a lock that the filler does not hold while it reads into its space.
+// A queue holds received bytes that were not read yet. It stores them in chunks, so it uses
+// only the memory it needs and none when empty. One goroutine fills the queue and one takes
+// from it, under a lock. The filler does not hold the lock while it reads into its space.
 type queue struct {
 	parts   []part
-	head    int  // bytes taken of the first part
-	filling bool // the rest of the last part is the filler's
+	head    int  // bytes already taken from the first part
+	filling bool // the filler owns the rest of the last part
 }
 
 // A part is a chunk of which n bytes are filled.
@@ -21,10 +21,10 @@ type chunk [16 << 10]byte
 
 var chunks = sync.Pool{New: func() any { return new(chunk) }}
 
-// spare is the rest of a chunk for which another is not begun.
+// spare is the free space in a chunk, in bytes, that is worth using before a new chunk.
 const spare = 512
 
-// space returns room for up to n bytes, which the filler has until it calls filled.
+// space returns room for at most n bytes. The filler owns it until it calls filled.
 func (q *queue) space(n int) []byte {
 	last := len(q.parts) - 1
 	if last < 0 || len(q.parts[last].chunk)-q.parts[last].n < min(n, spare) {
@@ -36,7 +36,7 @@ func (q *queue) space(n int) []byte {
 	return rest[:min(n, len(rest))]
 }
 
-// filled says that so many bytes of the space are there.
+// filled adds the first n bytes of the space to the queue.
 func (q *queue) filled(n int) {
 	if last := len(q.parts) - 1; last >= 0 { // else it was dropped
 		q.parts[last].n += n
@@ -44,7 +44,7 @@ func (q *queue) filled(n int) {
 	q.filling = false
 }
 
-// take moves bytes to p.
+// take moves bytes from the queue to p and returns how many.
 func (q *queue) take(p []byte) (total int) {
 	done := 0
 	for i := range q.parts {
@@ -67,7 +67,7 @@ func (q *queue) take(p []byte) (total int) {
 	return total
 }
 
-// drop empties the queue. A chunk that is being filled is left to the filler.
+// drop empties the queue. The filler keeps the chunk that it is filling.
 func (q *queue) drop() {
 	for i, part := range q.parts {
 		if !q.filling || i < len(q.parts)-1 {

@@ -7,17 +7,17 @@ import (
 	"io"
 )
 
-// A kind says what a record is. The package's documentation describes them all.
+// A kind is the type of a record. The package documentation describes them all.
 type kind byte
 
 const (
 	kindData   kind = iota // 1 to maxData bytes of the stream
-	kindCredit             // 4 bytes: so many more bytes of data may be sent
-	kindFin                // nothing: the sender's half of the stream ends here
-	kindAck                // nothing: all up to the receiver's fin has arrived
-	kindAbort              // 8 bytes: the stream is given up with this code
-	kindClose              // 8 bytes of code, and up to maxReason of words
-	kindAlive              // nothing: the sender is still there
+	kindCredit             // 4 bytes: how many more bytes of data may be sent
+	kindFin                // empty: the sender's half of the stream ends here
+	kindAck                // empty: all data up to the receiver's fin has arrived
+	kindAbort              // 8 bytes: the stream is aborted with this code
+	kindClose              // 8 bytes of code, then up to maxReason bytes of text
+	kindAlive              // empty: the sender is alive
 	kinds
 )
 
@@ -26,14 +26,14 @@ const (
 	maxData    = 64 << 10
 	maxReason  = 1 << 10
 
-	// window is how many bytes of data a side may send before it has been given credit:
-	// what the other keeps for an application that does not read. As data never comes
-	// without credit, the reader never has to leave anything in the socket, and so sees a
-	// close, or that the peer is dead, whatever the application does.
+	// window is how many bytes of data a side may send before it gets credit. The receiver
+	// buffers that much for an application that does not read. Data never arrives without
+	// credit, so the reader never leaves anything in the socket. It therefore sees a close
+	// or a dead peer, whatever the application does.
 	window = 256 << 10
 )
 
-// sizes are the least and the most bytes that a record has behind its header.
+// sizes are the minimum and maximum number of bytes after a record's header.
 var sizes = [kinds]struct{ min, max int }{
 	kindData:   {1, maxData},
 	kindCredit: {4, 4},
@@ -49,7 +49,7 @@ func newHeader(k kind, n int) (h header) {
 	return h
 }
 
-// parse checks the length too, before anything is made of that size.
+// parse checks the length too, before memory of that size is allocated.
 func (h header) parse() (k kind, n int, err error) {
 	word := binary.BigEndian.Uint32(h[:])
 	k, n = kind(word>>24), int(word&(1<<24-1))
@@ -62,8 +62,8 @@ func (h header) parse() (k kind, n int, err error) {
 	return k, n, nil
 }
 
-// errRecord is what a peer breaks the protocol with.
-var errRecord = errors.New("not as the record layer has it")
+// errRecord is wrapped by every protocol error of a peer.
+var errRecord = errors.New("invalid record")
 
 func appendCredit(p []byte, n int) []byte {
 	h := newHeader(kindCredit, 4)
@@ -85,7 +85,8 @@ func appendEmpty(p []byte, k kind) []byte {
 	return append(p, h[:]...)
 }
 
-// A receiver is given what a record reader reads. An error of its ends the reading.
+// A receiver handles the records that a recordReader reads. If a method returns an error,
+// reading ends with it.
 type receiver interface {
 	// data reads n bytes from r.
 	data(r io.Reader, n int) error
@@ -99,11 +100,11 @@ type receiver interface {
 // A recordReader reads records.
 type recordReader struct {
 	r    io.Reader
-	head header // here, because what is given to an io.Reader is allocated
+	head header // a field: as a local variable it would be allocated for each record
 	body [8]byte
 }
 
-// next reads one record and gives it to the receiver.
+// next reads one record and passes it to the receiver.
 func (r *recordReader) next(to receiver) error {
 	if _, err := io.ReadFull(r.r, r.head[:]); err != nil {
 		return err
@@ -134,12 +135,12 @@ func (r *recordReader) next(to receiver) error {
 			return unexpected(err)
 		}
 		return to.closed(binary.BigEndian.Uint64(fixed), string(reason))
-	default: // kindAlive: that it came is all
+	default: // kindAlive: there is nothing to do
 		return nil
 	}
 }
 
-// unexpected is for an end inside a record.
+// unexpected returns the error for a connection that ends inside a record.
 func unexpected(err error) error {
 	if err == io.EOF {
 		return io.ErrUnexpectedEOF

@@ -13,7 +13,7 @@ import (
 	"irohub"
 )
 
-// hostile is a peer that has shaken hands and then sends what the test has it send.
+// hostile is a peer that completes the handshake and then sends what the test writes.
 func hostile(t *testing.T) (theirs *tls.Conn, ours irohub.Conn) {
 	t.Helper()
 	return hostileOf(t, bindTest(t, Options{Addr: "127.0.0.1:0"}))
@@ -71,7 +71,7 @@ func TestRecords_ProtocolErrors(t *testing.T) {
 			theirs, ours := hostile(t)
 			go io.WriteString(theirs, bytes)
 			wantCode(t, ours.Wait(testContext(t)), irohub.CodeProtocol)
-			// And they are told.
+			// The peer is told too.
 			said, _ := io.ReadAll(theirs)
 			if want := record(kindClose, code(irohub.CodeProtocol)); len(said) < len(want) || !strings.Contains(string(said), code(irohub.CodeProtocol)) {
 				t.Errorf("they got %q, want a close with code 2", said)
@@ -119,7 +119,7 @@ func TestRecords_EndInsideOne(t *testing.T) {
 	}
 }
 
-// What has no purpose costs nothing: no answer, and nothing kept.
+// Pointless records cost nothing: they get no answer, and nothing is stored.
 func TestRecords_FloodsAreHarmless(t *testing.T) {
 	theirs, ours := hostile(t)
 	go func() {
@@ -131,7 +131,7 @@ func TestRecords_FloodsAreHarmless(t *testing.T) {
 	wantCode(t, ours.Wait(testContext(t)), 9)
 }
 
-// A counter is a receiver that adds up what it gets.
+// A counter is a receiver that counts records and bytes.
 type counter struct{ bytes, records int }
 
 func (c *counter) data(r io.Reader, n int) error {
@@ -157,8 +157,8 @@ func (c *counter) add(n int, err error) error {
 	return err
 }
 
-// FuzzRecords reads records from anything: it ends with one of three errors, and takes no
-// more than there is.
+// FuzzRecords reads records from random input. Reading ends with one of three errors and
+// consumes no more than the input.
 func FuzzRecords(f *testing.F) {
 	for _, seed := range []string{
 		"", record(kindData, "abc"), record(kindData, ""), record(kindCredit, "abcd"), record(kindFin, "") + record(kindAck, ""),

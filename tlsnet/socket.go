@@ -8,31 +8,31 @@ import (
 	"time"
 )
 
-// A socket is what crypto/tls has for its connection. Once the handshake is done, what TLS
-// writes is gathered in memory, and flush writes it out. That makes one system call of the
-// up to five TLS records of a Write, and lets a write be cut short without harm: crypto/tls
-// takes a write that timed out for the end of the connection, but here what was left waits
-// for the next flush, so that a close code can follow it.
+// A socket is the connection that crypto/tls uses. After the handshake, it gathers in
+// memory what TLS writes, and flush sends it. This has two advantages. The up to five TLS
+// records of a Write take one system call. And a write can be interrupted without harm:
+// crypto/tls considers a connection dead after a write timeout, but here the remaining
+// bytes wait for the next flush, so that a close code can follow them.
 type socket struct {
 	net.Conn
 
-	heard atomic.Uint32 // how often something came
+	heard atomic.Uint32 // number of reads that returned bytes
 
-	// Owned by who does the handshake, and never changed after it.
+	// Owned by the goroutine of the handshake; not changed afterwards.
 	established bool
 	budget      int // bytes that the handshake may still read
 
 	mu      sync.Mutex
 	sealed  *[]byte // TLS records that wait for flush; nil: none
-	sent    int     // bytes of them that are out
-	flooded bool    // errFlood was returned
+	sent    int     // bytes of sealed that have been written
+	flooded bool    // Write has returned errFlood
 }
 
-// handshakeBudget bounds what is read of a peer before it is known, and so the size of
-// the certificate that crypto/tls parses. Ours takes about 2 KiB in all.
+// handshakeBudget is the most bytes read from a peer before it is authenticated. It also
+// limits the certificate that crypto/tls parses. Our own handshake takes about 2 KiB.
 const handshakeBudget = 16 << 10
 
-var errLongHandshake = errors.New("the handshake is longer than any of a sound peer")
+var errLongHandshake = errors.New("the handshake exceeds 16 KiB")
 
 func newSocket(raw net.Conn) *socket { return &socket{Conn: raw, budget: handshakeBudget} }
 
@@ -44,8 +44,8 @@ func (s *socket) Read(p []byte) (int, error) {
 		}
 		return n, err
 	}
-	// The last read of a handshake may bring data that follows it, so that the budget
-	// may be overdrawn, once.
+	// The last read of a handshake may include data that follows it, so one read may exceed
+	// the budget.
 	if s.budget <= 0 {
 		return 0, errLongHandshake
 	}
@@ -54,7 +54,7 @@ func (s *socket) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// sealedSize holds what one seal makes, in TLS records, with room for the rest.
+// sealedSize is enough for the TLS records of one seal, with room to spare.
 const sealedSize = maxData + 8<<10
 
 var sealedBuffers = sync.Pool{New: func() any {
@@ -62,8 +62,8 @@ var sealedBuffers = sync.Pool{New: func() any {
 	return &buf
 }}
 
-// errFlood: the peer makes TLS answer, key updates, and does not let the answers out.
-var errFlood = errors.New("too many answers of TLS wait to be sent")
+// errFlood: the peer requests TLS answers, such as key updates, but does not read them.
+var errFlood = errors.New("the peer requests TLS answers but does not read them")
 
 func (s *socket) Write(p []byte) (int, error) {
 	if !s.established {
@@ -75,16 +75,17 @@ func (s *socket) Write(p []byte) (int, error) {
 		s.sealed = sealedBuffers.Get().(*[]byte)
 	}
 	if len(*s.sealed)+len(p) > sealedSize {
-		s.flooded = true // TLS will say something else
+		s.flooded = true // remembered, as TLS reports another error
 		return 0, errFlood
 	}
 	*s.sealed = append(*s.sealed, p...)
 	return len(p), nil
 }
 
-// flush writes out what waits. After an error it may be called again, to go on from there.
-// One goroutine at a time may call it. The lock is not held while the network is busy, or else
-// the reader would wait for that: it writes too, when the peer wants new keys.
+// flush writes the gathered bytes to the network. After an error it may be called again and
+// continues where it stopped. Only one goroutine may call it at a time. It does not hold
+// the lock during a network write: the reader, which writes when the peer requests new
+// keys, would have to wait.
 func (s *socket) flush() error {
 	for rest := s.rest(0); len(rest) > 0; {
 		n, err := s.Conn.Write(rest)
@@ -95,8 +96,8 @@ func (s *socket) flush() error {
 	return nil
 }
 
-// rest returns what waits, of which so much more is out. What Write adds meanwhile, it puts
-// behind that.
+// rest notes that n more bytes were written and returns the bytes that remain. Write may
+// append behind them meanwhile.
 func (s *socket) rest(n int) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -112,20 +113,20 @@ func (s *socket) rest(n int) []byte {
 	return nil
 }
 
-// SetWriteDeadline does nothing: crypto/tls sets one as it says goodbye, for a write that
-// it does not do here.
+// SetWriteDeadline does nothing. crypto/tls sets a deadline for its close alert, but the
+// network write happens elsewhere.
 func (s *socket) SetWriteDeadline(time.Time) error { return nil }
 
-// finish tells the peer that no more will come.
+// finish closes the sending half of TCP.
 func (s *socket) finish() {
 	if c, ok := s.Conn.(interface{ CloseWrite() error }); ok {
 		c.CloseWrite()
 	}
 }
 
-// drain reads until nothing more can come. To close a TCP socket with something unread
-// would reset the connection, and take from the peer what it has not read yet, the close
-// code among it.
+// drain reads and discards until reading fails. Closing a TCP socket with unread data would
+// reset the connection; the peer would lose what it has not read yet, including the close
+// code.
 func (s *socket) drain() {
 	p := chunks.Get().(*chunk)
 	defer chunks.Put(p)
@@ -136,8 +137,8 @@ func (s *socket) drain() {
 	}
 }
 
-// reset has Close leave nothing behind: what a peer has not taken, the kernel would else keep
-// for minutes.
+// reset makes the next Close discard unsent data. The kernel would otherwise keep it for
+// minutes if the peer does not read.
 func reset(raw net.Conn) {
 	if c, ok := raw.(interface{ SetLinger(int) error }); ok {
 		c.SetLinger(0)

@@ -13,8 +13,8 @@ import (
 	"irohub"
 )
 
-// A key update that wants an answer has the reader write. It does not wait for a peer that
-// takes nothing.
+// A key update that requests an answer makes the reader write. The reader must not wait for
+// a peer that does not read.
 func TestSocket_WritesWhileAFlushIsBlocked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
@@ -24,7 +24,7 @@ func TestSocket_WritesWhileAFlushIsBlocked(t *testing.T) {
 		flushed := make(chan error, 1)
 		go func() { flushed <- s.flush() }()
 		synctest.Wait()
-		s.Write([]byte("second")) // or else the bubble has a deadlock
+		s.Write([]byte("second")) // must not block: the bubble would deadlock
 		got := make([]byte, len("first second"))
 		if _, err := io.ReadFull(far, got); err != nil || string(got) != "first second" {
 			t.Errorf("%q, %v", got, err)
@@ -47,7 +47,7 @@ func TestSocket_FloodOfAnswersIsAnErrorOfItsOwn(t *testing.T) {
 	}
 }
 
-// A lingerer notes that its kernel is to keep nothing after Close.
+// A lingerer records that the kernel was told to keep nothing after Close.
 type lingerer struct {
 	net.Conn
 	discarded *atomic.Int32
@@ -58,8 +58,8 @@ func (l lingerer) SetLinger(int) error {
 	return nil
 }
 
-// Peers that a hub turns away, and that do not care, hold a bounded number of connections,
-// and nothing in the kernel.
+// Rejected peers that do not read hold a bounded number of connections, and nothing in the
+// kernel.
 func TestEndpoint_LingeringIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const most, peers = 8, 40
@@ -68,7 +68,7 @@ func TestEndpoint_LingeringIsBounded(t *testing.T) {
 		var discarded atomic.Int32
 		for range peers {
 			near, far := net.Pipe()
-			go tls.Client(far, testConfig(t)).Handshake() // and reads nothing more
+			go tls.Client(far, testConfig(t)).Handshake() // then reads nothing more
 			c, err := e.handshake(t.Context(), lingerer{near, &discarded}, nil)
 			if err != nil {
 				t.Fatal(err)
@@ -94,7 +94,7 @@ func TestEndpoint_LingeringIsBounded(t *testing.T) {
 	})
 }
 
-// Who is cut short has been told why all the same.
+// A peer whose wait is cut short has still been sent the code.
 func TestEndpoint_LingeringCutShortHasToldThePeer(t *testing.T) {
 	const most, peers = 2, 20
 	e := bindTest(t, Options{Addr: "127.0.0.1:0"})

@@ -11,29 +11,29 @@ import (
 
 // A stream is the one stream of a connection.
 type stream struct {
-	c *conn // its lock guards all that is not said to be otherwise
+	c *conn // c.mu guards all fields but the channels
 
-	taken    bool          // by OpenStream or AcceptStream
-	begun    bool          // something of it has come
-	appeared chan struct{} // a token when begun; capacity 1
-	err      error         // given up, by either side
-	aborted  chan struct{} // closed with err
+	taken    bool          // returned by OpenStream or AcceptStream
+	begun    bool          // something of it has arrived
+	appeared chan struct{} // gets a token when begun is set; capacity 1
+	err      error         // set when either side has aborted
+	aborted  chan struct{} // closed when err is set
 
-	// The half that comes in.
+	// The receiving half.
 	queue  queue
-	window int           // what the peer may still send
-	owed   int           // what was read and the peer has no credit for yet
-	ended  bool          // the peer's fin has come
-	more   chan struct{} // a token when there is something new for Read; capacity 1
+	window int           // bytes that the peer may still send
+	owed   int           // bytes read for which the peer has no credit yet
+	ended  bool          // the peer's fin has arrived
+	more   chan struct{} // gets a token when there is something for Read; capacity 1
 
-	// The half that goes out.
+	// The sending half.
 	sending  chan struct{} // capacity 1: full during a Write or CloseWrite
-	allowed  int           // what the peer takes
-	refilled chan struct{} // a token when there is more of that; capacity 1
+	allowed  int           // bytes that we may still send
+	refilled chan struct{} // gets a token when allowed grows; capacity 1
 	noMore   bool          // CloseWrite was called
 	finSent  bool
 	acked    bool
-	settled  chan struct{} // closed with acked
+	settled  chan struct{} // closed when acked is set
 }
 
 func (s *stream) init(c *conn) {
@@ -47,7 +47,7 @@ func (s *stream) init(c *conn) {
 	s.settled = make(chan struct{})
 }
 
-// signal puts a token into a channel that has room for one.
+// signal puts a token into a channel of capacity 1, if it is empty.
 func signal(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
@@ -75,8 +75,8 @@ func (s *stream) Read(ctx context.Context, p []byte) (int, error) {
 	}
 }
 
-// take returns what is there. What had arrived before the peer closed, or was lost, is
-// there still.
+// take moves received bytes to p. Bytes that arrived before the peer closed or was lost can
+// still be taken.
 func (s *stream) take(p []byte) (n int, err error) {
 	c := s.c
 	c.mu.Lock()
@@ -103,8 +103,7 @@ func (s *stream) take(p []byte) (n int, err error) {
 	return 0, c.why
 }
 
-// Write implements [irohub.Stream]. When ctx ends, the bytes that it has counted still go
-// out.
+// Write implements [irohub.Stream]. The bytes that it reports are sent even if ctx ends.
 func (s *stream) Write(ctx context.Context, p []byte) (total int, err error) {
 	if err := s.begin(ctx); err != nil {
 		return 0, err
@@ -129,7 +128,7 @@ func (s *stream) Write(ctx context.Context, p []byte) (total int, err error) {
 	return total, nil
 }
 
-// begin waits for an earlier call to end.
+// begin waits until earlier Write and CloseWrite calls have returned.
 func (s *stream) begin(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -148,7 +147,8 @@ func (s *stream) begin(ctx context.Context) error {
 
 var errFinished = errors.New(prefix + "Write after CloseWrite")
 
-// claim waits until the peer takes at least one byte, and returns how many of want.
+// claim waits until at least one byte may be sent. It returns how many of want may be sent,
+// and subtracts them from allowed.
 func (s *stream) claim(ctx context.Context, want int) (int, error) {
 	c := s.c
 	for {
@@ -214,14 +214,15 @@ func (s *stream) CloseWrite(ctx context.Context) error {
 	}
 }
 
-// finGoes is called before the fin is sent, so that its acknowledgement is expected.
+// finGoes is called before the fin is sent, so that an acknowledgement is valid from then
+// on.
 func (s *stream) finGoes() {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
 	s.finSent = true
 }
 
-// unlessAcked leaves out an error that came after what was waited for.
+// unlessAcked returns nil if the acknowledgement has arrived, and err otherwise.
 func (s *stream) unlessAcked(err error) error {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
@@ -245,7 +246,7 @@ func (s *stream) Abort(code uint64) {
 	c.post()
 }
 
-// giveUp ends both halves; the connection's lock is held.
+// giveUp ends both halves. c.mu must be held.
 func (s *stream) giveUp(err error) {
 	s.err = err
 	close(s.aborted)
@@ -253,8 +254,8 @@ func (s *stream) giveUp(err error) {
 	s.c.cutWrite()
 }
 
-// receive reads a record of data. It is called, as are all of those below, for what the
-// peer sends.
+// receive reads the body of a data record. This method and those below are called by run
+// for the peer's records.
 func (s *stream) receive(r io.Reader, n int) error {
 	c := s.c
 	c.mu.Lock()
@@ -264,9 +265,9 @@ func (s *stream) receive(r io.Reader, n int) error {
 	c.mu.Unlock()
 	switch {
 	case ended:
-		return fmt.Errorf("%w: data behind the end of the stream", errRecord)
+		return fmt.Errorf("%w: data after the end of the stream", errRecord)
 	case over:
-		return fmt.Errorf("%w: more data than there was credit for", errRecord)
+		return fmt.Errorf("%w: data without credit", errRecord)
 	}
 	for n > 0 {
 		c.mu.Lock()
@@ -306,7 +307,7 @@ func discard(r io.Reader, n int) error {
 	return nil
 }
 
-// appear lets AcceptStream see the stream.
+// appear makes the stream visible to AcceptStream.
 func (s *stream) appear() {
 	if !s.begun {
 		s.begun = true
@@ -317,8 +318,8 @@ func (s *stream) appear() {
 func (s *stream) credited(n uint32) error {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
-	if n == 0 || n > uint32(window-s.allowed) { // more than was used
-		return fmt.Errorf("%w: a credit of %d", errRecord, n)
+	if n == 0 || n > uint32(window-s.allowed) { // more than was sent
+		return fmt.Errorf("%w: credit for %d bytes", errRecord, n)
 	}
 	s.allowed += int(n)
 	signal(s.refilled)
@@ -329,7 +330,7 @@ func (s *stream) finished() error {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
 	if s.ended {
-		return fmt.Errorf("%w: a second end of the stream", errRecord)
+		return fmt.Errorf("%w: the stream ends twice", errRecord)
 	}
 	s.ended = true
 	s.appear()
@@ -345,7 +346,7 @@ func (s *stream) acknowledged() error {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
 	if !s.finSent || s.acked {
-		return fmt.Errorf("%w: an acknowledgement of nothing", errRecord)
+		return fmt.Errorf("%w: an acknowledgement without a fin", errRecord)
 	}
 	s.acked = true
 	close(s.settled)

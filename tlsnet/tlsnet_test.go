@@ -14,7 +14,7 @@ import (
 
 var _ irohub.Endpoint = (*Endpoint)(nil)
 
-// failsafe bounds what a broken test would wait for; no test measures time.
+// failsafe ends a broken test; no test measures time.
 const failsafe = time.Minute
 
 func testContext(t testing.TB) context.Context {
@@ -35,7 +35,7 @@ func bindTest(t testing.TB, o Options) *Endpoint {
 	return e
 }
 
-// testConfig is the TLS side of a new node.
+// testConfig returns the TLS configuration of a new node.
 func testConfig(t testing.TB) *tls.Config {
 	t.Helper()
 	config, err := newConfig(key.New(), irohub.ALPN)
@@ -123,7 +123,7 @@ func wantCode(t testing.TB, err error, code uint64) string {
 	return end.Reason
 }
 
-// wantGoroutines waits until no more goroutines run than before.
+// wantGoroutines waits until the number of goroutines is no higher than before.
 func wantGoroutines(t testing.TB, before int) {
 	t.Helper()
 	for end := time.Now().Add(failsafe); runtime.NumGoroutine() > before; time.Sleep(time.Millisecond) {

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// send writes one record of the stream's. sealed says whether it is on its way, which it
-// may be in spite of an error.
+// send writes one record of the stream. sealed reports whether the record will be sent,
+// which can be true even with an error.
 func (c *conn) send(ctx context.Context, k kind, p []byte) (sealed bool, err error) {
 	select {
 	case c.writing <- struct{}{}:
@@ -25,7 +25,7 @@ func (c *conn) send(ctx context.Context, k kind, p []byte) (sealed bool, err err
 	}
 	err = c.beginWrite(ctx)
 	if err == nil {
-		if err = c.socket.flush(); err == nil { // what an earlier write has left
+		if err = c.socket.flush(); err == nil { // bytes left by an interrupted write
 			if k == kindFin {
 				c.stream.finGoes()
 			}
@@ -38,7 +38,7 @@ func (c *conn) send(ctx context.Context, k kind, p []byte) (sealed bool, err err
 	}
 	<-c.writing
 	if err == errLost {
-		// The connection is at fault, and ends; see failed.
+		// The connection failed, and ends soon: see failed.
 		<-c.ended
 		err = c.why
 	}
@@ -57,7 +57,8 @@ func (c *conn) beginWrite(ctx context.Context) error {
 		return c.why
 	}
 	c.cutter.active = true
-	// One watch serves all writes with the same context; it costs as much as a write.
+	// All writes with the same context share one watch, because setting it up costs as much
+	// as a write.
 	if done := ctx.Done(); done != c.cutter.done {
 		if c.cutter.stop != nil {
 			c.cutter.stop()
@@ -73,7 +74,7 @@ func (c *conn) beginWrite(ctx context.Context) error {
 			})
 		}
 	}
-	// A watch that had fired before active was set has cut nothing.
+	// A watch that fired before active was set has interrupted nothing.
 	if err := ctx.Err(); err != nil {
 		c.cutter.active = false
 		return err
@@ -81,7 +82,7 @@ func (c *conn) beginWrite(ctx context.Context) error {
 	return nil
 }
 
-// cutWrite ends a write of the application's that is blocked; c.mu is held.
+// cutWrite interrupts an application's blocked write. c.mu must be held.
 func (c *conn) cutWrite() {
 	if c.cutter.active && c.why == nil {
 		c.cutter.cut = true
@@ -89,14 +90,14 @@ func (c *conn) cutWrite() {
 	}
 }
 
-// endWrite says why a write has failed, if it has.
+// endWrite ends what beginWrite began and returns the error for the caller.
 func (c *conn) endWrite(ctx context.Context, err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.cutter.active = false
 	if c.cutter.cut && c.why == nil {
 		c.socket.Conn.SetWriteDeadline(time.Time{})
-		c.posted.alive = true // and with it goes what the socket has yet
+		c.posted.alive = true // writePosted then also sends what is left in the socket
 		c.post()
 	}
 	wasCut := c.cutter.cut
@@ -116,17 +117,17 @@ func (c *conn) endWrite(ctx context.Context, err error) error {
 	return errLost
 }
 
-// plainSize is what TLS puts into one record.
+// plainSize is the most plaintext in one TLS record.
 const plainSize = 16 << 10
 
 type plain [plainSize]byte
 
 var plains = sync.Pool{New: func() any { return new(plain) }}
 
-// seal makes TLS records of one record of ours. The header is copied together with as
-// much of p as fits into a TLS record, and the rest goes as it is: a TLS record of its own
-// for the header (as net.Buffers would make it) costs more than that copy where p is small,
-// and as much where it is large. See BenchmarkSeal.
+// seal makes TLS records of one record. It copies the header together with as much of p as
+// fits into one TLS record; the rest is passed as it is. The alternative is a TLS record
+// for the header alone, as net.Buffers would make it. That costs more than the copy when p
+// is small, and as much when it is large. See BenchmarkSeal.
 func (c *conn) seal(k kind, p []byte) error {
 	h := newHeader(k, len(p))
 	buf := plains.Get().(*plain)

@@ -4,7 +4,7 @@
 //   node example.mjs [-n COUNT] [--key FILE] PEER TOPIC…   prints each event as a line of JSON
 //   node example.mjs --pub [--key FILE] PEER               publishes each line of standard input
 //
-// It first prints {"ready":true,"node":NODEID}: connected, and subscribed to all topics.
+// Once it is connected and subscribed to all topics, it prints {"ready":true,"node":NODEID}.
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
@@ -50,7 +50,7 @@ async function subscribe(spoke, topics, count) {
     await print({ type, id: id || undefined, payload, from })
     if (++printed === count) return
   }
-  if (count > 0) throw new Error(`the end came after ${printed} of ${count} events`)
+  if (count > 0) throw new Error(`the spoke ended after ${printed} of ${count} events`)
 }
 
 async function publish(spoke) {
@@ -58,7 +58,7 @@ async function publish(spoke) {
   for await (const line of createInterface({ input: process.stdin })) {
     if (line.trim()) await spoke.publish(JSON.parse(line))
   }
-  await spoke.flush() // hears of refusals
+  await spoke.flush() // throws if the hub refused an event
 }
 
 async function print(value) {

@@ -6,37 +6,38 @@
 /** @typedef {import('./lib/options.mjs').SpokeOptions} SpokeOptions */
 /** @typedef {import('./lib/subscription.mjs').Subscription} Subscription */
 /** @typedef {import('./lib/link.mjs').Request} Request */
-/** Of this package. @type {string} */
+/** The version of this package. @type {string} */
 export const version: string;
 /** A publish() that waits for room. @typedef {{bytes: Uint8Array, resolve: () => void, reject: (error: unknown) => void}} Waiting */
 /**
- * A connection to a hub that comes back by itself. As an event target:
+ * A connection to a hub that reconnects by itself. It is an event target:
  *
- * - `addEventListener(topic, listener)` gets what the hub passes on, with the topic as the event's type
- *   and the envelope as its detail. A topic's first listener subscribes, the last one to go unsubscribes.
- * - Under a pattern `T:*`, the event's type is the pattern, as an event target calls a listener for the
- *   type that it was added for and no other; `topicOf(event.detail)` is the topic. An event that
- *   has listeners under its topic and under the pattern comes once from the hub and once to each.
- * - `dispatchEvent(event)` publishes to the hub, which never sends an event back to where it came
- *   from: listeners of this spoke are not called.
- * - `__state`, `__disconnect`, `__reconnect` and `__error` are no topics but about the connection: how the
- *   spoke stands has changed; it was lost; it is back, and the hub has answered for every topic; the
- *   hub refused a topic or what was published.
+ * - `addEventListener(topic, listener)` subscribes. The listener receives the events that the hub forwards,
+ *   with the topic as the event's type and the envelope as its detail. A topic's first listener subscribes to
+ *   it; removing the last one unsubscribes.
+ * - For a pattern `T:*`, the event's type is the pattern, because an event target calls listeners by the type
+ *   that they were added for. `topicOf(event.detail)` is the topic. If an event has listeners for both its
+ *   topic and the pattern, the hub sends it once, and each listener receives it once.
+ * - `dispatchEvent(event)` publishes to the hub. The hub never sends an event back to its publisher, so
+ *   listeners of this spoke are not called.
+ * - `__state`, `__disconnect`, `__reconnect` and `__error` are not topics. They report that the state has
+ *   changed; that the connection was lost; that the spoke is connected again and the hub has answered for every
+ *   topic; and that the hub refused a topic or a published event.
  *
- * Delivery is at most once, in the order published, with no gap between `__reconnect` and
- * `__disconnect`. A spoke that is not closed keeps the process alive.
+ * Delivery is at most once, in the order published, and without gaps between `__reconnect` and `__disconnect`.
+ * An open spoke keeps the process alive.
  */
 export class Spoke extends EventTarget {
     /**
-     * Connects to the hub at peer, a ticket or NODEID@HOST:PORT, and resolves once the hub has taken
-     * the spoke in. Rejects with a CloseError if it has not, or has not answered in time; with a TypeError for
-     * what is no peer or no option; and with what the signal was aborted with.
+     * Connects to the hub at peer, a ticket or NODEID@HOST:PORT. Resolves once the hub has accepted the spoke.
+     * Rejects with a CloseError if the hub rejects the spoke or does not answer in time, with a TypeError for an
+     * invalid peer or option, and with the signal's reason if it is aborted.
      * @param {string} peer
      * @param {SpokeOptions} [options]
      */
     static connect(peer: string, options?: SpokeOptions): Promise<Spoke>;
     /**
-     * For connect() alone.
+     * For connect() only.
      * @private
      * @param {Endpoint} endpoint
      * @param {EndpointAddr} address
@@ -47,9 +48,9 @@ export class Spoke extends EventTarget {
     node: string;
     /** The NodeID of the hub. */
     hub: string;
-    /** Resolves at the spoke's end: with null after close(), else with what ended it, or close() rejects with. */
+    /** Resolves when the spoke ends: with null after close(), otherwise with the error that ended it or that close() rejects with. */
     closed: Promise<Error | null>;
-    /** How the spoke stands. `__state` tells of each change. */
+    /** The state of the spoke. `__state` reports each change. */
     get state(): State;
     /**
      * @template {string} T
@@ -68,63 +69,63 @@ export class Spoke extends EventTarget {
         capture?: boolean;
     } | boolean): void;
     /**
-     * Publishes the event's detail, an envelope whose topic is the event's type. It returns at once, as
-     * publish() does while there is room. Throws a TypeError for one that is not allowed, what ended
-     * the spoke, and an error where over maxOutbox waits to be written: publish() waits instead.
+     * Publishes the event's detail, an envelope whose topic is the event's type. It returns at once. Throws a
+     * TypeError for an invalid event, the error that ended the spoke, or an error if the queue would exceed
+     * maxOutbox. publish() waits instead.
      * @param {Detailed<Publication>} event
      */
     dispatchEvent({ type, detail }: Detailed<Publication>): boolean;
     /**
-     * Publishes an event, and resolves when it is queued for writing; flush() tells whether the hub has
-     * it. It waits while over 256 KiB are queued, and so while the connection is lost. Rejects with a
-     * TypeError for an event that is not allowed, what ended the spoke, or what the signal was aborted
-     * with: then nothing is published.
+     * Publishes an event. Resolves when the event is queued; flush() reports whether the hub has processed it. It
+     * waits while more than 256 KiB are queued, for example while the spoke is disconnected. Rejects with a
+     * TypeError for an invalid event, with the error that ended the spoke, or with the signal's reason; nothing
+     * is published then.
      * @param {Publication} event
      * @param {Cancellable} [options]
      * @returns {Promise<void>}
      */
     publish(event: Publication, options?: Cancellable): Promise<void>;
     /**
-     * Waits until the hub has worked through all that was published before, and while the connection is
-     * lost. Rejects with the first thing that went wrong with an event since the last flush(): the hub's
-     * refusal, or a CloseError for a lost connection, as it is not known then what the hub got; with
-     * what ended the spoke; or with what the signal was aborted with.
+     * Waits until the hub has processed every event published before. It also waits while the spoke is
+     * disconnected. Rejects with the first problem with an event since the last flush(): the hub's refusal, or a
+     * CloseError for a lost connection, after which events may be lost. Also rejects with the error that ended
+     * the spoke, or with the signal's reason.
      * @param {Cancellable} [options]
      * @returns {Promise<void>}
      */
     flush(options?: Cancellable): Promise<void>;
     /**
-     * Resolves when the hub has acknowledged a topic that is listened to: what it passes on from then on
-     * comes. While the connection is lost, it waits. Rejects with the hub's refusal.
+     * Resolves when the hub has acknowledged a topic that has a listener. From then on, every event that the
+     * hub forwards arrives. It waits while the spoke is disconnected. Rejects with the hub's refusal.
      * @param {string} topic
      * @param {Cancellable} [options]
      * @returns {Promise<void>}
      */
     subscribed(topic: string, options?: Cancellable): Promise<void>;
-    /** As subscribed(), for every topic that is listened to now. @param {Cancellable} [options] */
+    /** The same as subscribed(), for every topic that has a listener now. @param {Cancellable} [options] */
     ready(options?: Cancellable): Promise<void>;
     /**
-     * Subscribes to topics, and resolves when the hub has acknowledged all of them: what it passes on from
-     * then on comes. While the connection is lost, it waits. Rejects with the hub's refusal, what ended the
-     * spoke, or what the signal was aborted with: then nothing stays subscribed. Later, the signal has no
-     * effect.
+     * Subscribes to topics. Resolves when the hub has acknowledged all of them. From then on, every event that
+     * the hub forwards arrives. It waits while the spoke is disconnected. Rejects with the hub's refusal, the error
+     * that ended the spoke, or the signal's reason; it leaves no subscription then. Once it has resolved, the
+     * signal has no effect.
      * @param {[...topics: string[], options: Cancellable] | string[]} topics
      * @returns {Promise<Subscription>}
      */
     subscribe(...topics: [...topics: string[], options: Cancellable] | string[]): Promise<Subscription>;
     /**
-     * As subscribe(), at once: for a loop that need not know when the hub has acknowledged. The hub's
-     * refusal comes in the loop. A signal ends the loop, which throws what it was aborted with.
+     * Like subscribe(), but returns at once, without waiting for the hub's acknowledgement. The loop throws the
+     * hub's refusal. An aborted signal ends the loop, which throws the signal's reason.
      * @param {[...topics: string[], options: Cancellable] | string[]} topics
      * @returns {Subscription}
      */
     events(...topics: [...topics: string[], options: Cancellable] | string[]): Subscription;
     /**
-     * Ends the spoke: writes what was published, and waits until the hub has worked through it and
-     * sent what it had. Rejects if that failed; if there is no connection, and events are waiting to
-     * be written; if a connection was lost before with what may have been on its way, and no flush()
-     * has told; or with what had ended the spoke. Later calls return what the first did, and `closed`
-     * resolves with what it rejects with.
+     * Closes the spoke. It writes the queued events and waits until the hub has processed all of them. Events
+     * that arrive until then are delivered. It rejects in these cases: closing failed; events were queued while
+     * there was no connection; an earlier connection was lost with events that may not have arrived, and no
+     * flush() has reported it; or another error had ended the spoke. Later calls return the same promise.
+     * `closed` resolves with the error that close() rejects with.
      */
     close(): Promise<void>;
     #private;
@@ -138,7 +139,7 @@ export type SpokeOptions = import("./lib/options.mjs").SpokeOptions;
 export type Subscription = import("./lib/subscription.mjs").Subscription;
 export type Request = import("./lib/link.mjs").Request;
 /**
- * The detail of `__disconnect`: why the connection ended, and whether the spoke comes back.
+ * The detail of `__disconnect`: why the connection ended, and whether the spoke reconnects.
  */
 export type Disconnect = {
     error: Error;
@@ -151,23 +152,23 @@ export type Reconnect = {
     attempts: number;
 };
 /**
- * How a spoke stands. `reconnecting` is from the loss of a connection until the hub has answered for
- * all topics over another; `closed` is the end for good.
+ * The state of a spoke. `reconnecting`: a connection was lost, and the hub has not yet acknowledged all topics
+ * over a new one. `closed`: the final state.
  */
 export type State = {
     name: "connected" | "reconnecting" | "closed";
     /**
-     * of reconnecting: 1 for the first; else 0
+     * when reconnecting: the number of the attempt, from 1; otherwise 0
      */
     attempt: number;
     /**
-     * reconnecting: why the connection was lost, or the attempt before this
-     * one failed; closed: what ended the spoke, null after close()
+     * when reconnecting: why the connection was lost, or why the previous attempt
+     * failed; when closed: what ended the spoke, null after close()
      */
     error: Error | null;
 };
 /**
- * A CustomEvent, which not every project has a declaration of.
+ * A CustomEvent. Not every project has a declaration of that type.
  */
 export type Detailed<T> = Event & {
     readonly detail: T;
@@ -177,15 +178,15 @@ export type Detailed<T> = Event & {
     };
 } ? Omit<E, "detail"> : {});
 /**
- * What a listener gets: for the four names that are no topics an event about the connection, for
- * a topic an envelope.
+ * What a listener receives: for a topic, an envelope; for the four names that are not topics, an event about
+ * the connection.
  */
 export type SpokeEvent<T extends string> = T extends "__disconnect" ? Detailed<Disconnect> : T extends "__reconnect" ? Detailed<Reconnect> : T extends "__error" ? Detailed<RefusedError> : T extends "__state" ? Detailed<State> : Detailed<Envelope>;
 export type Listener<T extends string> = ((event: SpokeEvent<T>) => void) | {
     handleEvent(event: SpokeEvent<T>): void;
 };
 /**
- * As for any event target.
+ * The same as for any event target.
  */
 export type ListenerOptions = {
     capture?: boolean;

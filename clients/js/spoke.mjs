@@ -1,6 +1,6 @@
 /**
- * A spoke of an irohub hub: publish and subscribe over iroh, as an event target. It speaks
- * alkpubsub/1, and needs Node 20.3 or later.
+ * A spoke of an irohub hub: publish and subscribe over iroh, as an event target. It speaks alkpubsub/1 and
+ * needs Node 20.3 or later.
  */
 import { CloseCode, CloseError, encode, bytesOf, isTopic, patternOf, RefusedError, shown, topicOf } from './lib/frames.mjs'
 import { call, closeError, Link, release, unsettled, within } from './lib/link.mjs'
@@ -18,11 +18,11 @@ export { CloseCode, CloseError, decode, encode, FrameError, FrameReader, isTopic
 /** @typedef {import('./lib/subscription.mjs').Subscription} Subscription */
 /** @typedef {import('./lib/link.mjs').Request} Request */
 
-/** Of this package. @type {string} */
+/** The version of this package. @type {string} */
 export const version = '0.1.0'
 
 /**
- * The detail of `__disconnect`: why the connection ended, and whether the spoke comes back.
+ * The detail of `__disconnect`: why the connection ended, and whether the spoke reconnects.
  * @typedef {{error: Error, reconnecting: boolean}} Disconnect
  */
 
@@ -32,25 +32,25 @@ export const version = '0.1.0'
  */
 
 /**
- * How a spoke stands. `reconnecting` is from the loss of a connection until the hub has answered for
- * all topics over another; `closed` is the end for good.
+ * The state of a spoke. `reconnecting`: a connection was lost, and the hub has not yet acknowledged all topics
+ * over a new one. `closed`: the final state.
  * @typedef {object} State
  * @property {'connected' | 'reconnecting' | 'closed'} name
- * @property {number} attempt of reconnecting: 1 for the first; else 0
- * @property {Error | null} error reconnecting: why the connection was lost, or the attempt before this
- *   one failed; closed: what ended the spoke, null after close()
+ * @property {number} attempt when reconnecting: the number of the attempt, from 1; otherwise 0
+ * @property {Error | null} error when reconnecting: why the connection was lost, or why the previous attempt
+ *   failed; when closed: what ended the spoke, null after close()
  */
 
 /**
- * A CustomEvent, which not every project has a declaration of.
+ * A CustomEvent. Not every project has a declaration of that type.
  * @template T
  * @typedef {Event & {readonly detail: T} & (typeof globalThis extends {CustomEvent: {prototype: infer E}}
  *   ? Omit<E, 'detail'> : {})} Detailed
  */
 
 /**
- * What a listener gets: for the four names that are no topics an event about the connection, for
- * a topic an envelope.
+ * What a listener receives: for a topic, an envelope; for the four names that are not topics, an event about
+ * the connection.
  * @template {string} T
  * @typedef {T extends '__disconnect' ? Detailed<Disconnect>
  *   : T extends '__reconnect' ? Detailed<Reconnect>
@@ -65,33 +65,33 @@ export const version = '0.1.0'
  */
 
 /**
- * As for any event target.
+ * The same as for any event target.
  * @typedef {{capture?: boolean, once?: boolean, passive?: boolean, signal?: AbortSignal}} ListenerOptions
  */
 
-const MAX_DIALS = 4 // attempts to connect that may wait for the network at once
-const MAX_BATCH = 64 // topics of a request
-const MAX_BATCH_LENGTH = 4 << 10 // characters in all its topics, of up to 4 bytes each
+const MAX_DIALS = 4 // the most concurrent attempts to connect
+const MAX_BATCH = 64 // the most topics in a request
+const MAX_BATCH_LENGTH = 4 << 10 // the most characters in its topics together, of up to 4 bytes each
 
 const lifecycle = ['__state', '__disconnect', '__reconnect', '__error']
 
-const OUTBOX = 256 << 10 // bytes that publish() may be ahead of the network
+const OUTBOX = 256 << 10 // the most unwritten bytes before publish() waits
 
-/** What a spoke keeps of a topic that is listened to. */
+/** The state of a topic that has listeners. */
 class Topic {
   /** @type {{listener: unknown, capture: boolean, handler: any, forget: () => void}[]} */
   entries = []
-  /** Whether the hub has acknowledged it on this connection. Before, an event may have a gap behind it. */
+  /** Whether the hub has acknowledged it on this connection. Before that, there may be gaps between events. */
   acknowledged = false
   answered = false
-  /** Whether to ask for it alone: a hub refused it and others, without a name. */
+  /** Whether to request it alone: the hub refused a request with several topics without naming one. */
   isAlone = false
   /** @type {(error: Error | null) => void} */
   answer = () => {}
-  /** Resolves with the hub's answer. @type {Promise<void>} */
+  /** Settles with the hub's answer. @type {Promise<void>} */
   promise = this.renew()
 
-  /** Awaits another answer. */
+  /** Prepares for another answer. */
   renew() {
     this.answered = false
     const promise = new Promise((resolve, reject) => {
@@ -101,7 +101,7 @@ class Topic {
         else resolve(undefined)
       }
     })
-    promise.catch(() => {}) // who does not ask need not handle it
+    promise.catch(() => {}) // a rejection that nobody awaits is not an error
     return (this.promise = promise)
   }
 }
@@ -109,28 +109,29 @@ class Topic {
 /** A publish() that waits for room. @typedef {{bytes: Uint8Array, resolve: () => void, reject: (error: unknown) => void}} Waiting */
 
 /**
- * A connection to a hub that comes back by itself. As an event target:
+ * A connection to a hub that reconnects by itself. It is an event target:
  *
- * - `addEventListener(topic, listener)` gets what the hub passes on, with the topic as the event's type
- *   and the envelope as its detail. A topic's first listener subscribes, the last one to go unsubscribes.
- * - Under a pattern `T:*`, the event's type is the pattern, as an event target calls a listener for the
- *   type that it was added for and no other; `topicOf(event.detail)` is the topic. An event that
- *   has listeners under its topic and under the pattern comes once from the hub and once to each.
- * - `dispatchEvent(event)` publishes to the hub, which never sends an event back to where it came
- *   from: listeners of this spoke are not called.
- * - `__state`, `__disconnect`, `__reconnect` and `__error` are no topics but about the connection: how the
- *   spoke stands has changed; it was lost; it is back, and the hub has answered for every topic; the
- *   hub refused a topic or what was published.
+ * - `addEventListener(topic, listener)` subscribes. The listener receives the events that the hub forwards,
+ *   with the topic as the event's type and the envelope as its detail. A topic's first listener subscribes to
+ *   it; removing the last one unsubscribes.
+ * - For a pattern `T:*`, the event's type is the pattern, because an event target calls listeners by the type
+ *   that they were added for. `topicOf(event.detail)` is the topic. If an event has listeners for both its
+ *   topic and the pattern, the hub sends it once, and each listener receives it once.
+ * - `dispatchEvent(event)` publishes to the hub. The hub never sends an event back to its publisher, so
+ *   listeners of this spoke are not called.
+ * - `__state`, `__disconnect`, `__reconnect` and `__error` are not topics. They report that the state has
+ *   changed; that the connection was lost; that the spoke is connected again and the hub has answered for every
+ *   topic; and that the hub refused a topic or a published event.
  *
- * Delivery is at most once, in the order published, with no gap between `__reconnect` and
- * `__disconnect`. A spoke that is not closed keeps the process alive.
+ * Delivery is at most once, in the order published, and without gaps between `__reconnect` and `__disconnect`.
+ * An open spoke keeps the process alive.
  */
 export class Spoke extends EventTarget {
   /** The NodeID of this spoke. */
   node
   /** The NodeID of the hub. */
   hub
-  /** Resolves at the spoke's end: with null after close(), else with what ended it, or close() rejects with. */
+  /** Resolves when the spoke ends: with null after close(), otherwise with the error that ended it or that close() rejects with. */
   closed
 
   #endpoint
@@ -140,47 +141,47 @@ export class Spoke extends EventTarget {
   #topics = new Map()
   /** @type {Set<Loop>} */
   #loops = new Set()
-  #text = '' // of the event that is being given out
-  /** Attempts to connect that the library has not settled. @type {Set<Promise<unknown>>} */
+  #text = '' // the text of the event that is being delivered
+  /** Attempts to connect that the library has not settled yet. @type {Set<Promise<unknown>>} */
   #dials = new Set()
-  /** The one that is up. @type {Link | null} */
+  /** The link that is up. @type {Link | null} */
   #link = null
-  /** The one that is to be. @type {Link | null} */
+  /** The link that is being set up. @type {Link | null} */
   #dialled = null
   /** Why there is no link. @type {Error | null} */
   #lost = null
-  /** Who waits for a link, or the end. @type {Set<() => void>} */
+  /** Called when there is a link, or at the end. @type {Set<() => void>} */
   #hoping = new Set()
   /** @type {State} */
   #state = Object.freeze({ name: 'connected', attempt: 0, error: null })
 
-  /** What is to be written: a link's requests, and events, which are for any. @type {{link: Link | null, bytes: Uint8Array}[]} */
+  /** Frames to write: requests for one link, and events (link null) for any link. @type {{link: Link | null, bytes: Uint8Array}[]} */
   #outbox = []
-  #unsent = 0 // bytes in it
-  /** In order. @type {Waiting[]} */
+  #unsent = 0 // bytes in the outbox
+  /** Calls of publish() that wait, in order. @type {Waiting[]} */
   #waiting = []
-  // How many events were published, given to a link, and surely taken by the hub or told to be lost.
+  // Numbers of events: published, passed to a link, and settled (taken by the hub, or reported as possibly lost).
   #published = 0
   #written = 0
   #taken = 0
-  /** The first thing that went wrong with an event, since a flush() has told. @type {Error | null} */
+  /** The first problem with an event since the last flush(). @type {Error | null} */
   #trouble = null
-  /** The first lost connection, likewise. @type {Error | null} */
+  /** The first lost connection since the last flush(). @type {Error | null} */
   #loss = null
 
   #isClosing = false
   /** @type {Promise<void> | null} */
   #closing = null
-  /** The end for good, with what led to it. @type {{error: Error | null} | null} */
+  /** Set at the end, with its cause. @type {{error: Error | null} | null} */
   #over = null
   /** @type {(error: Error | null) => void} */
   #resolveClosed = () => {}
   #endPause = () => {}
 
   /**
-   * Connects to the hub at peer, a ticket or NODEID@HOST:PORT, and resolves once the hub has taken
-   * the spoke in. Rejects with a CloseError if it has not, or has not answered in time; with a TypeError for
-   * what is no peer or no option; and with what the signal was aborted with.
+   * Connects to the hub at peer, a ticket or NODEID@HOST:PORT. Resolves once the hub has accepted the spoke.
+   * Rejects with a CloseError if the hub rejects the spoke or does not answer in time, with a TypeError for an
+   * invalid peer or option, and with the signal's reason if it is aborted.
    * @param {string} peer
    * @param {SpokeOptions} [options]
    */
@@ -197,7 +198,7 @@ export class Spoke extends EventTarget {
     /** @type {Promise<never>} */
     const aborted = new Promise((_, reject) => (abort = () => reject(signal?.reason)))
     signal?.addEventListener('abort', abort)
-    if (signal?.aborted) abort() // while it was binding
+    if (signal?.aborted) abort() // aborted during bind
     try {
       spoke.#keep(await Promise.race([connected, aborted]))
     } catch (error) {
@@ -213,7 +214,7 @@ export class Spoke extends EventTarget {
   }
 
   /**
-   * For connect() alone.
+   * For connect() only.
    * @private
    * @param {Endpoint} endpoint
    * @param {EndpointAddr} address
@@ -232,7 +233,7 @@ export class Spoke extends EventTarget {
     this.closed = closed
   }
 
-  /** How the spoke stands. `__state` tells of each change. */
+  /** The state of the spoke. `__state` reports each change. */
   get state() {
     return this.#state
   }
@@ -254,7 +255,7 @@ export class Spoke extends EventTarget {
 
     let topic = this.#topics.get(type)
     const same = topic?.entries.some((e) => e.listener === listener && e.capture === capture)
-    if (same) return // as in any event target
+    if (same) return // the same as for any event target
     const onceOnly = (/** @type {any} */ event) => {
       this.#remove(type, entry)
       if (typeof listener === 'function') listener.call(this, event)
@@ -294,28 +295,28 @@ export class Spoke extends EventTarget {
   }
 
   /**
-   * Publishes the event's detail, an envelope whose topic is the event's type. It returns at once, as
-   * publish() does while there is room. Throws a TypeError for one that is not allowed, what ended
-   * the spoke, and an error where over maxOutbox waits to be written: publish() waits instead.
+   * Publishes the event's detail, an envelope whose topic is the event's type. It returns at once. Throws a
+   * TypeError for an invalid event, the error that ended the spoke, or an error if the queue would exceed
+   * maxOutbox. publish() waits instead.
    * @param {Detailed<Publication>} event
    */
   dispatchEvent({ type, detail }) {
     if (detail === null || typeof detail !== 'object' || topicOf(detail) !== type) {
-      throw new TypeError(`the detail is no envelope with the topic ${JSON.stringify(type)}`)
+      throw new TypeError(`the detail is not an envelope with the topic ${JSON.stringify(type)}`)
     }
     const bytes = encode(detail, this.#options.maxFrame)
     this.#checkOpen()
     const isFull = this.#unsent > 0 && this.#unsent + bytes.length > this.#options.maxOutbox
-    if (isFull || this.#waiting.length > 0) throw new Error(`${this.#unsent} bytes are waiting to be written`)
+    if (isFull || this.#waiting.length > 0) throw new Error(`${this.#unsent} bytes are queued already`)
     this.#publish(bytes)
     return true
   }
 
   /**
-   * Publishes an event, and resolves when it is queued for writing; flush() tells whether the hub has
-   * it. It waits while over 256 KiB are queued, and so while the connection is lost. Rejects with a
-   * TypeError for an event that is not allowed, what ended the spoke, or what the signal was aborted
-   * with: then nothing is published.
+   * Publishes an event. Resolves when the event is queued; flush() reports whether the hub has processed it. It
+   * waits while more than 256 KiB are queued, for example while the spoke is disconnected. Rejects with a
+   * TypeError for an invalid event, with the error that ended the spoke, or with the signal's reason; nothing
+   * is published then.
    * @param {Publication} event
    * @param {Cancellable} [options]
    * @returns {Promise<void>}
@@ -341,10 +342,10 @@ export class Spoke extends EventTarget {
   }
 
   /**
-   * Waits until the hub has worked through all that was published before, and while the connection is
-   * lost. Rejects with the first thing that went wrong with an event since the last flush(): the hub's
-   * refusal, or a CloseError for a lost connection, as it is not known then what the hub got; with
-   * what ended the spoke; or with what the signal was aborted with.
+   * Waits until the hub has processed every event published before. It also waits while the spoke is
+   * disconnected. Rejects with the first problem with an event since the last flush(): the hub's refusal, or a
+   * CloseError for a lost connection, after which events may be lost. Also rejects with the error that ended
+   * the spoke, or with the signal's reason.
    * @param {Cancellable} [options]
    * @returns {Promise<void>}
    */
@@ -377,8 +378,8 @@ export class Spoke extends EventTarget {
   }
 
   /**
-   * Resolves when the hub has acknowledged a topic that is listened to: what it passes on from then on
-   * comes. While the connection is lost, it waits. Rejects with the hub's refusal.
+   * Resolves when the hub has acknowledged a topic that has a listener. From then on, every event that the
+   * hub forwards arrives. It waits while the spoke is disconnected. Rejects with the hub's refusal.
    * @param {string} topic
    * @param {Cancellable} [options]
    * @returns {Promise<void>}
@@ -386,21 +387,21 @@ export class Spoke extends EventTarget {
   async subscribed(topic, options) {
     const signal = checkSignal(options)
     const state = this.#topics.get(topic)
-    if (!state) throw new Error(`nobody listens to ${JSON.stringify(topic)}`)
+    if (!state) throw new Error(`there is no listener for ${JSON.stringify(topic)}`)
     await unlessAborted(state.promise, signal)
   }
 
-  /** As subscribed(), for every topic that is listened to now. @param {Cancellable} [options] */
+  /** The same as subscribed(), for every topic that has a listener now. @param {Cancellable} [options] */
   async ready(options) {
     const signal = checkSignal(options)
     await unlessAborted(Promise.all([...this.#topics.values()].map(({ promise }) => promise)), signal)
   }
 
   /**
-   * Subscribes to topics, and resolves when the hub has acknowledged all of them: what it passes on from
-   * then on comes. While the connection is lost, it waits. Rejects with the hub's refusal, what ended the
-   * spoke, or what the signal was aborted with: then nothing stays subscribed. Later, the signal has no
-   * effect.
+   * Subscribes to topics. Resolves when the hub has acknowledged all of them. From then on, every event that
+   * the hub forwards arrives. It waits while the spoke is disconnected. Rejects with the hub's refusal, the error
+   * that ended the spoke, or the signal's reason; it leaves no subscription then. Once it has resolved, the
+   * signal has no effect.
    * @param {[...topics: string[], options: Cancellable] | string[]} topics
    * @returns {Promise<Subscription>}
    */
@@ -418,8 +419,8 @@ export class Spoke extends EventTarget {
   }
 
   /**
-   * As subscribe(), at once: for a loop that need not know when the hub has acknowledged. The hub's
-   * refusal comes in the loop. A signal ends the loop, which throws what it was aborted with.
+   * Like subscribe(), but returns at once, without waiting for the hub's acknowledgement. The loop throws the
+   * hub's refusal. An aborted signal ends the loop, which throws the signal's reason.
    * @param {[...topics: string[], options: Cancellable] | string[]} topics
    * @returns {Subscription}
    */
@@ -445,11 +446,11 @@ export class Spoke extends EventTarget {
   }
 
   /**
-   * Ends the spoke: writes what was published, and waits until the hub has worked through it and
-   * sent what it had. Rejects if that failed; if there is no connection, and events are waiting to
-   * be written; if a connection was lost before with what may have been on its way, and no flush()
-   * has told; or with what had ended the spoke. Later calls return what the first did, and `closed`
-   * resolves with what it rejects with.
+   * Closes the spoke. It writes the queued events and waits until the hub has processed all of them. Events
+   * that arrive until then are delivered. It rejects in these cases: closing failed; events were queued while
+   * there was no connection; an earlier connection was lost with events that may not have arrived, and no
+   * flush() has reported it; or another error had ended the spoke. Later calls return the same promise.
+   * `closed` resolves with the error that close() rejects with.
    */
   close() {
     return (this.#closing ??= this.#close())
@@ -465,7 +466,7 @@ export class Spoke extends EventTarget {
       const unsent = this.#published - this.#written
       try {
         if (this.#link) await this.#link.finish()
-        else if (unsent > 0) throw new CloseError(null, `closed without a connection, and ${unsent} events were waiting to be written`)
+        else if (unsent > 0) throw new CloseError(null, `closed without a connection; ${unsent} events were not written`)
         this.#taken = this.#written
       } catch (cause) {
         error = /** @type {Error} */ (cause)
@@ -476,7 +477,7 @@ export class Spoke extends EventTarget {
     if (error) throw error
   }
 
-  /** @param {Error | null} error what ended the spoke; null: close() did, and all is well */
+  /** @param {Error | null} error what ended the spoke; null after a successful close() */
   async #end(error) {
     if (this.#over) return
     const link = this.#link
@@ -509,7 +510,7 @@ export class Spoke extends EventTarget {
     this.#tell('__state', this.#state)
   }
 
-  // --- what is to be written
+  // --- writing
 
   /** @param {Uint8Array} bytes */
   #publish(bytes) {
@@ -528,7 +529,7 @@ export class Spoke extends EventTarget {
   }
 
   /**
-   * Takes what a link is to write next.
+   * Takes the next frames for a link to write.
    * @param {Link} link
    * @param {number} most
    */
@@ -540,7 +541,7 @@ export class Spoke extends EventTarget {
       const { link: owner, bytes } = this.#outbox[count]
       this.#unsent -= bytes.length
       if (!owner) this.#written++
-      if (owner && owner !== link) continue // of one that is gone
+      if (owner && owner !== link) continue // for a link that has ended
       parts.push(bytes)
       size += bytes.length
     }
@@ -553,7 +554,7 @@ export class Spoke extends EventTarget {
     return parts
   }
 
-  /** Sees to it that there is a link. @param {Link} link */
+  /** Reconnects whenever the link ends. @param {Link} link */
   async #keep(link) {
     const { reconnect, minBackoff, maxBackoff } = this.#options
     let pause = minBackoff
@@ -562,13 +563,13 @@ export class Spoke extends EventTarget {
       const error = await link.ended
       if (!this.#isClosing || error.code !== CloseCode.normal || !link.whole) this.#account(link, error)
       if (this.#isClosing) return
-      // A hub that took this spoke in and then had too many has a newer one with this NodeID.
+      // tooMany after the hub had accepted this spoke means that a newer spoke has this NodeID.
       const reconnecting = reconnect && !isFinal(error) && error.code !== CloseCode.tooMany
       this.#lose(error)
       if (reconnecting) this.#setState('reconnecting', 1, error)
       this.#tell('__disconnect', { error, reconnecting })
       if (!reconnecting) return this.#end(error)
-      if (performance.now() - since >= maxBackoff) pause = minBackoff // else: one that never holds is not to hammer
+      if (performance.now() - since >= maxBackoff) pause = minBackoff // if links never last, the pause keeps growing
 
       for (;;) {
         await this.#pause(pause * (1 - Math.random() / 2))
@@ -585,7 +586,7 @@ export class Spoke extends EventTarget {
             this.#tell('__disconnect', { error: failed, reconnecting: false })
             return this.#end(failed)
           }
-          if (failed instanceof CloseError && failed.code === CloseCode.tooMany) pause = Math.max(pause, maxBackoff) // it is full
+          if (failed instanceof CloseError && failed.code === CloseCode.tooMany) pause = Math.max(pause, maxBackoff) // the hub is full
           this.#setState('reconnecting', this.#state.attempt + 1, failed)
         }
       }
@@ -593,7 +594,7 @@ export class Spoke extends EventTarget {
   }
 
   /**
-   * Notes what may be lost with a link.
+   * Records that events may be lost with a link.
    * @param {Link} link
    * @param {Error} error
    */
@@ -628,7 +629,7 @@ export class Spoke extends EventTarget {
     }
   }
 
-  /** Makes a link. It resolves when the hub has answered for all topics. */
+  /** Makes a link. Resolves when the hub has answered for all topics. */
   async #dial() {
     const { handshakeTimeout, writeTimeout, maxFrame } = this.#options
     const { connection, stream } = await this.#reach()
@@ -650,9 +651,9 @@ export class Spoke extends EventTarget {
     for (const name of this.#topics.keys()) link.changed.add(name)
     try {
       await new Promise((resolve, reject) => {
-        // The answer to a request without topics is also how a spoke that has none learns that it was
-        // taken in. Topics may be asked for once more, where one beside them was refused. The link is
-        // up at once with the last answer: what comes behind it is to be given out.
+        // A spoke without topics sends an empty request; its answer shows that the hub has accepted the
+        // spoke. If the hub refuses one topic of a request, the others are requested again. The link must
+        // be up as soon as the last answer arrives, because events may follow directly.
         const answered = (/** @type {Error | null} */ error) => {
           if (error) return reject(error)
           if (link.changed.size > 0 || link.asking > 0) return link.flush(answered)
@@ -685,7 +686,7 @@ export class Spoke extends EventTarget {
   /** Makes a connection with a stream. */
   async #reach() {
     const { alpn, handshakeTimeout: timeout } = this.#options
-    // One that the hub answers late is closed then. Until then it is one of few.
+    // A late connection is closed when it arrives. Until then it counts towards MAX_DIALS.
     if (this.#dials.size >= MAX_DIALS) await within(Promise.race(this.#dials), timeout, 'connecting')
     let isGivenUp = false
     /** @type {import('@number0/iroh').Connection | undefined} */
@@ -724,7 +725,7 @@ export class Spoke extends EventTarget {
     }
   }
 
-  /** Asks the hub for a topic, or no more. @param {string} name */
+  /** Subscribes or unsubscribes, whatever the topic's state requires. @param {string} name */
   #ask(name) {
     const link = this.#link ?? this.#dialled
     link?.changed.add(name)
@@ -732,7 +733,7 @@ export class Spoke extends EventTarget {
   }
 
   /**
-   * What to ask for now: as many topics as go in a request, or whether all was worked through.
+   * Returns the next request: as many topics as fit, or an empty request for flush().
    * @param {Link} link
    * @returns {Request | null}
    */
@@ -771,7 +772,7 @@ export class Spoke extends EventTarget {
   }
 
   /**
-   * Notes that topics are asked for, and returns what takes the answer.
+   * Records that topics were requested, and returns the function that handles the answer.
    * @param {Link} link
    * @param {Map<string, Topic | undefined>} batch
    * @returns {Request['answer']}
@@ -784,8 +785,8 @@ export class Spoke extends EventTarget {
     link.asking++
     return (error) => {
       link.asking--
-      if ((this.#link ?? this.#dialled) !== link || (error && !(error instanceof RefusedError))) return // its end, of which #keep hears
-      // Nothing of a request is carried out where one topic is refused: the others are asked for again.
+      if ((this.#link ?? this.#dialled) !== link || (error && !(error instanceof RefusedError))) return // the link has ended, which #keep handles
+      // If one topic is refused, the hub subscribes to none of the request, so the others are requested again.
       const isOne = batch.size === 1
       const isNamed = error && batch.has(error.topic)
       for (const [name, topic] of batch) {
@@ -822,11 +823,11 @@ export class Spoke extends EventTarget {
     entry.forget()
     super.removeEventListener(name, entry.handler, entry.capture)
     if (topic.entries.length > 0) return
-    // Not at once: a listener that is put in its place, or back, makes no gap.
+    // Unsubscribe later: if a listener is replaced or added again at once, there is no gap.
     queueMicrotask(() => {
       if (topic.entries.length > 0 || this.#topics.get(name) !== topic) return
       this.#topics.delete(name)
-      topic.answer(new Error(`nobody listens to ${JSON.stringify(name)} any more`))
+      topic.answer(new Error(`the last listener for ${JSON.stringify(name)} was removed`))
       this.#ask(name)
     })
   }
@@ -836,7 +837,7 @@ export class Spoke extends EventTarget {
    * @param {string} text
    */
   #receive(envelope, text) {
-    if (!this.#link?.up) return // what comes before may have a gap behind it
+    if (!this.#link?.up) return // before that, there may be gaps
     this.#text = text
     const topic = topicOf(envelope)
     const pattern = patternOf(topic)
@@ -854,7 +855,7 @@ export class Spoke extends EventTarget {
   }
 }
 
-/** Whether another attempt would end in the same way. @param {Error} error */
+/** Returns whether another attempt would fail in the same way. @param {Error} error */
 function isFinal(error) {
   const { protocol, notAdmitted } = CloseCode
   return error instanceof CloseError && (error.code === protocol || error.code === notAdmitted)

@@ -18,7 +18,7 @@ import (
 	"irohub"
 )
 
-// A fleet is a set of processes of which none may fail, and none outlives the demo.
+// A fleet is a set of processes. None may fail, and none outlives the demo.
 type fleet struct {
 	command string
 	ctx     context.Context // ends when one of them fails, or the demo is interrupted
@@ -38,7 +38,7 @@ func (f *fleet) end() {
 	f.running.Wait()
 }
 
-// wait waits for something that one of the processes does.
+// wait waits for an action of one of the processes.
 func (f *fleet) wait(event <-chan struct{}) error {
 	select {
 	case <-event:
@@ -48,7 +48,7 @@ func (f *fleet) wait(event <-chan struct{}) error {
 	}
 }
 
-// id makes a key file and returns its NodeID.
+// id creates a key file and returns its NodeID.
 func (f *fleet) id(key string) (id irohub.NodeID, err error) {
 	text, err := exec.CommandContext(f.ctx, f.command, "id", "-key", key).Output()
 	if err != nil {
@@ -62,17 +62,16 @@ type process struct {
 	name       string
 	cmd        *exec.Cmd
 	stdin      io.WriteCloser
-	subscribed chan struct{} // closed when it logs that
-	stopping   atomic.Bool   // it was told to end
-	exited     chan struct{} // closed when it has, and all that it printed was taken
-	err        error         // written before that
+	subscribed chan struct{} // closed when it logs that it has subscribed
+	stopping   atomic.Bool   // it was told to stop
+	exited     chan struct{} // closed when it has exited and its output has been read
+	err        error         // set before exited is closed
 }
 
-// grace is how long a process may take to end before it is killed: longer than a hub's
-// own limit.
+// grace is how long a process may take to end before it is killed. It is longer than a hub's own limit.
 const grace = 25 * time.Second
 
-// start starts a process, and gives take each line that it prints.
+// start starts a process and calls take with each line that it prints.
 func (f *fleet) start(take func(line string), args ...string) (*process, error) {
 	p := &process{
 		name:       "irohub " + args[0],
@@ -97,18 +96,18 @@ func (f *fleet) start(take func(line string), args ...string) (*process, error) 
 	f.running.Go(func() {
 		err := p.cmd.Wait()
 		if err == nil && args[0] != "pub" && !p.stopping.Load() {
-			err = errors.New("ended before its time")
+			err = errors.New("ended too early")
 		}
 		if err != nil {
 			p.err = fmt.Errorf("%s: %w", p.name, err)
-			f.fail(p.err) // of no effect if all are ending anyway
+			f.fail(p.err) // no effect if all are ending anyway
 		}
 		close(p.exited)
 	})
 	return p, nil
 }
 
-// log is given each line of a process's log, and passes on what is out of the ordinary.
+// log receives each line of a process's log and prints the unusual ones.
 func (f *fleet) log(p *process, line string) {
 	switch {
 	case strings.Contains(line, "msg=subscribed"):
@@ -119,8 +118,8 @@ func (f *fleet) log(p *process, line string) {
 	}
 }
 
-// write gives events to the process's standard input. That it takes them no more is
-// seen by its end.
+// write writes events to the process's standard input. It ignores errors: the end of the process reports
+// them.
 func (p *process) write(events []irohub.Event) {
 	lines := json.NewEncoder(p.stdin)
 	for _, ev := range events {
@@ -130,15 +129,15 @@ func (p *process) write(events []irohub.Event) {
 	}
 }
 
-// stop ends the process as a service manager does, and waits until it has ended.
+// stop ends the process like a service manager, and waits until it has exited.
 func (p *process) stop() error {
 	p.stopping.Store(true)
-	p.cmd.Process.Signal(syscall.SIGTERM) // an error means that it has ended
+	p.cmd.Process.Signal(syscall.SIGTERM) // an error means that it has exited already
 	<-p.exited
 	return p.err
 }
 
-// A lineWriter cuts into lines what is written to it.
+// A lineWriter splits into lines what is written to it.
 type lineWriter struct {
 	take func(line string)
 	rest []byte

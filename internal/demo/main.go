@@ -1,11 +1,11 @@
-// Command demo runs the command irohub for real: a hub and spokes, each a process of
-// its own, over iroh on this machine's loopback interface.
+// Command demo runs the command irohub in practice: a hub and spokes, each in its own process, over iroh on
+// this machine's loopback interface.
 //
-// The events are one for each Go source file of this machine's Go installation, and one
-// for each package. The hub and three spokes publish them, each its share, as fast as
-// they can; other spokes subscribe in every way there is. In the end the demo compares
-// what each subscriber printed with what it should have got: from each publisher the
-// same events in the same order, none missing, none twice. It exits 1 if they differ.
+// There is one event for each Go source file of this machine's Go installation, and one for each package.
+// The hub and three spokes each publish a part of them, as fast as they can. Other spokes subscribe in
+// different ways. In the end, the demo compares the output of each subscriber with the expected events:
+// from each publisher the same events in the same order, none missing and none twice. It exits with status
+// 1 if they differ.
 package main
 
 import (
@@ -25,18 +25,18 @@ import (
 	"irohub"
 )
 
-// maxQueue is how many bytes may wait for one subscriber, at the hub and in the
-// subscriber itself. By default it is 1 MiB, and who falls further behind is cut off,
-// so that the others need not wait. Here all is published at once, to more processes
-// than there may be processors, and is to arrive: so there is room for all of it.
+// maxQueue is the most bytes queued for one subscriber, at the hub and in the subscriber itself. The
+// default is 1 MiB; a subscriber that falls further behind is cut off, so that the others need not wait.
+// Here everything is published at once, to more processes than the machine may have processors, and must
+// arrive. So the queues hold all of it.
 const maxQueue = "67108864"
 
-// patience is for how long nothing may arrive before the demo calls the rest lost.
+// patience is how long nothing may arrive before the demo considers the rest lost.
 const patience = 15 * time.Second
 
 func main() {
 	command := flag.String("irohub", "bin/irohub", "the `FILE` of the command irohub")
-	source := flag.String("src", "", "the `DIRECTORY` of Go files; none: the Go installation's")
+	source := flag.String("src", "", "the `DIRECTORY` of Go files (default: the Go installation's)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
@@ -45,7 +45,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
-	fmt.Printf("\nAll is as it should be, after %.1f s.\n", time.Since(begin).Seconds())
+	fmt.Printf("\nEvery subscriber received what it should, after %.1f s.\n", time.Since(begin).Seconds())
 }
 
 func run(ctx context.Context, command, source string) error {
@@ -63,9 +63,9 @@ func run(ctx context.Context, command, source string) error {
 	}
 
 	f := newFleet(ctx, command)
-	defer f.end() // whatever happens, no process is left behind
+	defer f.end() // no process is left behind, whatever happens
 
-	// The publishers' NodeIDs tell whose an event is; those of the hub bear none.
+	// An event names its publisher by NodeID. Events of the hub itself name none.
 	dir, err := os.MkdirTemp("", "irohub-demo-")
 	if err != nil {
 		return err
@@ -87,14 +87,14 @@ func run(ctx context.Context, command, source string) error {
 		return err
 	}
 
-	// What each subscriber is to get is settled before anything is published.
+	// The expected events of each subscriber are determined before anything is published.
 	plan := share(events, mailbox)
-	hub := &subscriber{name: "the hub itself"} // which gets what spokes publish
+	hub := &subscriber{name: "the hub itself"} // it receives the spokes' events
 	subscribers := []*subscriber{
 		{name: "every file", topics: []string{"file:*"}},
 		{name: "one package", topics: []string{"file:net/http"}},
 		{name: "two packages", topics: []string{"file:net/http", "file:crypto/tls"}},
-		{name: "the same file twice", topics: []string{"file:*", "file:net/http"}}, // which comes once all the same
+		{name: "the same file twice", topics: []string{"file:*", "file:net/http"}}, // each event still arrives once
 		{name: "a mailbox", topics: []string{"direct:" + mailbox.String()}, flags: []string{"-key", mailboxKey}},
 		hub,
 	}
@@ -144,8 +144,8 @@ func run(ctx context.Context, command, source string) error {
 		}
 	}
 
-	// The hub hands over all it has before it ends, what there is too much of included;
-	// the subscribers print that before they end.
+	// Before the hub ends, it hands over everything, including excess events. The subscribers print these
+	// before they end.
 	if err := hub.process.stop(); err != nil {
 		return err
 	}
@@ -157,8 +157,8 @@ func run(ctx context.Context, command, source string) error {
 	return report(subscribers)
 }
 
-// startHub starts the hub and returns what spokes are to call it. What it prints behind
-// its first line, events of spokes, goes to s.
+// startHub starts the hub and returns the address for the spokes. The lines after the first, which are the
+// spokes' events, go to s.
 func (f *fleet) startHub(s *subscriber) (peer string, err error) {
 	first := make(chan string, 1)
 	begun := false
@@ -189,11 +189,11 @@ func (f *fleet) startHub(s *subscriber) (peer string, err error) {
 	return irohub.Addr{ID: ready.Node, Hosts: ready.Addrs}.String(), nil
 }
 
-// watch shows progress until all has arrived that should, or nothing does any more.
+// watch shows progress until everything has arrived, or nothing arrives any more.
 func watch(f *fleet, subscribers []*subscriber) error {
 	every, format := time.Second, "%d of %d events have arrived\n"
 	if info, err := os.Stdout.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-		every, format = every/10, "\r%d of %d events have arrived" // one line, written over
+		every, format = every/10, "\r%d of %d events have arrived" // one line that is overwritten
 		defer fmt.Println()
 	}
 	complete := make(chan struct{})
@@ -231,7 +231,7 @@ func watch(f *fleet, subscribers []*subscriber) error {
 	}
 }
 
-// total is how many events all are to get.
+// total returns the number of events that all subscribers together should receive.
 func total(subscribers []*subscriber) (n int) {
 	for _, s := range subscribers {
 		n += s.want.len()

@@ -15,9 +15,9 @@ import (
 	"irohub"
 )
 
-const spokes = 3 // that publish
+const spokes = 3 // number of spokes that publish
 
-// A plan is what each publisher publishes, the hub first, in order.
+// A plan is the events of each publisher, in order. The hub is the first publisher.
 type plan [1 + spokes][]irohub.Event
 
 func (p *plan) len() (n int) {
@@ -53,16 +53,16 @@ func readFiles(ctx context.Context, dir string) (events []irohub.Event, err erro
 		events = append(events, irohub.Event{Type: "file", ID: filepath.ToSlash(pkg), Payload: payload})
 		return err
 	})
-	// By package, which a walk leaves to see its subdirectories.
+	// Sort by package: a walk visits a package's subdirectories between its files.
 	slices.SortStableFunc(events, func(a, b irohub.Event) int { return cmp.Compare(a.ID, b.ID) })
 	return events, err
 }
 
-// share deals the events out one by one, so that each package has several publishers.
-// Who comes to the last file of a package tells the mailbox how many there are.
+// share distributes the events one by one, so that each package has several publishers. The publisher of a
+// package's last file sends the number of its files to the mailbox.
 func share(events []irohub.Event, mailbox irohub.NodeID) *plan {
 	p := &plan{}
-	first := 0 // of the package
+	first := 0 // index of the package's first file
 	for i, ev := range events {
 		mine := &p[i%len(p)]
 		*mine = append(*mine, ev)
@@ -75,7 +75,7 @@ func share(events []irohub.Event, mailbox irohub.NodeID) *plan {
 	return p
 }
 
-// pick returns what a subscriber to these topics is to get.
+// pick returns the events that a subscriber to these topics should receive.
 func (p *plan) pick(topics []string) *plan {
 	picked := &plan{}
 	for publisher, events := range p {

@@ -12,7 +12,7 @@ import (
 	"irohub"
 )
 
-// A subscriber is a process that prints events, with what it should print.
+// A subscriber is a process that prints events, with the events that it should print.
 type subscriber struct {
 	name       string
 	flags      []string
@@ -22,23 +22,23 @@ type subscriber struct {
 	want       *plan
 
 	arrived  atomic.Int64
-	complete chan struct{} // closed when as much has arrived as should
+	complete chan struct{} // closed when the expected number of events has arrived
 
 	// Written by take, and read when the process has exited.
 	got     plan
-	strange []string // lines that are no event of any publisher
+	strange []string // lines that are not an event of any publisher
 }
 
 func (s *subscriber) prepare(p *plan, publishers map[irohub.NodeID]int) {
 	s.publishers = publishers
 	s.complete = make(chan struct{})
-	if s.want = p.pick(s.topics); s.topics == nil { // the hub: what spokes publish
+	if s.want = p.pick(s.topics); s.topics == nil { // the hub receives the spokes' events
 		*s.want = *p
 		s.want[0] = nil
 	}
 }
 
-// take is given each line that the process prints.
+// take is called with each line that the process prints.
 func (s *subscriber) take(line string) {
 	var ev irohub.Event
 	err := json.Unmarshal([]byte(line), &ev)
@@ -53,7 +53,7 @@ func (s *subscriber) take(line string) {
 	}
 }
 
-// verdict compares what was to come with what came.
+// verdict compares the expected events with those that arrived.
 func (s *subscriber) verdict() string {
 	var faults []string
 	for p := range s.want {
@@ -61,7 +61,7 @@ func (s *subscriber) verdict() string {
 		if strings.Join(want, "\n") == strings.Join(got, "\n") {
 			continue
 		}
-		balance := make(map[string]int) // wanted less got
+		balance := make(map[string]int) // expected minus received
 		for _, text := range want {
 			balance[text]++
 		}
@@ -96,7 +96,7 @@ func texts(events []irohub.Event) []string {
 	return list
 }
 
-// report prints the table; the error says that something in it is wrong.
+// report prints the table. It returns an error if a subscriber's result is wrong.
 func report(subscribers []*subscriber) (err error) {
 	fmt.Println()
 	table := tabwriter.NewWriter(os.Stdout, 0, 0, 3, ' ', 0)
@@ -106,7 +106,7 @@ func report(subscribers []*subscriber) (err error) {
 		if result == "" {
 			result = "all, once, in order"
 		} else {
-			err = errors.New("not all subscribers have got what they should")
+			err = errors.New("not all subscribers received what they should")
 		}
 		topics := strings.Join(s.topics, " ")
 		if s.topics == nil {

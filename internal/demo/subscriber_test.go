@@ -17,10 +17,10 @@ func TestVerdict(t *testing.T) {
 	}
 	for _, test := range []struct {
 		lines []string
-		want  string // empty: nothing is wrong
+		want  string // empty: correct
 	}{
 		{[]string{a, b, c}, ""},
-		{[]string{c, a, b}, ""}, // another publisher's place among them is free
+		{[]string{c, a, b}, ""}, // the order between publishers does not matter
 		{[]string{b, a, c}, "of the hub: out of order"},
 		{[]string{a, b}, "of spoke 1: 1 missing, 0 too many"},
 		{[]string{a, b, b, c}, "of the hub: 0 missing, 1 too many"},

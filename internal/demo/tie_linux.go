@@ -5,5 +5,5 @@ import (
 	"syscall"
 )
 
-// tie has the system end a process with the demo, should that be killed.
+// tie makes the system kill a process when the demo is killed.
 func tie(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM} }

@@ -4,4 +4,4 @@ package main
 
 import "os/exec"
 
-func tie(*exec.Cmd) {} // only Linux has a way
+func tie(*exec.Cmd) {} // only Linux supports this

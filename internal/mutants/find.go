@@ -11,21 +11,21 @@ import (
 	"strconv"
 )
 
-// A finder collects the mutants of a tree. It knows syntax and a few types; what of its
-// proposals is no Go program, the type checker says afterwards.
+// A finder collects the mutants of a tree. It knows the syntax and a few types. The type checker later
+// removes mutants that do not compile.
 type finder struct {
 	tree  *tree
 	src   *source
-	fn    string     // the function, or what is declared, around the place
-	stack []ast.Node // from the declaration to the node in hand
+	fn    string     // the enclosing function or declaration
+	stack []ast.Node // from the declaration to the current node
 	found []*mutant
 }
 
-// checks is a file that is left alone: what a test has checked, and nothing else calls. To break
-// a check is not to break the package.
+// checks is a file without mutants: only tests call its checks. Breaking a check is not breaking the
+// package.
 const checks = "invariants.go"
 
-// find returns every mutant of the trees, in the order of files and places.
+// find returns every mutant of the trees, in the order of files and positions.
 func find(trees ...*tree) []*mutant {
 	var all []*mutant
 	for _, t := range trees {
@@ -105,7 +105,7 @@ func (f *finder) parent() ast.Node {
 
 func (f *finder) offset(p token.Pos) int { return f.tree.fset.Position(p).Offset }
 
-// text is a node as it is written.
+// text returns the source text of a node.
 func (f *finder) text(n ast.Node) string {
 	return string(f.src.text[f.offset(n.Pos()):f.offset(n.End())])
 }
@@ -115,7 +115,7 @@ func (f *finder) change(kind string, n ast.Node, text string) {
 	f.cut(kind, n.Pos(), n.End(), text)
 }
 
-// cut proposes other text for what stands from one place to another.
+// cut proposes other text for the source between two positions.
 func (f *finder) cut(kind string, from, to token.Pos, text string) {
 	at := f.tree.fset.Position(from)
 	m := &mutant{
@@ -156,7 +156,7 @@ func (f *finder) node(n ast.Node) {
 		f.condition(n.Cond)
 		f.change("force", n.Cond, "true")
 		if len(n.Body.List) > 1 || n.Else != nil {
-			f.change("force", n.Cond, "false") // of a single statement, this is to delete it
+			f.change("force", n.Cond, "false") // for a single statement, this is the same as deleting it
 		}
 	case *ast.ForStmt:
 		if n.Cond != nil {
@@ -177,7 +177,7 @@ func (f *finder) node(n ast.Node) {
 	}
 }
 
-// others says what an operator is replaced by.
+// others are the replacements of each operator.
 var others = map[token.Token][]string{
 	token.EQL: {"!="}, token.NEQ: {"=="},
 	token.LSS: {"<=", ">="}, token.LEQ: {"<", ">"},
@@ -226,7 +226,7 @@ func (f *finder) isString(e ast.Expr) bool {
 	return ok && b.Info()&types.IsString != 0
 }
 
-// condition negates what is not negated by another operator already.
+// condition negates a condition, unless another operator already does.
 func (f *finder) condition(e ast.Expr) {
 	switch e := e.(type) {
 	case *ast.BinaryExpr:
@@ -241,7 +241,7 @@ func (f *finder) condition(e ast.Expr) {
 	f.change("negate", e, "!("+f.text(e)+")")
 }
 
-// literal puts numbers and characters off by one.
+// literal changes numbers and characters by one.
 func (f *finder) literal(n *ast.BasicLit) {
 	switch n.Kind {
 	case token.INT:
@@ -270,7 +270,7 @@ func (f *finder) boolean(n *ast.Ident) {
 	}
 }
 
-// call takes the other one of min and max, and swaps the ends of what cmp.Or has.
+// call replaces min by max and max by min, and swaps the first and the last argument of cmp.Or.
 func (f *finder) call(n *ast.CallExpr) {
 	switch fun := n.Fun.(type) {
 	case *ast.Ident:
@@ -291,14 +291,14 @@ func (f *finder) call(n *ast.CallExpr) {
 	}
 }
 
-// fields leaves each named field of a struct out.
+// fields removes each named field of a struct literal.
 func (f *finder) fields(n *ast.CompositeLit) {
 	t := f.tree.info.TypeOf(n)
 	if t == nil {
 		return
 	}
 	if p, ok := t.Underlying().(*types.Pointer); ok {
-		t = p.Elem() // the type was left out in a list of pointers
+		t = p.Elem() // a list of pointers may omit the element type
 	}
 	if _, ok := t.Underlying().(*types.Struct); !ok {
 		return
@@ -314,7 +314,7 @@ func (f *finder) fields(n *ast.CompositeLit) {
 	}
 }
 
-// assign takes another operator, or leaves one of several values unassigned.
+// assign replaces the operator, or drops one of several values.
 func (f *finder) assign(n *ast.AssignStmt) {
 	for _, op := range others[n.Tok] {
 		if n.Tok == token.ADD_ASSIGN && op == "-=" && f.isString(n.Lhs[0]) {
@@ -347,7 +347,7 @@ func (f *finder) branch(n *ast.BranchStmt) {
 	}
 }
 
-// returned drops an error on its way out.
+// returned replaces a returned error by nil.
 func (f *finder) returned(n *ast.ReturnStmt) {
 	for _, r := range n.Results {
 		v := f.tree.info.Types[r]
@@ -357,16 +357,15 @@ func (f *finder) returned(n *ast.ReturnStmt) {
 	}
 }
 
-// empty does nothing instead of what stands in a list; statements has the case of one that
-// can be deleted.
+// empty removes all statements of a list. For a list of one statement that can be deleted, see statements.
 func (f *finder) empty(list []ast.Stmt) {
 	if len(list) > 1 || len(list) == 1 && !deletable(list[0]) {
 		f.cut("empty", list[0].Pos(), list[len(list)-1].End(), "")
 	}
 }
 
-// statements deletes each that could be missed. A return that ends a function is left
-// alone: without it there is no program, or the same.
+// statements deletes each statement that can be deleted. It keeps a return at the end of a function:
+// without it, the program does not compile, or is the same.
 func (f *finder) statements(list []ast.Stmt) {
 	for i, s := range list {
 		if l, ok := s.(*ast.LabeledStmt); ok {
@@ -391,7 +390,7 @@ func deletable(s ast.Stmt) bool {
 	return false
 }
 
-// isBody says whether the block in hand is that of a function.
+// isBody reports whether the current block is the body of a function.
 func (f *finder) isBody() bool {
 	switch f.parent().(type) {
 	case *ast.FuncDecl, *ast.FuncLit:

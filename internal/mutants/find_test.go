@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// What each operator makes of a line; other operators may make more of it.
+// Each operator's mutants of a line. Other operators may produce more.
 func TestFind_WhatIsChangedIntoWhat(t *testing.T) {
 	const none = "" // the line is deleted
 	cases := []struct {

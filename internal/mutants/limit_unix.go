@@ -10,14 +10,14 @@ import (
 	"syscall"
 )
 
-// ownGroup has a command's end by its context take all that it has started along.
+// ownGroup makes the end of a command's context kill all processes that the command has started.
 func ownGroup(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 }
 
-// limited is a command that gets no more address space than so many MiB. Where the system
-// has no such limit, GOMEMLIMIT and the time are all that holds it.
+// limited returns a command whose address space is limited to the given number of MiB. On systems without
+// such a limit, only GOMEMLIMIT and the time limit apply.
 func limited(ctx context.Context, memory int, name string, args ...string) *exec.Cmd {
 	if runtime.GOOS != "linux" {
 		return exec.CommandContext(ctx, name, args...)

@@ -1,6 +1,5 @@
-// Command mutants breaks a package, and those that are parts of it, at random places, one at a time, and says which of the
-// breaks no test notices. What does not compile is not counted: it is no break that a test
-// could notice.
+// Command mutants breaks a package and its parts at random places, one at a time, and lists the breaks that
+// no test notices. A mutant that does not compile is not counted, because no test could notice it.
 package main
 
 import (
@@ -24,18 +23,18 @@ import (
 	"time"
 )
 
-// Packages that are parts of the root package, and are broken too.
+// Packages that are parts of the root package and are broken too.
 const defaultParts = "./internal/jsonscan,./internal/framing,./internal/logging"
 
-// Packages whose tests use the root package, asked about what its own do not notice.
+// Packages whose tests use the root package. They run if the root package's own tests notice nothing.
 const defaultAlso = "./internal/system,./irohubtest,./internal/transporttest,./internal/simulation"
 
-// A config is what the flags say.
+// A config holds the values of the flags.
 type config struct {
 	dir        string
 	parts      string
 	also       string
-	required   bool // each package of also must be there, and have tests
+	required   bool // each package in also must exist and have tests
 	equivalent string
 	seed       uint64
 	n          int
@@ -118,13 +117,13 @@ func run(ctx context.Context, c config, out, progress io.Writer) error {
 	}
 	results, err := try(ctx, r, drawn, n, known, temp, c, progress)
 	if err == nil {
-		// What fails by now without a mutant may have failed so before.
+		// Tests that fail without a mutant now may have failed before, too.
 		err = r.baseline(ctx, temp, c.atOnce)
 	}
 	return errors.Join(err, report(out, c, all, known, results))
 }
 
-// draw returns the mutants to try in their order, and how many of them at most.
+// draw returns the mutants to try, in order, and the most to try.
 func draw(all []*mutant, c config) ([]*mutant, int) {
 	var drawn []*mutant
 	if c.only != "" {
@@ -141,10 +140,10 @@ func draw(all []*mutant, c config) ([]*mutant, int) {
 	return drawn, c.n
 }
 
-// fields returns what commas separate.
+// fields splits a list at commas.
 func fields(s string) []string { return strings.FieldsFunc(s, func(r rune) bool { return r == ',' }) }
 
-// suites returns the tests of the package, and of those in c.also.
+// suites returns the tests of the package and of the packages in c.also.
 func suites(c config, progress io.Writer) ([]*suite, error) {
 	var found []*suite
 	for i, pkg := range append([]string{"."}, fields(c.also)...) {
@@ -156,7 +155,7 @@ func suites(c config, progress io.Writer) ([]*suite, error) {
 			if i == 0 || c.required {
 				return nil, fmt.Errorf("%s has no tests", pkg)
 			}
-			fmt.Fprintf(progress, "left out: %s, which has no tests\n", pkg)
+			fmt.Fprintf(progress, "left out: %s has no tests\n", pkg)
 			continue
 		}
 		found = append(found, &suite{pkg: pkg, dir: dir})
@@ -164,14 +163,14 @@ func suites(c config, progress io.Writer) ([]*suite, error) {
 	return found, nil
 }
 
-// A result is a mutant and what came of it.
+// A result is a mutant with its verdict.
 type result struct {
 	*mutant
 	verdict
 }
 
-// try tries mutants until n of them have been, besides those that do not compile and those
-// that are known to change nothing. What was found before an error is returned with it.
+// try tries mutants until n of them are done, not counting those that do not compile and those known to be
+// equivalent. If it returns an error, it also returns the results so far.
 func try(ctx context.Context, r *runner, drawn []*mutant, n int, known map[string]string, temp string, c config, progress io.Writer) ([]result, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -229,7 +228,7 @@ func try(ctx context.Context, r *runner, drawn []*mutant, n int, known map[strin
 	return results, context.Cause(ctx)
 }
 
-// readEquivalent reads lines of an ID and a reason. A line that begins with # is a comment.
+// readEquivalent reads lines with an ID and a reason. A line that begins with # is a comment.
 func readEquivalent(name string) (map[string]string, error) {
 	known := make(map[string]string)
 	f, err := os.Open(name)
@@ -269,7 +268,7 @@ func list(out io.Writer, all []*mutant, known map[string]string, asJSON bool) er
 	return nil
 }
 
-// A summary counts. Percent is of those that could be noticed.
+// A summary has the counts. Percent relates to the mutants that could be noticed.
 type summary struct {
 	Seed       uint64  `json:"seed"`
 	Mutants    int     `json:"mutants"`
@@ -278,7 +277,7 @@ type summary struct {
 	Invalid    int     `json:"did_not_compile"`
 	Equivalent int     `json:"known_equivalent"`
 	Percent    float64 `json:"percent_killed"`
-	// Stale are the IDs in the file of known mutants that name none.
+	// Stale are the IDs in the file of known mutants that match no mutant.
 	Stale []string `json:"stale_equivalents,omitempty"`
 }
 
@@ -313,11 +312,11 @@ func report(out io.Writer, c config, all []*mutant, known map[string]string, res
 		if r.Status == survived {
 			fmt.Fprintf(out, "%v\n", r.mutant)
 		} else if known[r.ID] != "" && r.Status == killed {
-			fmt.Fprintf(out, "%v: is listed as equivalent, but %s notices: %s\n", r.mutant, r.Suite, r.By)
+			fmt.Fprintf(out, "%v: listed as equivalent, but noticed by %s: %s\n", r.mutant, r.Suite, r.By)
 		}
 	}
 	for _, id := range s.Stale {
-		fmt.Fprintf(out, "%s: is listed as equivalent, but there is no such mutant any more\n", id)
+		fmt.Fprintf(out, "%s: listed as equivalent, but this mutant no longer exists\n", id)
 	}
 	_, err := fmt.Fprintf(out, "seed %d: %d mutants, %d killed, %d survived: %.1f%% killed; not counted: %d known to be equivalent, %d did not compile\n",
 		s.Seed, s.Mutants, s.Killed, s.Survived, s.Percent, s.Equivalent, s.Invalid)

@@ -6,11 +6,10 @@ import (
 	"strings"
 )
 
-// A mutant is one change of one file: text instead of what stands from start to end.
+// A mutant is one change of one file: text replaces the source from start to end.
 type mutant struct {
-	// ID stays the same while other lines change: it consists of the function, the kind
-	// and a hash of what is changed into what, with the count of its like before it in
-	// the function.
+	// ID stays the same when other lines change. It consists of the function, the kind, a hash of the old
+	// and the new text, and a count of equal changes before it in the function.
 	ID     string `json:"id"`
 	Func   string `json:"func"`
 	Kind   string `json:"kind"`
@@ -25,7 +24,7 @@ type mutant struct {
 	text       string
 }
 
-// apply returns the file with the change made.
+// apply returns the changed file.
 func (m *mutant) apply() []byte {
 	var b []byte
 	b = append(b, m.src.text[:m.start]...)
@@ -41,7 +40,7 @@ func (m *mutant) String() string {
 	return fmt.Sprintf("%s:%d:%d: %s: %s -> %s", m.File, m.Line, m.Column, m.ID, brief(m.Before), after)
 }
 
-// identify gives each mutant its ID; they are in the order of their files and places.
+// identify sets each mutant's ID. The mutants must be in the order of files and positions.
 func identify(all []*mutant) {
 	seen := make(map[string]int)
 	for _, m := range all {
@@ -52,10 +51,10 @@ func identify(all []*mutant) {
 	}
 }
 
-// normal puts a piece of source on one line.
+// normal returns a piece of source on one line.
 func normal(text string) string { return strings.Join(strings.Fields(text), " ") }
 
-// brief leaves out the middle of what is too long for a line.
+// brief omits the middle of a text that is too long for a line.
 func brief(s string) string {
 	const most = 90
 	r := []rune(s)

@@ -103,7 +103,7 @@ import (
 	"toy"
 )
 
-// It does not compile with another Size.
+// It does not compile if Size changes.
 var _ [1]int = [toy.Size - 3]int{}
 
 func TestUnseen(t *testing.T) {
@@ -138,7 +138,7 @@ func load(t *testing.T, module map[string]string) (*tree, []*mutant) {
 	return tree, find(tree)
 }
 
-// one returns the mutant of a function that makes one text another.
+// one returns the mutant of a function that replaces one text by another.
 func one(t *testing.T, all []*mutant, fn, before, after string) *mutant {
 	t.Helper()
 	for _, m := range all {
@@ -157,7 +157,7 @@ func toyConfig(dir string) config {
 	}
 }
 
-// An outcome is what -json writes.
+// An outcome is the output of -json.
 type outcome struct {
 	Summary summary
 	Results []struct{ ID, Status, Suite, By string }
@@ -223,7 +223,7 @@ func TestMutants_EachVerdictIsTrue(t *testing.T) {
 	}
 }
 
-// A compiler's refusal is no kill, even where the type checker was not asked.
+// A compile error does not count as a kill, even without the type checker.
 func TestRunner_WhatDoesNotBuildIsNoKill(t *testing.T) {
 	tree, all := load(t, toy)
 	m := *one(t, all, "Sum", "sum += v", "sum -= v")
@@ -330,7 +330,7 @@ func TestMutants_ChecksAreLeftAlone(t *testing.T) {
 	}
 }
 
-// A part of the package is broken too: its own tests are asked first, then those of the package.
+// A part of the package is broken too. Its own tests run first, then those of the package.
 func TestMutants_PartsAreBrokenToo(t *testing.T) {
 	parted := maps.Clone(toy)
 	parted["part/part.go"] = "package part\n\nfunc Own() bool { return true }\n\nfunc Used() bool { return true }\n"

@@ -16,29 +16,29 @@ import (
 	"time"
 )
 
-// A suite is the tests of one package, which is the broken one or uses it.
+// A suite is the tests of one package: the broken one, or one that uses it.
 type suite struct {
-	pkg   string // as the go command is told
+	pkg   string // the argument for the go command
 	dir   string
-	limit time.Duration // how long its tests may take
+	limit time.Duration // time limit of its tests
 }
 
-// Limits keep a mutant from taking the machine down.
+// Limits prevent a mutant from exhausting the machine.
 type limits struct {
-	factor float64       // how many times as long as the unmutated tests
-	least  time.Duration // but at least this long
+	factor float64       // time limit as a multiple of the unmutated tests' time
+	least  time.Duration // the least time limit
 	memory int           // MiB of address space; the heap is held to a quarter of it
 }
 
 // A runner runs suites against mutants.
 type runner struct {
 	dir    string   // where the go command runs
-	suites []*suite // in turn, but for the own one of a tree, which is first
-	own    []*suite // of the trees that have one
+	suites []*suite // in this order, but after a tree's own suite
+	own    []*suite // the own suites of trees
 	limits limits
 }
 
-// What can come of a mutant. Only the first two count.
+// The possible verdicts. Only the first two count.
 const (
 	killed     = "killed"
 	survived   = "survived"
@@ -46,25 +46,24 @@ const (
 	equivalent = "known to be equivalent"
 )
 
-// A verdict says what came of a mutant.
+// A verdict is the outcome for a mutant.
 type verdict struct {
 	Status string `json:"status"`
 	Suite  string `json:"suite,omitempty"` // the package whose tests noticed
-	By     string `json:"by,omitempty"`    // the test that did, or what else ended the tests
+	By     string `json:"by,omitempty"`    // the test that noticed, or what else ended the tests
 	Reason string `json:"reason,omitempty"`
 }
 
-// A shell that cannot run the tests exits with this or one of the next two; tests do so with
-// 1 or 2.
+// A shell that cannot run the tests exits with this code or one of the next two. Tests exit with 1 or 2.
 const notStarted = 125
 
-// A buildError is what the go command says of a package that it cannot build.
+// A buildError is the go command's error for a package that does not build.
 type buildError struct{ output string }
 
 func (e *buildError) Error() string { return "go test -c: " + e.output }
 
-// try runs one suite after another until one notices the mutant. The directory is for its
-// files and nobody else's meanwhile.
+// try runs one suite after another until one notices the mutant. Only this call may use the directory
+// meanwhile.
 func (r *runner) try(ctx context.Context, m *mutant, dir string) (verdict, error) {
 	broken := filepath.Join(dir, filepath.Base(m.File))
 	overlay := filepath.Join(dir, "overlay.json")
@@ -85,7 +84,7 @@ func (r *runner) try(ctx context.Context, m *mutant, dir string) (verdict, error
 	for _, s := range suites {
 		binary, err := r.build(ctx, s, overlay, dir)
 		if failed := (*buildError)(nil); errors.As(err, &failed) {
-			// The type checker does not see the tests, which may need a constant as it is.
+			// The type checker does not see the tests, which may not compile with a changed constant.
 			return verdict{Status: invalid, Suite: s.pkg, Reason: failed.output}, nil
 		}
 		if err != nil {
@@ -102,7 +101,7 @@ func (r *runner) try(ctx context.Context, m *mutant, dir string) (verdict, error
 	return verdict{Status: survived}, nil
 }
 
-// build builds the tests of a suite. Without vet, which has no say in what a test notices.
+// build builds the tests of a suite. It runs without vet, so that vet notices nothing in place of a test.
 func (r *runner) build(ctx context.Context, s *suite, overlay, dir string) (string, error) {
 	binary := filepath.Join(dir, "suite.test")
 	if err := os.Remove(binary); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -125,11 +124,11 @@ func (r *runner) build(ctx context.Context, s *suite, overlay, dir string) (stri
 	return binary, err
 }
 
-// run runs built tests and returns what noticed the mutant: nothing if they pass. An error
-// says that they have not been run, and so nothing about the mutant.
+// run runs compiled tests and returns what noticed the mutant; nothing if they pass. An error means that
+// the tests did not run.
 func (r *runner) run(ctx context.Context, s *suite, binary string) (string, error) {
-	// The tests stop themselves, and say which of them was running; what even that does
-	// not stop is killed.
+	// The tests stop themselves at a time limit and name the test that was running. If that fails, they are
+	// killed.
 	last, cancel := context.WithTimeout(ctx, s.limit+s.limit/2+time.Second)
 	defer cancel()
 	cmd := limited(last, r.limits.memory, binary,
@@ -137,7 +136,7 @@ func (r *runner) run(ctx context.Context, s *suite, binary string) (string, erro
 	cmd.Dir = s.dir
 	cmd.Env = append(os.Environ(), fmt.Sprintf("GOMEMLIMIT=%dMiB", r.limits.memory/4), "GOTRACEBACK=single")
 	ownGroup(cmd)
-	cmd.WaitDelay = 5 * time.Second // for whom the tests have started and left behind
+	cmd.WaitDelay = 5 * time.Second // for processes that the tests have left behind
 
 	printed, w := io.Pipe()
 	cmd.Stdout, cmd.Stderr = w, w
@@ -169,17 +168,17 @@ func (r *runner) run(ctx context.Context, s *suite, binary string) (string, erro
 	return seen.by(err), nil
 }
 
-// An output is what the tests have printed, as far as it matters.
+// An output is the relevant part of the tests' output.
 type output struct {
 	first   string // the first line
 	running string // the test that began last
-	failed  string // the first that failed, as exactly as is known
+	failed  string // the first test that failed, with its subtest if known
 	crash   string // the first line of a panic, or of another crash
 	timeout bool
-	passed  bool // all have
+	passed  bool // all tests have passed
 }
 
-// read reads until the end, whatever is printed: a mutant can print without end.
+// read reads the output to its end, in bounded memory: a mutant can print without end.
 func (p *output) read(from io.Reader) {
 	b := bufio.NewReaderSize(from, 4<<10)
 	for {
@@ -218,7 +217,7 @@ func (p *output) line(s string) {
 	}
 }
 
-// by names what has noticed the mutant.
+// by returns what noticed the mutant.
 func (p *output) by(err error) string {
 	switch {
 	case p.timeout:
@@ -233,8 +232,8 @@ func (p *output) by(err error) string {
 	return fmt.Sprintf("%s: %v", p.running, err)
 }
 
-// baseline runs the suites against the tree as it is: all must pass, several times and as
-// many at once as later on, or their failing would mean nothing. So each gets its limit.
+// baseline runs the suites on the unmodified tree, several times and as many in parallel as later. All must
+// pass, otherwise a failure would mean nothing. It sets each suite's time limit.
 func (r *runner) baseline(ctx context.Context, dir string, atOnce int) error {
 	for _, s := range slices.Concat(r.suites, r.own) {
 		s.limit = 10 * time.Minute

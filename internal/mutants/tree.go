@@ -16,29 +16,29 @@ import (
 	"sync"
 )
 
-// A tree is a package that is to be broken: its files, as text and parsed, and its types.
+// A tree is a package to break: its files, as text and parsed, and its types.
 type tree struct {
 	dir   string
-	pkg   string // as the go command is told, from the first tree's directory
-	own   *suite // its tests, where they are none of the runner's; they come first
+	pkg   string // the argument for the go command, from the first tree's directory
+	own   *suite // its own tests, if not among the runner's suites; they run first
 	path  string // its import path
 	fset  *token.FileSet
 	files []*source
 	info  *types.Info
 
-	checking sync.Mutex // an importer is not for several goroutines
+	checking sync.Mutex // an importer must not be used concurrently
 	imports  types.Importer
 }
 
 type source struct {
 	tree *tree
-	name string // with its directory
+	name string // including its directory
 	text []byte
 	file *ast.File
 }
 
-// loadTree reads a package without its tests, from the directory where the go command runs. It has the go command build what
-// the package imports, since types come from there.
+// loadTree reads a package without its tests, from the directory where the go command runs. The go command
+// first builds what the package imports, because the types come from there.
 func loadTree(dir, pkg string) (*tree, error) {
 	cmd := exec.Command("go", "list", "-export", "-deps", "-json=ImportPath,Dir,GoFiles,CgoFiles,Export", pkg)
 	cmd.Dir, cmd.Stderr = dir, new(bytes.Buffer)
@@ -51,7 +51,7 @@ func loadTree(dir, pkg string) (*tree, error) {
 		ImportPath, Dir, Export string
 		GoFiles, CgoFiles       []string
 	}
-	var last listed // the last, after all that it needs
+	var last listed // the last one listed, after its dependencies
 	exports := make(map[string]string)
 	for d := json.NewDecoder(bytes.NewReader(out)); d.More(); {
 		last = listed{}
@@ -82,7 +82,7 @@ func loadTree(dir, pkg string) (*tree, error) {
 	return t, t.typecheck(nil, nil, t.info)
 }
 
-// compiles says why the tree with this mutant is no Go program, or nil.
+// compiles returns why the tree with this mutant does not compile, or nil.
 func (t *tree) compiles(m *mutant) error {
 	file, err := parser.ParseFile(t.fset, m.src.name, m.apply(), parser.SkipObjectResolution)
 	if err != nil {

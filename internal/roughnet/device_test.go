@@ -17,7 +17,7 @@ const (
 	mtu        = 1500
 )
 
-// An ifreq is what the kernel's requests about network devices take.
+// An ifreq is the argument of ioctls on network devices.
 type ifreq struct {
 	name [syscall.IFNAMSIZ]byte
 	data [24]byte
@@ -49,8 +49,8 @@ func (r *ifreq) do(fd int, what uintptr) error {
 	return nil
 }
 
-// openDevice makes the namespace's network: the loopback interface, and one whose packets
-// the file holds.
+// openDevice sets up the namespace's network: the loopback interface, and a TUN device whose
+// packets are read from and written to the file.
 func openDevice(a netip.Addr) (*os.File, error) {
 	const path = "/dev/net/tun"
 	fd, err := syscall.Open(path, syscall.O_RDWR|syscall.O_CLOEXEC, 0)
@@ -71,8 +71,7 @@ func openDevice(a netip.Addr) (*os.File, error) {
 	return device, setAddr(a)
 }
 
-// setAddr gives the device another address instead of the one that it has; all of 10.0.0.0/24
-// is behind it.
+// setAddr replaces the device's address. The device routes to all of 10.0.0.0/24.
 func setAddr(a netip.Addr) error {
 	return errors.Join(
 		configure(request(deviceName).addr(a), syscall.SIOCSIFADDR),
@@ -120,7 +119,7 @@ func receiveFile(over *os.File) (*os.File, error) {
 		return nil, err
 	}
 	syscall.CloseOnExec(fds[0])
-	// Not to block a thread in each read, nor to outlast close.
+	// Non-blocking, so that reads occupy no thread and end with close.
 	if err := syscall.SetNonblock(fds[0], true); err != nil {
 		return nil, err
 	}

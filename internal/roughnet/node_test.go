@@ -16,25 +16,24 @@ import (
 	"time"
 )
 
-// A node is a process in a network namespace of its own. It is this test's binary (see
-// runNode), which does what it is told by lines on its standard input, and tells by others
-// what happens.
+// A node is a process in its own network namespace. It runs this test's binary (see runNode).
+// It reads commands from its standard input and reports on its standard output, one line each.
 type node struct {
 	t      *testing.T
 	name   string
-	device *os.File // the packets of its network
+	device *os.File // the TUN device with the packets of its network
 	stdin  *os.File
 
 	mu    sync.Mutex
 	lines []string
-	more  chan struct{} // closed when there is another line, or no more; then there is another channel
+	more  chan struct{} // closed and replaced when there is another line; closed at the end of the output
 	ended bool
 }
 
-// asNode makes the test binary a node, if this variable is set.
+// asNode is the environment variable that makes the test binary a node.
 const asNode = "IROHUB_TEST_AS_NODE"
 
-// cannot begins the line with which a node says that it is not allowed a network.
+// cannot is the prefix of the line in which a node reports that it may not set up a network.
 const cannot = "cannot"
 
 func startNode(t *testing.T, at netip.Addr, args ...string) *node {
@@ -56,7 +55,7 @@ func startNode(t *testing.T, at netip.Addr, args ...string) *node {
 	cmd.Stdin, cmd.Stderr, cmd.ExtraFiles = stdin, t.Output(), []*os.File{theirs}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	if uid := os.Getuid(); uid != 0 {
-		// Who is root in a user namespace of its own may have a network there.
+		// In its own user namespace, the process is root and may set up a network.
 		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
 		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: uid, Size: 1}}
 	}
@@ -83,7 +82,7 @@ func startNode(t *testing.T, at netip.Addr, args ...string) *node {
 		n.heard("", true)
 	}()
 	t.Cleanup(func() {
-		w.Close() // which ends it
+		w.Close() // closing its input ends it
 		defer time.AfterFunc(10*time.Second, func() { cmd.Process.Kill() }).Stop()
 		<-read
 		cmd.Wait()
@@ -98,8 +97,8 @@ func startNode(t *testing.T, at netip.Addr, args ...string) *node {
 	return n
 }
 
-// skip is for machines that give a process no network of its own. They skip it with CI=true
-// too: unlike a tool that is missing, that may be out of anybody's hands there.
+// skip skips the test on machines that do not allow a process its own network. It does so with
+// CI=true too: unlike a missing tool, this often cannot be changed there.
 func skip(t *testing.T, err error) {
 	t.Helper()
 	t.Skipf("no network namespaces here: %v. Run this test as root, with /dev/net/tun (modprobe tun)", err)
@@ -116,17 +115,17 @@ func (n *node) heard(line string, ended bool) {
 	n.more = make(chan struct{})
 }
 
-// said returns the lines, when there are more, and whether there will be none.
+// said returns the lines so far, a channel that signals more, and whether the output has ended.
 func (n *node) said() (lines []string, more <-chan struct{}, ended bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.lines[:len(n.lines):len(n.lines)], n.more, n.ended
 }
 
-// failsafe bounds what a broken test would wait for; no test measures time.
+// failsafe ends a broken test; no test measures time.
 const failsafe = 2 * time.Minute
 
-// want waits until the lines are so, and returns them.
+// want waits until the lines satisfy a condition, and returns them.
 func (n *node) want(what string, ok func(lines []string) bool) []string {
 	n.t.Helper()
 	timeout := time.After(failsafe)

@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// runNode is what a node runs. Its end is that of its process, which takes the device along.
+// runNode is the main function of a node. The device disappears with its process.
 func runNode(at string, args []string) error {
 	device, err := openDevice(netip.MustParseAddr(at))
 	if errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENODEV) {
@@ -44,7 +44,7 @@ func runNode(at string, args []string) error {
 		return err
 	}
 	over.Close()
-	device.Close() // the test has it
+	device.Close() // the test has a copy
 	ctx := context.Background()
 	switch args[0] {
 	case "hub":
@@ -59,12 +59,12 @@ func runNode(at string, args []string) error {
 	return fmt.Errorf("%q?", args)
 }
 
-// numbered is an event's number as its payload.
+// numbered returns a payload with an event's number.
 func numbered(typ string, n int) irohub.Event {
 	return irohub.Event{Type: typ, Payload: fmt.Appendf(nil, "%d", n)}
 }
 
-// pace is between events, so that they are on the way all the time while something happens.
+// pace is the pause between events, so that some are always in flight while something happens.
 const pace = 5 * time.Millisecond
 
 func runHub(ctx context.Context, transport, at string) error {
@@ -98,7 +98,7 @@ func runHub(ctx context.Context, transport, at string) error {
 	})
 }
 
-// commands does what the standard input says until that ends.
+// commands executes the commands on standard input until it ends.
 func commands(do func(verb string, from, to int) error) error {
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		var verb string
@@ -111,7 +111,7 @@ func commands(do func(verb string, from, to int) error) error {
 	return nil
 }
 
-// spokes is how many a node of spokes has.
+// spokes is the number of spokes in a node.
 const spokes = 3
 
 func runSpokes(ctx context.Context, transport string, addr irohub.Addr) error {
@@ -140,7 +140,7 @@ func runSpokes(ctx context.Context, transport string, addr irohub.Addr) error {
 			fmt.Printf("%d ended %v\n", i, sub.Err())
 		}()
 	}
-	// Each spoke publishes by itself, and waits while it is not connected.
+	// Each spoke publishes in its own goroutine, and waits while it is disconnected.
 	var queues []chan [2]int
 	for i, spoke := range all {
 		queue := make(chan [2]int, 1000)

@@ -14,7 +14,7 @@ import (
 	"irohub/internal/transports"
 )
 
-// overEach runs a test over each transport, all at once, as most of them is waiting.
+// overEach runs a test over all transports in parallel, as the tests mostly wait.
 func overEach(t *testing.T, test func(*network)) {
 	transports.Each(t, func(t *testing.T, transport string) {
 		t.Parallel()
@@ -22,12 +22,12 @@ func overEach(t *testing.T, test func(*network)) {
 	})
 }
 
-// A network is a hub, and spokes at the other end of a wire.
+// A network is a hub, a wire, and spokes at its other end.
 type network struct {
 	*testing.T
 	hub, spokes *node
 	*wire
-	published int // by each
+	published int // number of events published by each
 }
 
 func newNetwork(t *testing.T, transport string) *network {
@@ -41,7 +41,7 @@ func newNetwork(t *testing.T, transport string) *network {
 	return w
 }
 
-// publish has the hub, and each spoke, publish so many more events.
+// publish makes the hub and each spoke publish that many more events.
 func (w *network) publish(count int) {
 	w.Helper()
 	for _, n := range []*node{w.hub, w.spokes} {
@@ -50,7 +50,7 @@ func (w *network) publish(count int) {
 	w.published += count
 }
 
-// arrive waits until the newest event has come everywhere.
+// arrive waits until the newest event has arrived everywhere.
 func (w *network) arrive() {
 	w.Helper()
 	for _, n := range []*node{w.hub, w.spokes} {
@@ -65,7 +65,7 @@ func (w *network) arrive() {
 	}
 }
 
-// resume publishes until everybody gets something again.
+// resume publishes until everyone receives events again.
 func (w *network) resume() {
 	w.Helper()
 	for from, end := w.published, time.Now().Add(failsafe); ; time.Sleep(200 * time.Millisecond) {
@@ -85,18 +85,18 @@ func (w *network) resume() {
 	}
 }
 
-// A history is what one subscriber got of one publisher.
+// A history is what one subscriber received from one publisher.
 type history struct {
 	newest int
 	events int
-	gaps   int   // that no loss before them explains
-	runs   []int // the newest of each run of numbers that follow each other
+	gaps   int   // gaps that no preceding loss explains
+	runs   []int // the last number of each run of consecutive numbers
 	losses int
 	back   int
 	wrong  []string
 }
 
-// of reads the history of spoke i off what a node has said.
+// of reads the history of spoke i from a node's output.
 func (w *network) of(n *node, i int) history {
 	h := history{newest: -1}
 	excused := false
@@ -140,7 +140,7 @@ func (w *network) of(n *node, i int) history {
 	return h
 }
 
-// wantNoLoss wants everything of everybody, in order, over the first connections.
+// wantNoLoss checks that every event arrived, in order, over the first connections.
 func (w *network) wantNoLoss() {
 	w.Helper()
 	for _, n := range []*node{w.hub, w.spokes} {
@@ -152,7 +152,7 @@ func (w *network) wantNoLoss() {
 	}
 }
 
-// flush has each spoke flush, and returns what Flush said: empty, or the error.
+// flush makes each spoke flush, and returns the results of Flush: empty, or the error.
 func (w *network) flush() (said [spokes]string) {
 	w.Helper()
 	count := 0
@@ -172,7 +172,7 @@ func (w *network) flush() (said [spokes]string) {
 	return said
 }
 
-// Five packets of a hundred are lost and all are 50 ms late, each way: nobody notices.
+// In each direction, 5 % of the packets are lost and all are delayed by 50 ms: no event is lost.
 func TestLossAndDelay(t *testing.T) {
 	t.Parallel()
 	overEach(t, func(w *network) {
@@ -197,15 +197,15 @@ func TestLossAndDelay(t *testing.T) {
 	})
 }
 
-// Nothing passes for 20 seconds. Whether a connection outlives that is up to its transport;
-// what was promised is not.
+// No packet passes for 20 seconds. A connection may or may not survive that, depending on its
+// transport. The guarantees hold in either case.
 func TestOutage(t *testing.T) {
 	t.Parallel()
 	overEach(t, func(w *network) {
 		w.publish(100)
 		w.arrive()
 		w.cut.Store(true)
-		w.publish(100) // half a second of events, and then silence
+		w.publish(100) // half a second of events, then silence
 		time.Sleep(20 * time.Second)
 		if w.lost.Load() == 0 {
 			w.Error("the wire lost nothing")
@@ -215,8 +215,8 @@ func TestOutage(t *testing.T) {
 	})
 }
 
-// The spokes' machine has another address of a sudden. Over iroh, connections may move
-// along; else spokes connect again.
+// The address of the spokes' machine changes suddenly. Over iroh, connections may migrate;
+// otherwise the spokes reconnect.
 func TestAddressChanges(t *testing.T) {
 	t.Parallel()
 	overEach(t, func(w *network) {
@@ -228,8 +228,9 @@ func TestAddressChanges(t *testing.T) {
 	})
 }
 
-// wantAfterwards waits until everybody gets events again, and then wants what was promised:
-// no gap but where a Spoke has told of a loss, nor after it is back, and a Flush that tells.
+// wantAfterwards waits until everyone receives events again, and then checks the guarantees: no
+// gap unless a Spoke has reported a loss, none after it has reconnected, and a Flush that
+// reports losses.
 func (w *network) wantAfterwards() {
 	w.Helper()
 	w.resume()
@@ -244,8 +245,8 @@ func (w *network) wantAfterwards() {
 		if down.gaps > 0 || down.wrong != nil || !slices.IsSorted(down.runs) || down.losses != down.back {
 			w.Errorf("spoke %d: %+v", i, down)
 		}
-		// Of each of a spoke's connections, the hub gets one run. What the network has kept
-		// of an old one may come behind what a new one brings.
+		// From each of a spoke's connections, the hub receives one run. Events that the network
+		// delayed on an old connection may arrive after those of a new one.
 		if lost := up.events < w.published; up.wrong != nil || len(up.runs) > 1+down.losses || lost && flushed[i] == "" {
 			w.Errorf("the hub, of spoke %d: %+v of %d; Flush said %q", i, up, w.published, flushed[i])
 		}

@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// A wire carries IP packets between two devices, as well or as badly as it is told to.
+// A wire carries IP packets between two devices, with configurable loss and delay.
 type wire struct {
-	loss  atomic.Int64 // packets of a thousand
+	loss  atomic.Int64 // lost packets per thousand
 	delay atomic.Int64 // nanoseconds, each way
 	cut   atomic.Bool  // nothing passes
 
@@ -28,7 +28,7 @@ type packet struct {
 	due  time.Time
 }
 
-// onTheWay is how many packets a wire holds each way, as a router has room for so many.
+// onTheWay is the most packets that a wire holds in each direction, like a router's queue.
 const onTheWay = 4096
 
 func newWire(a, b *os.File) *wire {

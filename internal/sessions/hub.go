@@ -15,12 +15,12 @@ import (
 	"irohub"
 )
 
-// A hubPlayer is the spokes of a script, and the application at its hub.
+// A hubPlayer plays the spokes of a script, and the application at its hub.
 type hubPlayer struct {
 	player
 	script      *HubScript
 	newEndpoint func(zero bool) irohub.Endpoint
-	endpoints   map[string]irohub.Endpoint // of spokes, by name
+	endpoints   map[string]irohub.Endpoint // the spokes' endpoints, by name
 	place       irohub.Endpoint            // the hub's
 	hub         *irohub.Hub
 	heard       chan irohub.Event
@@ -29,15 +29,15 @@ type hubPlayer struct {
 	shutdowns   sync.WaitGroup
 }
 
-// A raw is a spoke that is played by hand.
+// A raw is a spoke that the player controls frame by frame.
 type raw struct {
 	conn   irohub.Conn
 	frames frameReader
 	over   bool
 }
 
-// PlayHub plays a script against a Hub. newEndpoint makes an endpoint, of the zero node if that is
-// asked for.
+// PlayHub plays a script against a Hub. newEndpoint makes an endpoint; if asked to, one of the
+// zero node.
 func PlayHub(t *testing.T, ctx context.Context, script *HubScript, newEndpoint func(zero bool) irohub.Endpoint) {
 	p := &hubPlayer{
 		script:      script,
@@ -72,7 +72,7 @@ func PlayHub(t *testing.T, ctx context.Context, script *HubScript, newEndpoint f
 		for _, r := range p.spokes {
 			r.conn.Close(0, "")
 		}
-		p.shutdowns.Wait() // else Close would cut them short
+		p.shutdowns.Wait() // otherwise Close would cut them short
 		p.hub.Close()
 		p.tasks.Wait()
 		p.place.Close()
@@ -129,7 +129,7 @@ func deny(topics []string) func(irohub.NodeID, string) error {
 	}
 }
 
-// endpoint is that of a spoke.
+// endpoint returns the endpoint of a spoke.
 func (p *hubPlayer) endpoint(name string) irohub.Endpoint {
 	place := p.script.Spokes[name]
 	if other := cmp.Or(place.Node, place.Connection); other != "" && other != zero {
@@ -165,7 +165,7 @@ func (p *hubPlayer) spoke(s *step) *raw {
 	return r
 }
 
-// unlessClosed takes no offence at a hub that closes: the script says with which code.
+// unlessClosed ignores that the hub closed: the script checks the code.
 func (p *hubPlayer) unlessClosed(err error) {
 	p.Helper()
 	var end *irohub.CloseError

@@ -1,5 +1,6 @@
-// Package sessions plays the scripts of testdata/sessions.json and testdata/clients.json, which
-// say how they are written: over any transport, against this module's Hub and Spoke.
+// Package sessions plays the scripts of testdata/sessions.json and testdata/clients.json
+// against this module's Hub and Spoke, over any transport. These files describe their own
+// format.
 package sessions
 
 import (
@@ -22,14 +23,14 @@ import (
 	"irohub"
 )
 
-// A File is what testdata/sessions.json holds; clients.json has scripts for spokes alone.
+// A File is the content of testdata/sessions.json. clients.json has only scripts for spokes.
 type File struct {
 	Description []string
 	Hub         []HubScript
 	Spoke       []SpokeScript
 }
 
-// A HubScript says what a hub must do with what spokes send.
+// A HubScript says how a hub must respond to what spokes send.
 type HubScript struct {
 	Name    string
 	Options struct {
@@ -49,7 +50,7 @@ type HubScript struct {
 	Steps  []step
 }
 
-// OneStream says whether a script does with one stream a connection.
+// OneStream reports whether a script needs only one stream per connection.
 func (s *HubScript) OneStream() bool {
 	for _, spoke := range s.Spokes {
 		if spoke.Connection != "" {
@@ -59,10 +60,10 @@ func (s *HubScript) OneStream() bool {
 	return true
 }
 
-// zero is the node whose NodeID is all zeros.
+// zero names the node whose NodeID is all zeros.
 const zero = "zero"
 
-// ZeroNode says whether a script needs a node whose NodeID is all zeros.
+// ZeroNode reports whether a script needs the node whose NodeID is all zeros.
 func (s *HubScript) ZeroNode() bool {
 	for _, spoke := range s.Spokes {
 		if spoke.Node == zero {
@@ -72,7 +73,7 @@ func (s *HubScript) ZeroNode() bool {
 	return false
 }
 
-// A SpokeScript says what a spoke must do with what a hub sends.
+// A SpokeScript says how a spoke must respond to what a hub sends.
 type SpokeScript struct {
 	Name    string
 	Options struct {
@@ -82,7 +83,7 @@ type SpokeScript struct {
 	Steps []step
 }
 
-// A step is a verb and what belongs to it.
+// A step is a verb and its arguments.
 type step struct {
 	verb string
 	arg  json.RawMessage
@@ -136,7 +137,7 @@ func Load(t *testing.T) File {
 	return file
 }
 
-// read reads a file of testdata, which is in this folder or one above.
+// read reads a file of testdata, which is in this folder or in one above.
 func read(t *testing.T, name string) (file File) {
 	t.Helper()
 	folder, err := os.Getwd()
@@ -164,16 +165,16 @@ func read(t *testing.T, name string) (file File) {
 	}
 }
 
-// A player is what both kinds have in common.
+// A player is the common part of both kinds of players.
 type player struct {
 	*testing.T
 	ctx  context.Context
 	node func(name string) irohub.NodeID
-	id   map[string][]string // of requests, by the name that a step gave them
-	at   int                 // the step
+	id   map[string][]string // ids of requests, by the name that a step gave them
+	at   int                 // index of the current step
 }
 
-// fail ends a script.
+// fail ends a script with an error.
 func (p *player) fail(format string, args ...any) {
 	p.Helper()
 	p.Fatalf("step %d: %s", p.at+1, fmt.Sprintf(format, args...))
@@ -186,7 +187,7 @@ func (p *player) must(err error) {
 	}
 }
 
-// code is a step's argument where that is one.
+// code returns a step's argument as a close code.
 func (p *player) code(s *step) uint64 {
 	p.Helper()
 	var code uint64
@@ -196,8 +197,8 @@ func (p *player) code(s *step) uint64 {
 
 var placeholder = regexp.MustCompile(`<(node|id):(\w+)>|<([^<>]+)\*([0-9]+)>`)
 
-// text is a frame's text, with its placeholders replaced, once for each id that one of them
-// stands for.
+// text returns a frame's text with its placeholders replaced: one text for each id that a
+// placeholder stands for.
 func (p *player) text(raw json.RawMessage) []string {
 	p.Helper()
 	var text string
@@ -235,7 +236,7 @@ func (p *player) text(raw json.RawMessage) []string {
 	return texts
 }
 
-// stream is what a step sends.
+// stream returns the bytes that a step sends.
 func (p *player) stream(s *step) (out []byte) {
 	p.Helper()
 	if s.verb == "hex" {
@@ -255,14 +256,14 @@ func frame(text string) []byte {
 	return append(binary.BigEndian.AppendUint32(nil, uint32(len(text))), text...)
 }
 
-// event is a step's argument where that is one.
+// event returns a step's argument as an event.
 func (p *player) event(s *step) (ev irohub.Event) {
 	p.Helper()
 	p.must(json.Unmarshal([]byte(p.text(s.arg)[0]), &ev))
 	return ev
 }
 
-// like says whether a frame is what a step expects.
+// like reports whether a frame is what a step expects.
 func (p *player) like(got []byte, want json.RawMessage) bool {
 	p.Helper()
 	var a, b any
@@ -344,7 +345,7 @@ func (r *frameReader) next(ctx context.Context) ([]byte, error) {
 	}
 }
 
-// short is the beginning of a text.
+// short returns the beginning of a text.
 func short(text []byte) string {
 	if len(text) > 300 {
 		return fmt.Sprintf("%s… (%d bytes)", text[:300], len(text))

@@ -13,21 +13,21 @@ import (
 	"irohub"
 )
 
-// A spokePlayer is the hub of a script, and the application at its spoke.
+// A spokePlayer plays the hub of a script, and the application at its spoke.
 type spokePlayer struct {
 	player
 	place irohub.Endpoint // the hub's
 	links []*link
-	*link // the last one
+	*link // the newest one
 
-	spoke      *irohub.Spoke // once it is connected
+	spoke      *irohub.Spoke // set once it is connected
 	dialled    chan dialling
-	told       chan error // of lost connections; nil: it is back
+	told       chan error // lost connections; nil: connected again
 	subscribed chan error
 	flushed    chan error
 	left       chan error
 	subs       map[string]*subscription
-	may        []json.RawMessage // events that may come
+	may        []json.RawMessage // events that may arrive
 	tasks      sync.WaitGroup
 }
 
@@ -36,10 +36,11 @@ type dialling struct {
 	err   error
 }
 
-// A subscription is one of the application's, or several without a name, which are one then.
+// A subscription is one of the application's subscriptions. All those without a name count as
+// one.
 type subscription struct {
 	events chan irohub.Event
-	ended  chan struct{} // closed at the end of one with a name
+	ended  chan struct{} // closed when a named one ends
 	*irohub.Subscription
 }
 
@@ -47,12 +48,12 @@ type subscription struct {
 type link struct {
 	conn   irohub.Conn
 	frames frameReader
-	got    chan []byte // what the script is to expect; closed at the end of the stream
+	got    chan []byte // frames for the script; closed at the end of the stream
 
-	mu     sync.Mutex // for what follows, and so that one goroutine writes at a time
+	mu     sync.Mutex // guards the fields below; one goroutine writes at a time
 	silent bool
-	held   []string      // ids of requests without topics that are not answered
-	holds  chan struct{} // capacity 1: there is a further one
+	held   []string      // ids of unanswered requests without topics
+	holds  chan struct{} // capacity 1: gets a token for each addition to held
 }
 
 // PlaySpoke plays a script against a Spoke.
@@ -84,7 +85,7 @@ func PlaySpoke(t *testing.T, ctx context.Context, script *SpokeScript, hub, spok
 		p.dialled <- dialling{s, err}
 	}()
 	defer func() {
-		for _, l := range p.links { // so that a spoke's end need not wait for its hub's
+		for _, l := range p.links { // so that the end of the spoke need not wait for its hub
 			l.conn.Close(0, "")
 		}
 		hub.Close()
@@ -138,7 +139,7 @@ func (p *spokePlayer) do(s *step) {
 		}
 	case "end":
 		err := p.frames.stream.CloseWrite(p.ctx)
-		if end := (*irohub.CloseError)(nil); !errors.As(err, &end) || end.Code != 0 { // else the spoke was faster
+		if end := (*irohub.CloseError)(nil); !errors.As(err, &end) || end.Code != 0 { // otherwise the spoke was faster
 			p.must(err)
 		}
 		p.conn.Close(p.code(s), "")
@@ -156,7 +157,7 @@ func (p *spokePlayer) do(s *step) {
 	}
 }
 
-// await waits for what an application is told.
+// await waits for a callback to the application.
 func await[T any](p *spokePlayer, what string, c <-chan T) T {
 	p.Helper()
 	select {
@@ -237,7 +238,7 @@ func (p *spokePlayer) application(s *step) {
 	}
 }
 
-// accept takes the spoke's next connection.
+// accept accepts the spoke's next connection.
 func (p *spokePlayer) accept(silent bool) {
 	p.Helper()
 	in, err := p.place.Accept(p.ctx)
@@ -257,7 +258,7 @@ func (p *spokePlayer) accept(silent bool) {
 	p.tasks.Go(func() { l.read(p.ctx) })
 }
 
-// read answers what the script leaves to the player, and hands over the rest.
+// read answers the frames that the script leaves to the player, and passes on the rest.
 func (l *link) read(ctx context.Context) {
 	defer close(l.got)
 	for {
@@ -295,10 +296,10 @@ func ack(id string) []byte {
 	return frame(string(text))
 }
 
-// send is called with mu held. A spoke that closes is what the script tells of.
+// send is called with mu held. It ignores errors: the script checks how the spoke closes.
 func (l *link) send(ctx context.Context, bytes []byte) { l.frames.stream.Write(ctx, bytes) }
 
-// request reads what a spoke asks.
+// request reads a spoke's request.
 func request(frame []byte) (typ, id string, topics []string) {
 	var env struct {
 		Type, ID string
@@ -307,14 +308,14 @@ func request(frame []byte) (typ, id string, topics []string) {
 			Topics []string
 		}
 	}
-	json.Unmarshal(frame, &env) // of an event, the payload is another
+	json.Unmarshal(frame, &env) // fails for events, whose payload differs
 	if env.Payload.Topic != nil {
 		env.Payload.Topics = append(env.Payload.Topics, *env.Payload.Topic)
 	}
 	return env.Type, env.ID, env.Payload.Topics
 }
 
-// hold waits until a request without topics waits for its answer.
+// hold waits until a request without topics is unanswered.
 func (p *spokePlayer) hold() {
 	p.Helper()
 	select {
@@ -324,7 +325,7 @@ func (p *spokePlayer) hold() {
 	}
 }
 
-// next is what the spoke sends next; false: its half of the stream has ended.
+// next returns the spoke's next frame; false: its half of the stream has ended.
 func (p *spokePlayer) next() ([]byte, bool) {
 	p.Helper()
 	select {
@@ -359,14 +360,14 @@ func (p *spokePlayer) request(s *step) {
 	}
 }
 
-// name is a step's argument where that is a name.
+// name returns a step's argument as a name.
 func (p *spokePlayer) name(s *step) (name string) {
 	p.Helper()
 	p.must(json.Unmarshal(s.arg, &name))
 	return name
 }
 
-// sub is the subscription of a name; it may be made by a later step.
+// sub returns the subscription of a name. A later step may make it.
 func (p *spokePlayer) sub(name string) *subscription {
 	sub := p.subs[name]
 	if sub == nil {
@@ -376,7 +377,7 @@ func (p *spokePlayer) sub(name string) *subscription {
 	return sub
 }
 
-// subscribe sets a subscription's own before it says that it is there.
+// subscribe sets a subscription's Subscription before it signals that it exists.
 func (p *spokePlayer) subscribe(name string, sub *subscription, topics []string) {
 	got, err := p.spoke.Subscribe(p.ctx, topics...)
 	if name == "" {
@@ -399,7 +400,7 @@ func (p *spokePlayer) read(sub *subscription) {
 	}
 }
 
-// subEnds checks that a subscription has ended, and with what.
+// subEnds checks that a subscription has ended, and with which error.
 func (p *spokePlayer) subEnds(s *step) {
 	p.Helper()
 	sub := p.sub(s.Sub)
@@ -417,8 +418,8 @@ func (p *spokePlayer) subEnds(s *step) {
 	}
 }
 
-// wantRefusal checks an error that a hub's refusal led to. Codes that a Spoke does not know
-// are invalid to it.
+// wantRefusal checks an error caused by a hub's refusal. A Spoke treats unknown codes as
+// invalid.
 func (p *spokePlayer) wantRefusal(s *step, err error) {
 	p.Helper()
 	want := irohub.ErrInvalid
@@ -464,7 +465,7 @@ func (p *spokePlayer) delivers(s *step) {
 	}
 }
 
-// ends checks that the spoke, or the attempt to connect, has ended for good.
+// ends checks that the spoke, or the attempt to connect, has ended finally.
 func (p *spokePlayer) ends(code uint64) {
 	p.Helper()
 	if p.spoke == nil {
@@ -474,7 +475,7 @@ func (p *spokePlayer) ends(code uint64) {
 		return
 	}
 	var err error
-	for err == nil { // it may queue a few before the end has come to it
+	for err == nil { // it may queue a few before it learns of the end
 		err = p.spoke.Publish(p.ctx, irohub.Event{Type: "ended"})
 	}
 	p.wantCode(err, code)

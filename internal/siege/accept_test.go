@@ -12,8 +12,8 @@ import (
 	"irohub"
 )
 
-// 500 handshakes that go no further, of every kind there is, and one good peer: with room
-// for all of them, and with room for few.
+// 500 stalled handshakes of every kind and one good peer: once with room for all of them, and
+// once with room for few.
 func TestAccept_StalledHandshakesAndAGoodPeer(t *testing.T) {
 	const stalled = 500
 	for _, pending := range []int{2 * stalled, 16} {
@@ -41,8 +41,8 @@ func TestAccept_StalledHandshakesAndAGoodPeer(t *testing.T) {
 	}
 }
 
-// wantServedAtLast is wantServed where others may yet come, as many as take a good peer's place
-// before it is in: then it comes again.
+// wantServedAtLast is like wantServed, but later peers may take the good peer's place before it
+// is connected. Then it tries again.
 func (s *siege) wantServedAtLast() {
 	s.Helper()
 	for from := s.bind(); ; {
@@ -59,8 +59,8 @@ func (s *siege) wantServedAtLast() {
 	}
 }
 
-// stall begins n handshakes, in equal parts of each kind: no further than the transport's
-// first packet, or to the end of its handshake, or half a frame beyond that.
+// stall begins n handshakes, in equal parts of each kind. They stop after the transport's first
+// packet, after its handshake, or half a frame later.
 func (s *siege) stall(n int) {
 	s.Helper()
 	from := s.bind()
@@ -76,12 +76,12 @@ func (s *siege) stall(n int) {
 		s.stallTCP(s.hostV4(), n/4, nil)
 		s.stallTCP(s.hostV4(), n/4, []byte("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")) // half a ClientHello
 	} else {
-		s.stallQUIC(irohub.Addr{ID: s.endpoint.ID(), Hosts: []string{s.hostV4()}}, n/2+n/10) // some packets are lost in the crowd
+		s.stallQUIC(irohub.Addr{ID: s.endpoint.ID(), Hosts: []string{s.hostV4()}}, n/2+n/10) // a few more, as some packets are lost in the crowd
 		s.noise()
 	}
 }
 
-// stallTCP connects, and sends that.
+// stallTCP makes n TCP connections, each of which sends the given bytes.
 func (s *siege) stallTCP(host string, n int, p []byte) {
 	s.Helper()
 	for range n {
@@ -93,8 +93,8 @@ func (s *siege) stallTCP(host string, n int, p []byte) {
 	}
 }
 
-// stallQUIC has n diallers behind a wire that carries their packets to the hub and none
-// back: each gets as far as the hub's answer to the first.
+// stallQUIC starts n diallers behind a wire that carries their packets to the hub and none
+// back. So each handshake stops after the hub's answer to the first packet.
 func (s *siege) stallQUIC(to irohub.Addr, n int) {
 	s.Helper()
 	hub, err := net.ResolveUDPAddr("udp", to.Hosts[0])
@@ -131,7 +131,7 @@ func (s *siege) stallQUIC(to irohub.Addr, n int) {
 	}
 }
 
-// noise sends packets that are none.
+// noise sends packets that are not QUIC.
 func (s *siege) noise() {
 	s.Helper()
 	c, err := net.Dial("udp", s.hostV4())
@@ -146,7 +146,7 @@ func (s *siege) noise() {
 	}
 }
 
-// hostV4 is where the hub's endpoint was told to be.
+// hostV4 returns the hub's IPv4 address.
 func (s *siege) hostV4() string {
 	s.Helper()
 	for _, host := range s.endpoint.Addr().Hosts {

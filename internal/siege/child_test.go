@@ -15,14 +15,14 @@ import (
 	"irohub"
 )
 
-// A child is a spoke in a process of its own, which is this program once more: so it can
-// be stopped as a whole, its kernel buffers and its transport with it, and what it uses
-// of the processor is not the hub's.
+// A child is a spoke in a separate process, which runs this same program. The test can stop it
+// as a whole, including its kernel buffers and its transport. Its CPU time is not counted as
+// the hub's.
 
-// roleVariable names what a child does: its transport, role, hub and more, between spaces.
+// roleVariable names the environment variable for a child's arguments: transport, role, hub and more, separated by spaces.
 const roleVariable = "IROHUB_SIEGE_ROLE"
 
-// A child does what its next line of standard input says.
+// A child reads commands from its standard input, one per line.
 type child struct {
 	*siege
 	cmd *exec.Cmd
@@ -30,14 +30,14 @@ type child struct {
 	out *bufio.Reader
 }
 
-// child starts a spoke that plays a role, and waits until it is connected. Where there is a
-// command to run it under, such as nice, that comes first.
+// child starts a spoke that plays a role, and waits until it is connected. If a command such as
+// nice is given, the child runs under it.
 func (s *siege) child(role string, under ...string) *child {
 	s.Helper()
 	return s.run(fmt.Sprintf("%s %s %s", s.transport, role, s.endpoint.Addr()), under...)
 }
 
-// run starts a child that plays what its words say.
+// run starts a child with the given arguments.
 func (s *siege) run(words string, under ...string) *child {
 	s.Helper()
 	args := append(under, os.Args[0])
@@ -49,10 +49,10 @@ func (s *siege) run(words string, under ...string) *child {
 	out, err := cmd.StdoutPipe()
 	s.must(err)
 	s.must(cmd.Start())
-	stop := context.AfterFunc(s.ctx, func() { cmd.Process.Kill() }) // or it might be waited for in vain
+	stop := context.AfterFunc(s.ctx, func() { cmd.Process.Kill() }) // otherwise waiting might never end
 	s.Cleanup(func() {
 		stop()
-		cmd.Process.Kill() // it may be stopped
+		cmd.Process.Kill() // it may be stopped by a signal
 		cmd.Wait()
 	})
 	c := &child{s, cmd, in, bufio.NewReader(out)}
@@ -67,7 +67,7 @@ func (c *child) wantReady() {
 	}
 }
 
-// tell has the child do something, and waits until it has begun.
+// tell sends the child a command, and waits until it has begun to act.
 func (c *child) tell(what string) {
 	c.Helper()
 	_, err := fmt.Fprintln(c.in, what)
@@ -75,7 +75,7 @@ func (c *child) tell(what string) {
 	c.wantReady()
 }
 
-// Other uses for a child: see native_test.go and ledger_linux_test.go. Nil: there is none here.
+// Other roles of a child: see native_test.go and ledger_linux_test.go. nil: not available here.
 var (
 	playNative func(library string) error
 	playLedger func(ctx context.Context, ep endpoint, role string, args []string) error
@@ -84,7 +84,7 @@ var (
 // play is a child's main function.
 func play(role string) int {
 	words := strings.Fields(role)
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute) // if its parent forgets it
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute) // in case its parent does not end it
 	defer cancel()
 	err := func() error {
 		if words[0] == "native" {
@@ -126,7 +126,7 @@ func play(role string) int {
 	return 0
 }
 
-// playReader takes events until it ends.
+// playReader reads events until it ends.
 func playReader(ctx context.Context, spoke *irohub.Spoke) error {
 	sub, err := spoke.Subscribe(ctx, "n:*", "frozen")
 	if err != nil {
@@ -138,10 +138,10 @@ func playReader(ctx context.Context, spoke *irohub.Spoke) error {
 	return nil
 }
 
-// deafSpokes are those of one child.
+// deafSpokes is the number of deaf spokes in one child.
 const deafSpokes = 64
 
-// playDeaf is as many spokes, each with a topic of its own, n:0 and so on, that read nothing.
+// playDeaf connects that many spokes, which read nothing. Each has its own topic: n:0 and so on.
 func playDeaf(ctx context.Context, ep endpoint, addr irohub.Addr) error {
 	var all []irohub.Stream
 	for i := range deafSpokes {
@@ -156,18 +156,18 @@ func playDeaf(ctx context.Context, ep endpoint, addr irohub.Addr) error {
 		if _, err := stream.Write(ctx, frame(fmt.Sprintf(`{"type":"__subscribe","id":"1","payload":{"topic":"n:%d"}}`, i))); err != nil {
 			return err
 		}
-		if _, err := stream.Read(ctx, make([]byte, 1)); err != nil { // the first of its answer
+		if _, err := stream.Read(ctx, make([]byte, 1)); err != nil { // the first byte of the answer
 			return err
 		}
 		all = append(all, stream)
 	}
 	fmt.Println("ready")
-	io.Copy(io.Discard, os.Stdin) // until it is killed
+	io.Copy(io.Discard, os.Stdin) // blocks until it is killed
 	runtime.KeepAlive(all)
 	return nil
 }
 
-// playFlooder publishes as fast as it can, from one line "flood" to the line "rest".
+// playFlooder publishes as fast as it can, from a line "flood" until the line "rest".
 func playFlooder(ctx context.Context, spoke *irohub.Spoke) error {
 	fmt.Println("ready")
 	payload, _ := json.Marshal(strings.Repeat("x", 254))

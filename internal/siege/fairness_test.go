@@ -12,20 +12,20 @@ import (
 	"irohub/internal/transports"
 )
 
-// What one spoke's bad behaviour costs the others, as the ratio of their p99 latency to its
-// quiet value. Each iteration measures without and with it, in turn; the figures are of
-// all iterations together, and a ratio is the median of the iterations' ratios.
+// These benchmarks measure how one spoke's bad behaviour affects the others: the ratio of their
+// p99 latency with it to that without it. Each iteration measures both in turn. The figures
+// cover all iterations, and a ratio is the median of the iterations' ratios.
 
 const (
-	rate     = 200             // events a second
-	sampling = 2 * time.Second // a measurement
+	rate     = 200             // events per second
+	sampling = 2 * time.Second // the length of a measurement
 )
 
 // A meter collects latencies.
 type meter struct {
 	mu   sync.Mutex
 	all  []time.Duration
-	last int // where the measurement in hand begins
+	last int // where the current measurement begins
 }
 
 func (m *meter) add(d time.Duration) {
@@ -34,7 +34,7 @@ func (m *meter) add(d time.Duration) {
 	m.all = append(m.all, d)
 }
 
-// lap ends a measurement and returns its latencies, sorted.
+// lap ends a measurement and returns its sorted latencies.
 func (m *meter) lap() []time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -45,8 +45,8 @@ func (m *meter) lap() []time.Duration {
 
 func quantile[T any](sorted []T, q int) T { return sorted[len(sorted)*q/100] }
 
-// A comparison is two meters and how they compare: by p99, and by p50, which the noise of
-// a busy machine disturbs less.
+// A comparison compares two meters, by p99 and by p50. The noise of a busy machine disturbs p50
+// less.
 type comparison struct {
 	quiet, loud meter
 	p50, p99    []float64 // the ratios of each lap
@@ -67,11 +67,11 @@ func (c *comparison) report(b *testing.B) {
 		m.last = 0
 		b.ReportMetric(float64(quantile(m.lap(), 99).Microseconds()), name+"-p99-µs")
 	}
-	b.ReportMetric(0, "ns/op") // which says nothing here
+	b.ReportMetric(0, "ns/op") // meaningless here
 }
 
-// steadily calls publish at the rate, with the time at which each event was due: a delay
-// of the publisher's own counts too.
+// steadily calls publish at the rate, and passes the time at which each event was due. So the
+// publisher's own delays count too.
 func (s *siege) steadily(publish func(due time.Time) error) {
 	s.Helper()
 	start := time.Now()
@@ -82,7 +82,7 @@ func (s *siege) steadily(publish func(due time.Time) error) {
 	}
 }
 
-// epoch is what due times in events count from: they mean something in this process only.
+// epoch is the origin of the due times in events. They are valid in this process only.
 var epoch = time.Now()
 
 func stamped(topic string, due time.Time) irohub.Event {
@@ -103,9 +103,9 @@ func benchEach(b *testing.B, bench func(s *siege, b *testing.B)) {
 	}
 }
 
-// BenchmarkFlood is a spoke's latency to another while a third publishes as fast as it can,
-// from a process of its own. That stands for another machine: what it uses of the processor
-// is not the hub's doing, so it has what nobody else wants.
+// BenchmarkFlood measures the latency between two spokes while a third publishes as fast as it
+// can. The third runs in a separate process with low priority, in place of another machine: its
+// own use of the processor should not count against the hub.
 func BenchmarkFlood(b *testing.B) {
 	benchEach(b, func(s *siege, b *testing.B) {
 		s.serve(irohub.HubOptions{Forward: func(irohub.NodeID, string) bool { return true }})
@@ -122,7 +122,7 @@ func BenchmarkFlood(b *testing.B) {
 			flooded += s.hub.Stats().Received - before
 			floods += time.Since(start)
 			flooder.tell("rest")
-			s.wantServed() // the rest of the flood is behind it
+			s.wantServed() // by then the hub has processed the rest of the flood
 			c.lap()
 		}
 		c.report(b)
@@ -130,7 +130,7 @@ func BenchmarkFlood(b *testing.B) {
 	})
 }
 
-// measure has one spoke publish, and one receive.
+// measure makes one spoke publish and another receive.
 func (s *siege) measure(m *meter, sub *irohub.Subscription, from *irohub.Spoke) {
 	s.Helper()
 	received := make(chan struct{})
@@ -149,8 +149,8 @@ func (s *siege) measure(m *meter, sub *irohub.Subscription, from *irohub.Spoke) 
 	<-received
 }
 
-// BenchmarkFrozen is the latency from the hub to 63 spokes while a 64th reads nothing, and
-// as much waits for it as may.
+// BenchmarkFrozen measures the latency from the hub to 63 spokes while a 64th reads nothing and
+// its queue is full.
 func BenchmarkFrozen(b *testing.B) {
 	const others = 63
 	benchEach(b, func(s *siege, b *testing.B) {
@@ -194,7 +194,7 @@ func BenchmarkFrozen(b *testing.B) {
 				<-gone
 			}
 			start := time.Now()
-			for range 20 { // more than a transport takes, less than the limit
+			for range 20 { // more than a transport buffers, less than the limit
 				s.must(s.hub.Publish(s.ctx, large))
 			}
 			round(&c.loud)

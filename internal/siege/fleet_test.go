@@ -15,11 +15,11 @@ import (
 	"irohub"
 )
 
-// fleetSize is how many spokes flood at once.
+// fleetSize is the number of spokes that flood at the same time.
 const fleetSize = 64
 
-// floods are what the fleet sends, again and again: events, and the dearest request there
-// is, which has the hub's table changed 1,024 times.
+// floods are what the fleet sends repeatedly: events, or the most expensive request, which
+// makes the hub change its table 1,024 times.
 var floods = map[string][]byte{
 	"events":   bytes.Repeat(frame(`{"type":"flood","payload":"`+strings.Repeat("x", 254)+`"}`), 64),
 	"requests": slicesOfTopics(),
@@ -38,8 +38,8 @@ func slicesOfTopics() (p []byte) {
 	return p
 }
 
-// playFleet is spokes that all send one of the floods, from a line that names it to the
-// line "rest".
+// playFleet connects spokes that all send one of the floods, from a line that names it until
+// the line "rest".
 func playFleet(ctx context.Context, ep endpoint, addr irohub.Addr) error {
 	var streams []irohub.Stream
 	for range fleetSize {
@@ -54,7 +54,7 @@ func playFleet(ctx context.Context, ep endpoint, addr irohub.Addr) error {
 		if _, err := stream.Write(ctx, frame(`{"type":"__subscribe","id":"1","payload":{"topics":[]}}`)); err != nil {
 			return err
 		}
-		if _, err := stream.Read(ctx, make([]byte, 1)); err != nil { // the first of its answer
+		if _, err := stream.Read(ctx, make([]byte, 1)); err != nil { // the first byte of the answer
 			return err
 		}
 		streams = append(streams, stream)
@@ -87,20 +87,20 @@ func playFleet(ctx context.Context, ep endpoint, addr irohub.Addr) error {
 	return nil
 }
 
-// BenchmarkDearest is a spoke's latency to another while 64 more send the dearest request
-// there is, as fast as they can: as a ratio to the latency while they send events. Of the
-// medians, at most 3 is the aim.
+// BenchmarkDearest measures the latency between two spokes while 64 others send the most
+// expensive request as fast as they can, relative to the latency while these send events. The
+// target is a ratio of the medians of at most 3.
 func BenchmarkDearest(b *testing.B) {
 	benchEach(b, func(s *siege, b *testing.B) {
 		s.serve(irohub.HubOptions{MaxSpokesPerNode: fleetSize, Forward: func(irohub.NodeID, string) bool { return true }})
 		from := s.dial(irohub.SpokeOptions{NoReconnect: true})
 		sub := s.subscribe(s.dial(irohub.SpokeOptions{NoReconnect: true}), "n")
 		fleet := s.child("fleet", "nice", "-n", "19")
-		var c comparison // of the flood of events, which is the quiet one here, and of requests
+		var c comparison // of the flood of events, which counts as quiet here, and the flood of requests
 		for b.Loop() {
 			for kind, m := range map[string]*meter{"events": &c.quiet, "requests": &c.loud} {
 				fleet.tell(kind)
-				time.Sleep(sampling / 4) // until it is in full swing
+				time.Sleep(sampling / 4) // until the flood is established
 				s.measure(m, sub, from)
 				fleet.tell("rest")
 				s.wantServed()

@@ -8,7 +8,7 @@ import (
 	"irohub"
 )
 
-// One spoke publishes as fast as it can; another's events go their way, each and in order.
+// One spoke publishes as fast as it can. Another spoke's events must all arrive, in order.
 func TestFlood_TakesNothingFromOthers(t *testing.T) {
 	const events = 1000
 	overEach(t, func(s *siege) {
@@ -39,8 +39,8 @@ func TestFlood_TakesNothingFromOthers(t *testing.T) {
 	})
 }
 
-// A spoke subscribes to ever new topics, and unsubscribes, as fast as it can: no topic is
-// kept, and the heap stays as it is. See the flag -siege.
+// A spoke subscribes to new topics and unsubscribes, as fast as it can. The hub keeps no topic,
+// and its heap does not grow. See the flag -siege.
 func TestFlood_SubscriptionChurnLeavesNothing(t *testing.T) {
 	const batch, samples, slack = 512, 10, 1 << 20
 	overEach(t, func(s *siege) {
@@ -58,7 +58,7 @@ func TestFlood_SubscriptionChurnLeavesNothing(t *testing.T) {
 				}
 				topics += batch
 				r.write(p)
-				// Its answer comes when the hub has done all that.
+				// The answer arrives when the hub has processed everything before.
 				r.subscribe("kept")
 				if time.Now().After(end) {
 					break

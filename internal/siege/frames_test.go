@@ -9,7 +9,7 @@ import (
 	"irohub"
 )
 
-// Lengths at the limit and beyond it; a frame beyond is not waited for.
+// Frame lengths at the limit and above it. The hub does not wait for a frame above it.
 func TestFrames_Lengths(t *testing.T) {
 	const limit = 1000
 	body := func(n int) string { return fmt.Sprintf(`{"type":"n","payload":"%s"}`, strings.Repeat("x", n-25)) }
@@ -24,8 +24,8 @@ func TestFrames_Lengths(t *testing.T) {
 			r.write([]byte(header))
 			r.wantClosed(irohub.CodeProtocol)
 		}
-		// With its from, an event of the whole limit would be larger than that: the spoke
-		// hears of it, and stays.
+		// With "from" added, an event of the full size would exceed the limit. The spoke gets
+		// an error and stays connected.
 		r := s.raw(from)
 		r.subscribe("n")
 		r.write(frame(body(limit)))
@@ -41,7 +41,7 @@ func TestFrames_Lengths(t *testing.T) {
 	})
 }
 
-// What a peer says it will send costs nothing until it comes.
+// A frame's announced length costs no memory until its bytes arrive.
 func TestFrames_AnnouncedBytesAreNotAllocated(t *testing.T) {
 	const peers, announced, each = 64, 64 << 20, 256 << 10
 	overEach(t, func(s *siege) {
@@ -55,9 +55,9 @@ func TestFrames_AnnouncedBytesAreNotAllocated(t *testing.T) {
 		}
 		before := heap()
 		for _, r := range rs {
-			r.write([]byte("\x04\x00\x00\x00{")) // 64 MiB, of which one byte
+			r.write([]byte("\x04\x00\x00\x00{")) // announces 64 MiB, sends one byte
 		}
-		// When the hub serves another, it has read that too, or soon will have.
+		// When the hub has served another spoke, it has read that too, or will soon.
 		s.wantServed()
 		time.Sleep(100 * time.Millisecond)
 		if grown := heap() - before; grown > peers*each {
@@ -66,7 +66,7 @@ func TestFrames_AnnouncedBytesAreNotAllocated(t *testing.T) {
 	})
 }
 
-// A frame that comes byte by byte is a frame.
+// A frame may arrive byte by byte.
 func TestFrames_OneByteAtATime(t *testing.T) {
 	overEach(t, func(s *siege) {
 		s.serve(irohub.HubOptions{})
@@ -78,7 +78,7 @@ func TestFrames_OneByteAtATime(t *testing.T) {
 	})
 }
 
-// The deadline for the first frame is not put off by bytes that come before it.
+// Incomplete bytes do not extend the deadline for the first frame.
 func TestFrames_HalfAFrameAndSilence(t *testing.T) {
 	overEach(t, func(s *siege) {
 		s.serve(irohub.HubOptions{HandshakeTimeout: 3 * time.Second})
@@ -90,7 +90,7 @@ func TestFrames_HalfAFrameAndSilence(t *testing.T) {
 		dripped := make(chan struct{})
 		go func() {
 			defer close(dripped)
-			for { // until the hub closes
+			for { // ends when the hub closes
 				if _, err := drip.stream.Write(s.ctx, []byte{' '}); err != nil {
 					return
 				}
@@ -104,7 +104,7 @@ func TestFrames_HalfAFrameAndSilence(t *testing.T) {
 	})
 }
 
-// Thousands of tiny frames in one write, good ones and refused ones.
+// Thousands of tiny frames in one write, both valid and refused.
 func TestFrames_ThousandsOfTinyOnes(t *testing.T) {
 	const frames = 20_000
 	overEach(t, func(s *siege) {

@@ -13,20 +13,20 @@ import (
 	"irohub"
 )
 
-// freeze stops a child: nothing of it runs, and what its kernel has received stays there.
+// freeze stops a child process. Its threads do not run, and its kernel buffers stay full.
 func (c *child) freeze() {
 	c.Helper()
 	c.must(c.cmd.Process.Signal(syscall.SIGSTOP))
 }
 
-// A crowd is spokes that read, and count what they get.
+// A crowd is a set of spokes that read and count events.
 type crowd struct {
 	*siege
-	credits []chan struct{} // of each, for each event that it has taken
+	credits []chan struct{} // for each spoke, a token for each event that it has taken
 	ended   sync.WaitGroup
 }
 
-// window is how many events the publisher is ahead of the crowd at the most.
+// window is the most events by which the publisher is ahead of the crowd.
 const window = 64
 
 func (s *siege) crowd(n int) *crowd {
@@ -55,9 +55,9 @@ func (s *siege) crowd(n int) *crowd {
 	return c
 }
 
-// publish gives events to all, and large ones to the frozen one besides, so many bytes of them
-// at the most, until there is nothing more to wait for. It checks that each of the crowd got
-// all that is for it.
+// publish publishes events to all, and large ones to the frozen spoke, at most the given number
+// of bytes, until there is nothing more to wait for. It checks that the whole crowd received
+// all of its events.
 func (c *crowd) publish(most int, until <-chan struct{}) {
 	c.Helper()
 	large := []byte(`"` + strings.Repeat("x", 32<<10) + `"`)
@@ -86,8 +86,8 @@ func (c *crowd) publish(most int, until <-chan struct{}) {
 	}
 }
 
-// A frozen process among 64 spokes: the others get everything, and the hub keeps no more
-// for it than it may, then lets it go.
+// One of 64 spokes is frozen. The others receive everything. The hub queues at most the limit
+// for the frozen one, and then cuts it off.
 func TestFrozen_OneAmong64IsCutOff(t *testing.T) {
 	const limit, others = 1 << 20, 63
 	overEach(t, func(s *siege) {
@@ -95,10 +95,10 @@ func TestFrozen_OneAmong64IsCutOff(t *testing.T) {
 		gone, ended := make(chan struct{}), make(chan error, 1+others)
 		s.serve(irohub.HubOptions{
 			MaxQueue:       limit,
-			WriteTimeout:   time.Hour, // the limit alone is to cut
+			WriteTimeout:   time.Hour, // so that only the queue limit cuts it off
 			OnBackpressure: func(info irohub.SpokeInfo) { slow = append(slow, info) },
 			OnDisconnect: func(info irohub.SpokeInfo, err error) {
-				if info.Number == 1 { // the first, and so the frozen one
+				if info.Number == 1 { // the first spoke, which is the frozen one
 					ended <- err
 					close(gone)
 				}
@@ -118,10 +118,10 @@ func TestFrozen_OneAmong64IsCutOff(t *testing.T) {
 	})
 }
 
-// The same, but there is room: its writer is blocked in the transport, over iroh inside the
-// native library, and the WriteTimeout ends it.
+// The same, but with room in the queue: the frozen spoke's writer is blocked in the transport,
+// over iroh inside the native library, until the WriteTimeout ends it.
 func TestFrozen_WriterBlockedInTheTransport(t *testing.T) {
-	const others, unread = 63, 32 << 20 // more than a transport takes
+	const others, unread = 63, 32 << 20 // more than a transport buffers
 	overEach(t, func(s *siege) {
 		gone, ended := make(chan struct{}), make(chan error, 1)
 		s.serve(irohub.HubOptions{
@@ -146,8 +146,8 @@ func TestFrozen_WriterBlockedInTheTransport(t *testing.T) {
 	})
 }
 
-// With every spoke frozen, and nothing that two of them wait for, the hub holds no more than its
-// limit for each, and what the transport is writing.
+// All spokes are frozen, and no two wait for the same event. The hub holds at most the queue
+// limit for each, plus what the transport is writing.
 func TestFrozen_MemoryIsBounded(t *testing.T) {
 	const limit, spokes, size, writing = 1 << 20, deafSpokes, 1000, 72 << 10
 	overEach(t, func(s *siege) {

@@ -21,12 +21,14 @@ import (
 	"irohub/internal/transports"
 )
 
-// BenchmarkLedger puts peers into each state of the ledger and reports what a hub, or a spoke,
-// then holds for each of them, what the ledger says, and the ratio of both. More than 1.2 fails.
+// BenchmarkLedger puts peers into each state of the ledger. It reports the memory that a hub or
+// a spoke then holds for each of them, the ledger's figure, and the ratio. A ratio above 1.2
+// fails.
 //
-// Who holds is a process of its own, and what it holds is its resident memory, all garbage being
-// collected: the native library's is among it. Hostile peers are in another, which is stopped
-// once it has sent all that is taken. A few come first, so that what is had once is not counted.
+// The holder is a separate process. Its figure is its resident memory after garbage collection,
+// including the native library's. Hostile peers are in another process, which is stopped once
+// it has sent everything that is accepted. A few peers come first, so that one-time costs are
+// not counted.
 func BenchmarkLedger(b *testing.B) {
 	for _, transport := range transports.Names() {
 		for _, e := range ledger {
@@ -44,7 +46,7 @@ func BenchmarkLedger(b *testing.B) {
 				b.ReportMetric(held, "held-KiB")
 				b.ReportMetric(float64(most), "ledger-KiB")
 				b.ReportMetric(ratio, "held/ledger")
-				b.ReportMetric(0, "ns/op") // which says nothing here
+				b.ReportMetric(0, "ns/op") // meaningless here
 				if ratio > 1.2 {
 					b.Errorf("a peer can have %.0f KiB held, and the ledger says %d", held, most)
 				}
@@ -55,7 +57,7 @@ func BenchmarkLedger(b *testing.B) {
 
 const mib = 1 << 20
 
-// Those that come first, and those that count.
+// The peers that come first, and those that are measured.
 const warm = 4
 
 func crowdOf(state string) int {
@@ -70,7 +72,7 @@ func crowdOf(state string) int {
 	return 32
 }
 
-// fill returns how many KiB are held for each peer in a state.
+// fill returns the KiB held for each peer in a state.
 func (s *siege) fill(state string) float64 {
 	s.Helper()
 	n := crowdOf(state)
@@ -86,7 +88,7 @@ func (s *siege) fill(state string) float64 {
 			return
 		}
 		peers := s.run(fmt.Sprintf("%s ledger-peers %s %s %d %d", s.transport, addr, state, from, n))
-		hub.settled() // nothing of theirs is on its way
+		hub.settled() // so that nothing of theirs is in flight
 		peers.freeze()
 		if state == "spoke" || state == "closing" {
 			hub.ask("queues")
@@ -98,8 +100,8 @@ func (s *siege) fill(state string) float64 {
 		come(warm, n)
 		return float64(hub.settled()-before) / float64(n)
 	}
-	// What the first still hold is what the second need beside the memory of the first: of the
-	// native library's memory it is not known what is free.
+	// The first peers' memory shows what the second group needs in addition. Which part of the
+	// native library's memory is free is not known.
 	come(0, n)
 	before := hub.settled()
 	hub.ask("end")
@@ -123,7 +125,7 @@ func (c *child) number(what string) int {
 	return n
 }
 
-// settled is how many KiB a child has once that does not change any more.
+// settled returns a child's memory in KiB, once it no longer changes.
 func (c *child) settled() int {
 	c.Helper()
 	last, same := c.number("memory"), 0
@@ -138,9 +140,9 @@ func (c *child) settled() int {
 	return last
 }
 
-// resident is how many KiB of memory this process has that are no garbage.
+// resident returns the resident memory of this process in KiB, after garbage collection.
 func resident() (kib int, err error) {
-	for range 2 { // what a pool held at the first is gone at the second
+	for range 2 { // a sync.Pool is empty only after the second
 		debug.FreeOSMemory()
 	}
 	text, err := os.ReadFile("/proc/self/statm")
@@ -176,12 +178,12 @@ func init() {
 	}
 }
 
-// playHolder is the hub.
+// playHolder runs the hub.
 func playHolder(ctx context.Context, ep endpoint, state string) error {
 	opts := irohub.HubOptions{
-		MaxSpokesPerNode: 4096, // its peers have one key
+		MaxSpokesPerNode: 4096, // its peers share a key
 		HandshakeTimeout: time.Hour, WriteTimeout: time.Hour,
-		AllowPublish: func(irohub.NodeID, string) error { // of a peer that is to fill its window
+		AllowPublish: func(irohub.NodeID, string) error { // used for a peer that should fill its window
 			<-ctx.Done()
 			return ctx.Err()
 		},
@@ -225,11 +227,11 @@ func playHolder(ctx context.Context, ep endpoint, state string) error {
 	return nil
 }
 
-// fillQueues publishes to each spoke what nobody else gets, until one more would cut it off.
+// fillQueues publishes separate events to each spoke, until one more would cut it off.
 func fillQueues(ctx context.Context, hub *irohub.Hub) error {
 	const size = 16 << 10
 	const most = mib - (size+200)*9/8 - 64
-	payload := []byte(`"` + strings.Repeat("x", size) + `"`) // which the hub copies
+	payload := []byte(`"` + strings.Repeat("x", size) + `"`) // the hub copies it
 	before := hub.Stats().CutOff
 	for full := 0; full < 5; full++ {
 		for _, info := range hub.Spokes() {
@@ -245,7 +247,7 @@ func fillQueues(ctx context.Context, hub *irohub.Hub) error {
 			for hub.Stats().Published == published {
 			}
 		}
-		time.Sleep(50 * time.Millisecond) // the transport may take some
+		time.Sleep(50 * time.Millisecond) // the transport may accept more
 	}
 	if cut := hub.Stats().CutOff - before; cut > 0 {
 		return fmt.Errorf("%d were cut off", cut)
@@ -253,7 +255,7 @@ func fillQueues(ctx context.Context, hub *irohub.Hub) error {
 	return nil
 }
 
-// endAll cuts off each spoke, whose queue is full, and turns away whoever waits for Admit.
+// endAll cuts off each spoke with a full queue, and rejects the peers that wait for Admit.
 func endAll(ctx context.Context, hub *irohub.Hub, away chan<- struct{}) error {
 	for _, info := range hub.Spokes() {
 		ev := irohub.Event{Type: "q", ID: fmt.Sprint(info.Number), Payload: []byte(`"` + strings.Repeat("x", 64<<10) + `"`)}
@@ -270,8 +272,8 @@ func endAll(ctx context.Context, hub *irohub.Hub, away chan<- struct{}) error {
 	return nil
 }
 
-// playPeers is n peers of a hub that go as far as a state. The first will be the spoke with
-// the number from+1.
+// playPeers connects n peers to a hub and brings them into a state. The first one becomes the
+// spoke with the number from+1.
 func playPeers(ctx context.Context, ep endpoint, addr irohub.Addr, state string, from, n int) error {
 	var all []irohub.Stream
 	var sending sync.WaitGroup
@@ -322,14 +324,14 @@ func playPeers(ctx context.Context, ep endpoint, addr irohub.Addr, state string,
 	}
 	fmt.Println("ready")
 	sending.Wait()
-	io.Copy(io.Discard, os.Stdin) // until it is killed
+	io.Copy(io.Discard, os.Stdin) // blocks until it is killed
 	for _, stream := range all {
 		stream.Abort(0)
 	}
 	return nil
 }
 
-// request subscribes, and returns as the answer has come.
+// request subscribes and waits for the answer.
 func request(ctx context.Context, stream irohub.Stream, topics ...string) error {
 	list := `"` + strings.Join(topics, `","`) + `"`
 	if _, err := stream.Write(ctx, frame(`{"type":"__subscribe","id":"1","payload":{"topics":[`+list+`]}}`)); err != nil {
@@ -349,7 +351,7 @@ func readAll(ctx context.Context, stream irohub.Stream, p []byte) error {
 	return nil
 }
 
-// flood writes as long as somebody takes it.
+// flood writes until writing fails.
 func flood(ctx context.Context, stream irohub.Stream) {
 	for p := make([]byte, 64<<10); ; {
 		if _, err := stream.Write(ctx, p); err != nil {
@@ -358,7 +360,7 @@ func flood(ctx context.Context, stream irohub.Stream) {
 	}
 }
 
-// beginHandshakes begins n handshakes, which hold as much as can be.
+// beginHandshakes begins n handshakes that make the hub hold as much memory as possible.
 func (s *siege) beginHandshakes(addr string, n int) {
 	s.Helper()
 	hub, err := irohub.ParseAddr(addr)
@@ -368,14 +370,14 @@ func (s *siege) beginHandshakes(addr string, n int) {
 		return
 	}
 	record := func(n int) []byte { return append([]byte{22, 3, 1, byte(n >> 8), byte(n)}, make([]byte, n)...) }
-	// A message of 64 KiB, and what makes the buffer of its beginning double; then a record
-	// that does not end. More than this of a handshake is not read.
+	// A message of 64 KiB, and bytes that double the buffer of its beginning; then an
+	// incomplete record. A handshake reads no more than this.
 	begun := append(record(14000), record(400)...)
 	copy(begun[5:], []byte{1, 0, 255, 255})
 	s.stallTCP(hub.Hosts[0], n, append(begun, record(1900)[:1500]...))
 }
 
-// fillSpoke is fill for the spokes of a hostile hub, which is here.
+// fillSpoke is like fill, for spokes of a hostile hub. The hub runs in this process.
 func (s *siege) fillSpoke(state string, n int) float64 {
 	s.Helper()
 	hub := s.bind()
@@ -409,7 +411,7 @@ func (s *siege) fillSpoke(state string, n int) float64 {
 
 var requestID = regexp.MustCompile(`"id":"([0-9]+)"`)
 
-// besiege is a hub that does to a spoke what it can, until ctx ends.
+// besiege runs a hub that attacks a spoke until ctx ends.
 func besiege(ctx context.Context, conn irohub.Conn, state string) error {
 	stream, err := conn.AcceptStream(ctx)
 	if err != nil {
@@ -421,10 +423,10 @@ func besiege(ctx context.Context, conn irohub.Conn, state string) error {
 			if err != nil {
 				return err
 			}
-			go flood(ctx, s) // until it is stopped
+			go flood(ctx, s) // blocks until the process is stopped
 		}
 	}
-	// It answers the greeting and one request, or nothing.
+	// The hub answers the greeting and one request, or nothing.
 	for answers := 0; state != "spoke-greeting" && answers < 2; {
 		p := make([]byte, 4096)
 		n, err := stream.Read(ctx, p)
@@ -451,7 +453,7 @@ func besiege(ctx context.Context, conn irohub.Conn, state string) error {
 	return err
 }
 
-// playSpokes is spokes whose Subscriptions nobody reads.
+// playSpokes connects spokes whose Subscriptions nobody reads.
 func playSpokes(ctx context.Context, ep endpoint, addr irohub.Addr) error {
 	fmt.Println("ready")
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
@@ -461,7 +463,7 @@ func playSpokes(ctx context.Context, ep endpoint, addr irohub.Addr) error {
 		case "dial":
 			n, _ := strconv.Atoi(words[1])
 			for range n {
-				go func() { // it ends with the process
+				go func() { // ends with the process
 					spoke, err := irohub.Dial(ctx, ep, addr, irohub.SpokeOptions{})
 					var sub *irohub.Subscription
 					if err == nil {

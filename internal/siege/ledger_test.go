@@ -7,18 +7,18 @@ import (
 	"testing"
 )
 
-// The ledger of docs/security.md: what a peer can have held at the default limits, in KiB.
+// The ledger of docs/security.md: the memory that a peer can make us hold at the default limits, in KiB.
 
 // An entry is a state of a peer.
 type entry struct {
-	name  string // of its benchmark; empty: it has none
-	state string // as the document has it
-	most  int    // peers in that state; 0: not limited, or by the application
-	only  string // the transport that has it; empty: each
+	name  string // name of its benchmark; empty: none
+	state string // the text in the document
+	most  int    // the most peers in that state; 0: not limited by the hub
+	only  string // the only transport with that state; empty: all
 	items []item
 }
 
-// An item is a part of what is held, over each transport.
+// An item is a part of the memory held, for each transport.
 type item struct {
 	what      string
 	tls, iroh int
@@ -51,7 +51,7 @@ var ledger = []entry{
 	{"spoke-events", "a hub that floods", 0, "", []item{connection, ownWindow, buffer, queue, work}},
 }
 
-// of is the item's figure over a transport.
+// of returns the item's figure for a transport.
 func (i item) of(transport string) int {
 	if transport == "tls" {
 		return i.tls
@@ -59,7 +59,7 @@ func (i item) of(transport string) int {
 	return i.iroh
 }
 
-// held is what the benchmark is to find, and most what there can be.
+// held is the figure that the benchmark should find; most is the maximum.
 func (e *entry) held(transport string) (held, most int) {
 	if e.only != "" && e.only != transport {
 		return 0, 0
@@ -73,7 +73,7 @@ func (e *entry) held(transport string) (held, most int) {
 	return held, most
 }
 
-// The document has the ledger's figures.
+// The document contains the ledger's figures.
 func TestLedger_IsThatOfTheDocument(t *testing.T) {
 	text, err := os.ReadFile("../../docs/security.md")
 	if err != nil {

@@ -15,9 +15,9 @@ import (
 	"irohub/iroh"
 )
 
-// TestNative_PanicsAreErrors has each function of the native library panic that can say so,
-// at its first call and at later ones, while a child uses all of package iroh: it must end
-// as a program that was told of an error does, and not crash.
+// TestNative_PanicsAreErrors makes each function of the native library that can report a panic
+// do so, at its first call or at later ones, while a child uses all of package iroh. The child
+// must end with an error and not crash.
 func TestNative_PanicsAreErrors(t *testing.T) {
 	real, err := filepath.Glob("../../.native/linux-*/libiroh_ffi.so")
 	cc, errCC := exec.LookPath("cc")
@@ -32,7 +32,7 @@ func TestNative_PanicsAreErrors(t *testing.T) {
 	}
 	for _, f := range nativeFunctions {
 		t.Run(f.name, func(t *testing.T) {
-			t.Parallel() // most of the time, one side waits for the other in vain
+			t.Parallel() // mostly one side waits for the other until a timeout
 			for passes := range max(f.calls, 1) {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				cmd := exec.CommandContext(ctx, os.Args[0])
@@ -50,8 +50,8 @@ func TestNative_PanicsAreErrors(t *testing.T) {
 	}
 }
 
-// nativeFunctions are those that report how they ended, with how often useIroh calls
-// them at the least where the caller has a way to hear of it, else with 0.
+// nativeFunctions are the functions that report how they ended, with the minimum number of
+// calls in useIroh; 0 if the caller has no way to learn of the panic.
 var nativeFunctions = []struct {
 	name  string
 	calls int
@@ -88,7 +88,7 @@ var nativeFunctions = []struct {
 	{"method_iroherror_debug_message", 0},
 }
 
-// causes is the text of an error and of all that it wraps.
+// causes returns the text of an error and of everything that it wraps.
 func causes(err error) string {
 	text := err.Error()
 	if several, ok := err.(interface{ Unwrap() []error }); ok {
@@ -101,7 +101,7 @@ func causes(err error) string {
 
 func init() { playNative = useIroh }
 
-// useIroh uses all of package iroh, and prints the errors that it gets.
+// useIroh uses all of package iroh and prints the errors.
 func useIroh(library string) error {
 	note := func(what string, err error) {
 		if err != nil {
@@ -132,7 +132,7 @@ func useIroh(library string) error {
 	note("ticket", err)
 	_, err = iroh.ParseTicket(ticket)
 	note("parse", err)
-	_, err = iroh.ParseTicket("no ticket") // an error of the library's own
+	_, err = iroh.ParseTicket("no ticket") // an error from the library
 	if err == nil {
 		return fmt.Errorf("a ticket of nothing")
 	}

@@ -15,20 +15,20 @@ import (
 	"irohub/irohubtest"
 )
 
-// A brawl is everything at once, until somebody ends the hub: publishers, listeners, spokes
-// that come and go, connections that break, peers that do not read or break the protocol.
-// In memory it runs in a bubble of synctest, which knows a deadlock and waits for every
-// goroutine. It is for the race detector.
+// A brawl does everything at the same time, until the hub is ended: publishers, listeners,
+// spokes that come and go, connections that break, peers that do not read or that break the
+// protocol. In memory it runs in a synctest bubble, which detects deadlocks and waits for every
+// goroutine. It is meant for the race detector.
 type brawl struct {
 	testing.TB
 	ctx  context.Context
 	bind func() endpoint
-	most time.Duration // to wait until all callbacks have been called
+	most time.Duration // the longest wait until all callbacks have been called
 	hub  *irohub.Hub
 
 	closeServe context.CancelFunc
-	calls      map[string]*atomic.Int64 // of each callback
-	on         func(callback string)    // called in each; nil: nothing
+	calls      map[string]*atomic.Int64 // number of calls of each callback
+	on         func(callback string)    // called in each callback; may be nil
 	spokeOn    func(callback string, s *irohub.Spoke)
 }
 
@@ -38,13 +38,13 @@ var (
 	spokeCallbacks = []string{"spoke's OnDisconnect", "spoke's OnReconnect", "spoke's OnRefused"}
 )
 
-// inEach runs a brawl in memory and over TLS; over iroh it is enough that the hub is
-// ended from outside, as a brawl's races are not in the transport.
+// inEach runs a brawl in memory and over TLS. Over iroh it only ends the hub from outside,
+// because the races of a brawl do not depend on the transport.
 func inEach(t *testing.T, run func(b *brawl)) {
 	t.Run("memory", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			network := irohubtest.NewNetwork()
-			ctx, cancel := context.WithTimeout(t.Context(), time.Hour) // of the bubble's time
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour) // simulated time
 			defer cancel()
 			run(&brawl{TB: t, ctx: ctx, most: time.Hour, bind: func() endpoint { return network.Endpoint() }})
 		})
@@ -71,7 +71,7 @@ func TestRace_EndedFromOutside(t *testing.T) {
 		run := func(b *brawl) {
 			b.fight(func() {
 				start := time.Now()
-				for _, n := range b.calls { // so that all have taken part; in memory, they must
+				for _, n := range b.calls { // so that all callbacks have taken part; in memory, they must
 					for n.Load() == 0 && time.Since(start) < b.most {
 						time.Sleep(time.Millisecond)
 					}
@@ -133,7 +133,7 @@ func TestRace_SpokeEndedFromWithinItsCallback(t *testing.T) {
 	}
 }
 
-// fight runs the brawl until end, or a callback, has ended the hub.
+// fight runs the brawl until end or a callback has ended the hub.
 func (b *brawl) fight(end func()) {
 	b.calls = make(map[string]*atomic.Int64)
 	for _, name := range append(hubCallbacks, spokeCallbacks...) {
@@ -170,7 +170,7 @@ func (b *brawl) fight(end func()) {
 	all.Go(end)
 	all.Wait()
 
-	for range 2 { // once more, at the same time
+	for range 2 { // twice concurrently
 		all.Go(func() { b.hub.Close() })
 		all.Go(func() { b.hub.Shutdown(b.ctx) })
 	}
@@ -201,11 +201,11 @@ func (b *brawl) alive() bool {
 
 func pause() { time.Sleep(rand.N(2 * time.Millisecond)) }
 
-// options have every callback use the hub, and then do what the test wants.
+// options makes every callback use the hub, and then call b.on.
 func (b *brawl) options() irohub.HubOptions {
 	call := func(name string) {
 		b.calls[name].Add(1)
-		switch rand.IntN(8) { // not always, or nothing else would be done
+		switch rand.IntN(8) { // not always, otherwise nothing else would happen
 		case 0:
 			b.publish()
 		case 1:
@@ -252,12 +252,12 @@ func (b *brawl) listen() {
 	if err != nil {
 		return
 	}
-	go sub.Close() // while it is being read
+	go sub.Close() // concurrently with reading
 	for range sub.Events() {
 	}
 }
 
-// spoke is one that comes, does all that a spoke can, and goes, while its connection breaks.
+// spoke connects a spoke, uses all of its methods, and closes it, while its connection breaks.
 func (b *brawl) spoke(hub irohub.Addr) {
 	ep := fragile{b.bind()}
 	defer ep.Close()
@@ -273,7 +273,7 @@ func (b *brawl) spoke(hub irohub.Addr) {
 			b.spokeOn(name, s)
 		}
 	}
-	// Where the hub has ended, nobody answers.
+	// If the hub has ended, nobody answers.
 	dialling, cancel := context.WithTimeout(b.ctx, time.Second)
 	defer cancel()
 	s, err := irohub.Dial(dialling, ep, hub, irohub.SpokeOptions{
@@ -296,7 +296,7 @@ func (b *brawl) spoke(hub irohub.Addr) {
 		})
 	}
 	if rand.IntN(2) == 0 {
-		all.Go(func() { s.Close() }) // under the others
+		all.Go(func() { s.Close() }) // concurrently with the others
 	}
 	all.Wait()
 	s.Close()
@@ -323,7 +323,7 @@ func (b *brawl) use(s *irohub.Spoke) {
 	}
 }
 
-// A fragile endpoint's connections break after a while.
+// A fragile endpoint has connections that break after a while.
 type fragile struct{ endpoint }
 
 func (f fragile) Dial(ctx context.Context, addr irohub.Addr) (irohub.Conn, error) {
@@ -334,7 +334,7 @@ func (f fragile) Dial(ctx context.Context, addr irohub.Addr) (irohub.Conn, error
 	return c, err
 }
 
-// frozen subscribes and does not read, until it is cut off.
+// frozen subscribes and does not read until it is cut off.
 func (b *brawl) frozen(hub irohub.Addr) {
 	b.byHand(hub, func(ctx context.Context, c irohub.Conn, s irohub.Stream) {
 		s.Write(ctx, frame(`{"type":"__subscribe","payload":{"topics":["n:*","more"]}}`))
@@ -342,7 +342,7 @@ func (b *brawl) frozen(hub irohub.Addr) {
 	})
 }
 
-// offender breaks the protocol at some time, or just leaves.
+// offender breaks the protocol at some point, or just leaves.
 func (b *brawl) offender(hub irohub.Addr) {
 	b.byHand(hub, func(ctx context.Context, c irohub.Conn, s irohub.Stream) {
 		s.Write(ctx, frame(`{"type":"__subscribe","payload":{"topic":"n:*"}}`))

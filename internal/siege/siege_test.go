@@ -1,10 +1,10 @@
-// Package siege holds the tests of a hub under attack and under load over the real
-// transports: floods, readers that freeze, handshakes that stall, frames that lie, callers
-// that race. What needs no network is tested in the root package, in memory.
+// Package siege tests a hub under attack and under load over the real transports: floods,
+// frozen readers, stalled handshakes, malformed frames, racing callers. Tests that need no
+// network are in the root package, in memory.
 //
-// How long a flood or a churn lasts is the flag -siege; what a test asserts depends on no
-// clock. How fair the hub is to those who behave is a matter of time, and so benchmarks
-// say it:
+// The flag -siege sets how long a flood or a churn lasts. No assertion of a test depends on a
+// clock. Benchmarks measure how fair the hub is to well-behaved spokes, as that is a matter of
+// time:
 //
 //	go test -run '^$' -bench . -benchtime 5x ./internal/siege
 package siege
@@ -38,12 +38,12 @@ func TestMain(m *testing.M) {
 
 type endpoint = irohub.Endpoint
 
-// bind opens an endpoint of a new node.
+// bind opens an endpoint for a new node.
 func bind(ctx context.Context, transport string) (endpoint, error) {
 	return transports.Bind(ctx, transport, key.Secret{}, transports.Loopback)
 }
 
-// A siege is a hub on a transport, and those who besiege it.
+// A siege is a hub on a transport and its attackers.
 type siege struct {
 	testing.TB
 	ctx       context.Context
@@ -53,13 +53,13 @@ type siege struct {
 	served    chan error
 }
 
-// overEach runs a test over each transport, with a check that nothing is left running.
+// overEach runs a test over each transport, and checks that nothing is left running.
 func overEach(t *testing.T, test func(s *siege)) {
 	transports.Each(t, func(t *testing.T, transport string) { test(newSiege(t, transport)) })
 }
 
 func newSiege(t testing.TB, transport string) *siege {
-	// No test depends on how long this is: it ends one that hangs.
+	// Ends a test that hangs; no test depends on its length.
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute+20**duration)
 	t.Cleanup(cancel)
 	s := &siege{TB: t, ctx: ctx, transport: transport}
@@ -67,7 +67,7 @@ func newSiege(t testing.TB, transport string) *siege {
 	return s
 }
 
-// wantNoGoroutines fails the test if, after its cleanups, more goroutines run than now.
+// wantNoGoroutines fails the test if more goroutines run after its cleanups than now.
 func (s *siege) wantNoGoroutines() {
 	before := runtime.NumGoroutine()
 	s.Cleanup(func() {
@@ -81,7 +81,7 @@ func (s *siege) wantNoGoroutines() {
 	})
 }
 
-// serve starts the hub, which is closed at the end.
+// serve starts the hub, which is closed when the test ends.
 func (s *siege) serve(opts irohub.HubOptions) {
 	s.Helper()
 	s.endpoint = s.bind()
@@ -114,7 +114,7 @@ func (s *siege) must(err error) {
 	}
 }
 
-// dial connects a spoke of a new node.
+// dial connects a spoke with a new NodeID.
 func (s *siege) dial(opts irohub.SpokeOptions) *irohub.Spoke {
 	s.Helper()
 	spoke, err := irohub.Dial(s.ctx, s.bind(), s.endpoint.Addr(), opts)
@@ -130,12 +130,12 @@ func (s *siege) subscribe(spoke *irohub.Spoke, topics ...string) *irohub.Subscri
 	return sub
 }
 
-// numbered is the n-th event of a topic.
+// numbered returns the n-th event of a topic.
 func numbered(topic string, n int) irohub.Event {
 	return irohub.Event{Type: topic, Payload: json.RawMessage(fmt.Sprint(n))}
 }
 
-// wantServed has the hub serve one more spoke, which does nothing wrong.
+// wantServed checks that the hub serves one more well-behaved spoke.
 func (s *siege) wantServed() {
 	s.Helper()
 	s.wantServes(s.dial(irohub.SpokeOptions{NoReconnect: true}))
@@ -166,7 +166,7 @@ func (s *siege) wantNumbered(sub *irohub.Subscription, n int) {
 	s.Errorf("ended after %d of %d events: %v", next, n, sub.Err())
 }
 
-// eventually waits for what another side does in its own time.
+// eventually waits until a condition is true.
 func (s *siege) eventually(what string, ok func() bool) {
 	s.Helper()
 	for !ok() {
@@ -177,9 +177,9 @@ func (s *siege) eventually(what string, ok func() bool) {
 	}
 }
 
-// heap is the memory in use, all garbage being collected.
+// heap returns the heap in use after garbage collection.
 func heap() int {
-	for range 2 { // what a pool held at the first is gone at the second
+	for range 2 { // a sync.Pool is empty only after the second
 		runtime.GC()
 	}
 	var m runtime.MemStats
@@ -187,14 +187,14 @@ func heap() int {
 	return int(m.HeapAlloc)
 }
 
-// A raw spoke speaks the protocol by hand, and reads only when told to.
+// A raw spoke speaks the protocol directly, and reads only when told to.
 type raw struct {
 	*siege
 	conn   irohub.Conn
 	stream irohub.Stream
 }
 
-// raw opens a stream on a connection of its own.
+// raw opens a stream on a new connection.
 func (s *siege) raw(from endpoint) *raw {
 	s.Helper()
 	conn, err := from.Dial(s.ctx, s.endpoint.Addr())
@@ -202,13 +202,13 @@ func (s *siege) raw(from endpoint) *raw {
 	stream, err := conn.OpenStream(s.ctx)
 	s.must(err)
 	s.Cleanup(func() {
-		stream.Abort(0) // at the latest: iroh would, of one that is forgotten
+		stream.Abort(0) // otherwise iroh would reset it once it is forgotten
 		conn.Close(0, "")
 	})
 	return &raw{s, conn, stream}
 }
 
-// frame is a body with its length before it.
+// frame returns a body with its length before it.
 func frame(body string) []byte {
 	return append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...)
 }
@@ -219,7 +219,7 @@ func (r *raw) write(p []byte) {
 	r.must(err)
 }
 
-// subscribe is acknowledged when it returns.
+// subscribe returns once the hub has acknowledged.
 func (r *raw) subscribe(topic string) {
 	r.Helper()
 	r.write(frame(`{"type":"__subscribe","id":"1","payload":{"topic":"` + topic + `"}}`))

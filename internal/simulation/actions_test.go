@@ -10,7 +10,7 @@ import (
 	"irohub"
 )
 
-// actions are what a step may be.
+// actions are the possible steps.
 var actions = []struct {
 	name string
 	do   func(*world)
@@ -115,7 +115,7 @@ var actions = []struct {
 	{"shutdown", func(w *world) {
 		if h := w.hub; !h.down.Load() {
 			limit := time.Duration(1 + w.dice.Int64N(int64(30*time.Second)))
-			for range w.dice.IntN(17) { // somebody publishes meanwhile
+			for range w.dice.IntN(17) { // while others publish
 				go h.publish(w.source(h, nil), 1+w.dice.IntN(40), 0)
 			}
 			go h.stop(true, limit)
@@ -170,13 +170,13 @@ var actions = []struct {
 	}},
 }
 
-// some is a spoke by chance.
+// some returns a random spoke.
 func (w *world) some() *spoke {
 	if len(w.spokes) == 0 {
 		return nil
 	}
 	s := w.spokes[w.dice.IntN(len(w.spokes))]
-	if s.over() { // once more: of little use, but it must do no harm
+	if s.over() { // a second call is useless, but must do no harm
 		s = w.spokes[w.dice.IntN(len(w.spokes))]
 	}
 	return s
@@ -221,7 +221,7 @@ func newPlan(r *rand.Rand) (p plan) {
 			n = 1 + r.IntN(10)
 		}
 		switch a.name {
-		case "dial", "subscribe", "restart": // or nothing would happen
+		case "dial", "subscribe", "restart": // needed for anything to happen
 			n = max(n, 4)
 		}
 		p.weights = append(p.weights, max(n, theme.weights[a.name]))
@@ -240,21 +240,21 @@ func newPlan(r *rand.Rand) (p plan) {
 	return p
 }
 
-// themes are what worlds are about. A third are about anything; where a few things happen
-// alone, they meet more often.
+// themes are the kinds of worlds. A third of the worlds may do anything. In the others, a few
+// kinds of actions occur, so that they meet more often.
 var themes = []struct {
-	weights map[string]int // of the actions; nil: by chance
+	weights map[string]int // of the actions; nil: random
 	change  func(*plan)
 }{
 	{}, {}, {},
-	{ // who is cut off goes on asking
+	{ // spokes that are cut off keep sending requests
 		map[string]int{"restless": 8, "the hub publishes": 8, "publish": 2},
 		func(p *plan) {
 			p.hub.MaxQueue, p.hub.MaxSpokes, p.callback = 4<<10, p.spokes+16, 0
 			p.weather = weather{latency: 20 * time.Millisecond, window: 300}
 		},
 	},
-	{ // who has no place stays
+	{ // spokes without a place stay connected
 		map[string]int{"crowd": 4, "streams": 8, "silent": 2, "noise": 2},
 		func(p *plan) {
 			p.spokes, p.hub.MaxSpokes, p.hub.MaxPending, p.hub.MaxStreamsPerConn = 1, 2, 64, 16
@@ -262,22 +262,22 @@ var themes = []struct {
 			p.weather.latency, p.weather.cut, p.weather.unreached = 20*time.Millisecond, 0, 0
 		},
 	},
-	{ // requests that cost much
+	{ // expensive requests
 		map[string]int{"dear": 12, "the hub publishes": 4},
 		func(p *plan) { p.spokes, p.callback, p.weather = 2, 0, weather{} },
 	},
-	{ // hubs that are none
+	{ // hostile hubs
 		map[string]int{"a bad hub": 12, "subscribe": 8, "publish": 1},
 		func(p *plan) {
 			p.spokes, p.callback, p.weather = 0, 0, weather{}
 			p.spoke.MinBackoff, p.spoke.MaxBackoff = 10*time.Millisecond, 100*time.Millisecond
 		},
 	},
-	{ // ends beside all the rest
+	{ // ends, concurrent with everything else
 		map[string]int{"shutdown": 5, "the hub publishes": 5, "a spoke closes beside publishers": 3, "restart": 8, "dial": 8, "subscribe": 12},
 		func(p *plan) { p.weather.cut, p.hub.MaxQueue, p.spoke.MaxQueue, p.lazy = 0, 64<<10, 64<<10, 0 },
 	},
-	{ // a hub's end beside what it publishes
+	{ // a hub ends while it publishes
 		map[string]int{"shutdown": 16, "restart": 16, "dial": 16, "subscribe": 48},
 		func(p *plan) {
 			p.spokes, p.hub.MaxSpokes, p.callback, p.lazy = 12, 32, 0, 0
@@ -286,15 +286,15 @@ var themes = []struct {
 			p.weather = weather{latency: p.weather.latency % (50 * time.Millisecond)}
 		},
 	},
-	{ // a spoke's end beside what it publishes
+	{ // a spoke ends while it publishes
 		map[string]int{"a spoke closes beside publishers": 16, "dial": 16},
 		func(p *plan) {
 			p.spokes, p.hub.MaxSpokes, p.callback, p.lazy = 40, 64, 0, 0
-			p.hub.MaxQueue = 1 << 20 // or the hub's own listener misses something, and nothing is known
+			p.hub.MaxQueue = 1 << 20 // otherwise the hub's own listener could miss events, and nothing could be checked
 			p.weather = weather{latency: p.weather.latency % (50 * time.Millisecond)}
 		},
 	},
-	{ // losses between a Publish and its Flush
+	{ // connections lost between a Publish and its Flush
 		map[string]int{"publish one and flush, again and again": 12, "a connection is cut": 3},
 		func(p *plan) {
 			p.callback, p.weather.cut, p.weather.silent = 0, 0, 0
@@ -303,7 +303,7 @@ var themes = []struct {
 	},
 }
 
-// keyOf reads a numbered event.
+// keyOf returns the key of a numbered event.
 func keyOf(ev irohub.Event) (key eventKey, ok bool) {
 	var b body
 	topic, err := strconv.Atoi(ev.ID)
@@ -313,7 +313,7 @@ func keyOf(ev irohub.Event) (key eventKey, ok bool) {
 	return eventKey{b.Source, topic, b.N}, true
 }
 
-// check checks all that must hold where all is at rest.
+// check checks the invariants that hold when everything is at rest.
 func (w *world) check() {
 	w.late(false)
 	w.hub.check()
@@ -321,7 +321,7 @@ func (w *world) check() {
 	w.handedOver()
 }
 
-// running are the calls of a name that have not returned.
+// running returns the calls with a name that have not returned.
 func (w *world) running(name string) (running []*call) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -8,7 +8,7 @@ import (
 	"irohub"
 )
 
-// A pair is a connection: side 0 dialled. All of it is under net.mu.
+// A pair is a connection. Side 0 dialled. net.mu guards all fields.
 type pair struct {
 	net      *network
 	sides    [2]*conn
@@ -16,10 +16,10 @@ type pair struct {
 	born     time.Time
 	cutAfter int  // bytes, of both directions; 0: never
 	ended    bool // for one side at least
-	faulty   bool // the network did something to it that a side could not know of
+	faulty   bool // the network disturbed it without a side knowing
 	by       int  // the side that closed it; -1: the network did
 	code     uint64
-	drained  bool // the acceptor's CloseWrite has been acknowledged, on its newest stream
+	drained  bool // the acceptor's CloseWrite was acknowledged on its newest stream
 }
 
 func (n *network) pair(from, to *endpoint) *pair {
@@ -41,7 +41,7 @@ func (n *network) pair(from, to *endpoint) *pair {
 	return p
 }
 
-// finish notes the connection's end, once.
+// finish records the connection's end, once.
 func (p *pair) finish(by int, code uint64) {
 	if !p.ended {
 		p.ended, p.by, p.code = true, by, code
@@ -49,7 +49,7 @@ func (p *pair) finish(by int, code uint64) {
 	}
 }
 
-// cut ends a connection as a lost network does: each side sees it sooner or later.
+// cut ends a connection as a network failure does: each side notices at its own time.
 func (p *pair) cut() {
 	if p.sides[0].over && p.sides[1].over {
 		return
@@ -82,13 +82,13 @@ type conn struct {
 	single   bool
 	end      chan struct{}
 
-	// Under net.mu.
+	// Guarded by net.mu.
 	over    bool
-	dead    bool // nothing comes or goes, and nobody has said so
+	dead    bool // the network carries nothing, and this side has not noticed
 	err     error
-	goodbye bool // the peer's close is on its way
+	goodbye bool // the peer's close is in flight
 	streams []*stream
-	opened  []arrival     // streams of the peer that nobody has accepted
+	opened  []arrival     // the peer's streams that were not accepted yet
 	changed chan struct{} // closed at the next change of opened
 	oneUsed bool
 }
@@ -106,7 +106,7 @@ func (c *conn) Close(code uint64, reason string) {
 	c.close(&irohub.CloseError{Code: code, Reason: reason})
 }
 
-// close ends this side now, and the peer's when the news has got there.
+// close ends this side now, and the peer's side when the close arrives there.
 func (c *conn) close(err *irohub.CloseError) {
 	if c.over {
 		return
@@ -115,8 +115,7 @@ func (c *conn) close(err *irohub.CloseError) {
 	c.pair.finish(c.side, err.Code)
 	c.endNow(err)
 	if !c.dead {
-		// What is on the way may get there before, and all of it does where it is a single
-		// stream of bytes.
+		// Data in flight may arrive before the close. On a single byte stream, all of it does.
 		pause := c.pair.net.delay()
 		if c.single {
 			for _, s := range c.streams {
@@ -184,8 +183,8 @@ func (c *conn) OpenStream(ctx context.Context) (irohub.Stream, error) {
 	return c.pairStream(time.Time{}), nil
 }
 
-// pairStream makes a stream. The peer may accept it from the given time on; zero: from when
-// its first byte has come.
+// pairStream makes a stream. The peer may accept it from the given time on; zero: once its
+// first byte has arrived.
 func (c *conn) pairStream(at time.Time) *stream {
 	n := c.pair.net
 	there, back := n.half(), n.half()
@@ -235,7 +234,7 @@ func (c *conn) AcceptStream(ctx context.Context) (irohub.Stream, error) {
 	}
 }
 
-// vanish is a crash of this side's process: it says nothing, and hears nothing.
+// vanish simulates a crash of this side's process: it sends and receives nothing more.
 func (c *conn) vanish() {
 	defer c.lock()()
 	c.pair.faulty = true
@@ -250,7 +249,7 @@ func (c *conn) vanish() {
 	c.other().endLater(30*time.Second, errors.New("simulation: the connection has timed out"))
 }
 
-// code is how the side was closed; 0 where it is open too. net.mu is held.
+// code returns the side's close code; 0 also while it is open. net.mu must be held.
 func (c *conn) code() uint64 {
 	var end *irohub.CloseError
 	if errors.As(c.err, &end) {

@@ -1,3 +1,3 @@
-// Package simulation runs hubs and spokes, honest and hostile ones, in a made-up world, and
-// checks after every step what must always hold. See README.md here.
+// Package simulation runs hubs and spokes, honest and hostile, in a simulated world, and checks
+// the invariants after every step. See README.md in this folder.
 package simulation

@@ -12,7 +12,7 @@ import (
 	"irohub"
 )
 
-// A hostile one means harm to a hub, or is one that means harm to spokes.
+// A hostile is an attacker: a spoke that attacks a hub, or a hub that attacks spokes.
 type hostile struct {
 	w    *world
 	name string
@@ -40,7 +40,7 @@ func subscribeFrame(typ, id string, names ...string) []byte {
 	return frame(fmt.Sprintf(`{"type":"%s","id":"%s","payload":{"topics":%s}}`, typ, id, list))
 }
 
-// many are names of as many topics as a request may have.
+// many returns as many topic names as a request may have.
 func many(n, from int) (names []string) {
 	for i := range n {
 		names = append(names, "m:"+strconv.Itoa(from+i))
@@ -52,7 +52,7 @@ func (e *hostile) pause(most time.Duration) bool {
 	return sleep(e.ctx, time.Duration(e.w.pick(int(most)))) == nil
 }
 
-// dial connects to the hub, as a node of its own.
+// dial connects to the hub as a separate node.
 func (e *hostile) dial() *conn {
 	w := e.w
 	n := w.node()
@@ -79,7 +79,7 @@ func (e *hostile) write(s irohub.Stream, p []byte) bool {
 	return err == nil
 }
 
-// garbage is bytes that are no frames, or nearly.
+// garbage returns bytes that are not frames, or almost frames.
 func (e *hostile) garbage() []byte {
 	w := e.w
 	switch w.pick(6) {
@@ -99,7 +99,7 @@ func (e *hostile) garbage() []byte {
 	return frame(`{"type":"__unknown"}`)[:1+w.pick(20)]
 }
 
-// noise connects and sends something senseless, in pieces.
+// noise connects and sends garbage in pieces.
 func noise(e *hostile) {
 	c := e.dial()
 	if c == nil {
@@ -132,7 +132,7 @@ func noise(e *hostile) {
 	<-e.ctx.Done()
 }
 
-// silent connects and says nothing, or one byte now and then.
+// silent connects and sends nothing, or one byte now and then.
 func silent(e *hostile) {
 	c := e.dial()
 	if c == nil {
@@ -148,7 +148,7 @@ func silent(e *hostile) {
 	<-e.ctx.Done()
 }
 
-// streams holds a connection with stream after stream, few of which become spokes.
+// streams keeps a connection and opens one stream after another; few become spokes.
 func streams(e *hostile) {
 	c := e.dial()
 	if c == nil || c.single {
@@ -179,7 +179,7 @@ func streams(e *hostile) {
 	}
 }
 
-// crowd takes places at the hub and keeps them.
+// crowd occupies places at the hub.
 func crowd(e *hostile) {
 	for range e.w.plan.hub.MaxSpokes {
 		c := e.dial()
@@ -194,7 +194,7 @@ func crowd(e *hostile) {
 	<-e.ctx.Done()
 }
 
-// open dials and opens a stream; nil: it was turned away.
+// open dials and opens a stream; nil if it was rejected.
 func (e *hostile) open() irohub.Stream {
 	c := e.dial()
 	if c == nil {
@@ -207,7 +207,7 @@ func (e *hostile) open() irohub.Stream {
 	return s
 }
 
-// read takes all that comes.
+// read reads and discards everything.
 func (e *hostile) read(s irohub.Stream) {
 	p := make([]byte, 4096)
 	for {
@@ -217,8 +217,8 @@ func (e *hostile) read(s irohub.Stream) {
 	}
 }
 
-// restless subscribes to what is published, reads nothing of it, and goes on subscribing and
-// unsubscribing until it is cut off; and so again.
+// restless subscribes to published topics and reads nothing. It keeps subscribing and
+// unsubscribing until it is cut off, and then starts again.
 func restless(e *hostile) {
 	for range 10 {
 		e.pause(time.Second)
@@ -243,7 +243,7 @@ func restless(e *hostile) {
 	}
 }
 
-// dear asks for the dearest things there are, as often as it can.
+// dear sends the most expensive requests, as often as it can.
 func dear(e *hostile) {
 	s := e.open()
 	if s == nil {
@@ -283,12 +283,12 @@ func flood(e *hostile) {
 	}
 }
 
-// badHub is a hub that answers as it likes.
+// badHub is a hub with arbitrary answers.
 func badHub(host string, id irohub.NodeID) func(e *hostile) {
 	return func(e *hostile) {
 		ep := e.w.net.endpoint(id, host)
 		e.w.net.mu.Lock()
-		ep.single = ep.single || e.w.net.chance(0.7) // it can speak first
+		ep.single = ep.single || e.w.net.chance(0.7) // a single-stream endpoint can send first
 		e.w.net.mu.Unlock()
 		context.AfterFunc(e.ctx, func() { ep.Close() })
 		answers := []string{}
@@ -310,20 +310,20 @@ func badHub(host string, id irohub.NodeID) func(e *hostile) {
 	}
 }
 
-// serve is one connection of a bad hub, which remembers the requests of all.
+// serve runs one connection of a bad hub. The hub remembers the requests of all connections.
 func (e *hostile) serve(c *conn, answers *[]string) {
 	s, err := c.AcceptStream(e.ctx)
 	if err != nil {
 		return
 	}
-	if len(*answers) > 0 && e.w.pick(4) > 0 { // before it is asked
+	if len(*answers) > 0 && e.w.pick(4) > 0 { // an answer before the request
 		for _, id := range *answers {
 			e.write(s, frame(`{"type":"__ack","id":"`+id+`"}`))
 		}
 	}
 	ctx, cancel := context.WithTimeout(e.ctx, time.Duration(e.w.pick(1<<(20+e.w.pick(13)))))
 	defer cancel()
-	patience := 1 << 30 // requests that it answers
+	patience := 1 << 30 // how many requests it answers
 	if e.w.pick(2) == 0 {
 		patience = e.w.pick(4)
 	}

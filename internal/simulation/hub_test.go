@@ -10,23 +10,23 @@ import (
 	"irohub"
 )
 
-// A hub is one life of the hub.
+// A hub is the hub between one start and its end.
 type hub struct {
 	w        *world
 	endpoint *endpoint
 	hub      *irohub.Hub
 	served   chan struct{}
-	down     atomic.Bool // somebody has begun to end it
-	ear      *feed       // hears all that spokes publish
+	down     atomic.Bool // ending it has begun
+	ear      *feed       // receives everything that spokes publish
 
-	// Under world.mu.
-	published uint64 // events that it took from Publish
+	// Guarded by world.mu.
+	published uint64 // events accepted by Publish
 	stopping  int    // calls of Shutdown and Close that have not returned
 }
 
 const hubHost = "hub"
 
-// startHub starts a hub at the same address. Where it stands is calm.
+// startHub starts a hub at the same address. The network is calm there.
 func (w *world) startHub() {
 	w.logf("the hub starts")
 	h := &hub{w: w, endpoint: w.net.endpoint(w.hubID, hubHost), served: make(chan struct{})}
@@ -77,7 +77,7 @@ func (w *world) lastHub() *hub {
 	return w.hub
 }
 
-// odd says whether a callback is to do something odd.
+// odd reports whether a callback should do something unusual.
 func (w *world) odd() bool { return !w.isCalm() && w.chance(w.plan.callback) }
 
 var errNo = errors.New("not this one")
@@ -95,7 +95,7 @@ func (h *hub) judge(topic string) error {
 	return nil
 }
 
-// callback does what a callback may do.
+// callback does something that a callback is allowed to do.
 func (h *hub) callback(name string) {
 	w := h.w
 	if !w.odd() {
@@ -127,7 +127,7 @@ func (h *hub) callback(name string) {
 	}
 }
 
-// listen gives the hub a listener that hears everything, and another when that is cut off.
+// listen adds a listener for all topics to the hub, and a new one when that is cut off.
 func (h *hub) listen() {
 	w := h.w
 	v := w.watch(nil, "*")
@@ -149,7 +149,7 @@ func (h *hub) listen() {
 	}()
 }
 
-// publish publishes numbered events, and says nothing of what the hub refuses.
+// publish publishes numbered events. Refusals are allowed.
 func (h *hub) publish(s *source, events, pad int) {
 	w := h.w
 	for i := range events {
@@ -170,7 +170,7 @@ func (h *hub) publish(s *source, events, pad int) {
 	}
 }
 
-// stop ends the hub, and checks that a Shutdown that succeeds has lost nothing.
+// stop ends the hub and checks that a successful Shutdown has lost nothing.
 func (h *hub) stop(gently bool, limit time.Duration) {
 	w := h.w
 	w.mu.Lock()
@@ -224,8 +224,8 @@ func (h *hub) stop(gently bool, limit time.Duration) {
 	w.mu.Unlock()
 }
 
-// handedOver looks whether what a Shutdown handed over has come. All is at rest, so that what
-// the transports of spokes had then, their subscriptions have now.
+// handedOver checks that everything a Shutdown handed over has arrived. The world is at rest,
+// so the subscriptions now have what the spokes' transports had then.
 func (w *world) handedOver() {
 	w.mu.Lock()
 	checks := w.handed
@@ -236,7 +236,7 @@ func (w *world) handedOver() {
 	}
 }
 
-// await waits for the hub's end.
+// await waits until the hub has ended.
 func (h *hub) await() {
 	for range 200 {
 		h.w.mu.Lock()
@@ -251,7 +251,7 @@ func (h *hub) await() {
 	h.w.violated("the hub does not end")
 }
 
-// check compares what the hub says of itself with what there is, where all is at rest.
+// check compares the hub's statistics with the world, which is at rest.
 func (h *hub) check() {
 	w := h.w
 	if h.down.Load() {
@@ -297,7 +297,7 @@ func (h *hub) check() {
 	if inTable < subscribed || stats.Listeners <= 1 && inTable != subscribed {
 		w.violated("%d subscriptions of spokes, and %d subscribers of all topics", subscribed, inTable)
 	}
-	// Whoever is connected for longer than a first frame may take has a spoke.
+	// A connection older than the limit for a first frame must have a spoke.
 	for id, n := range h.endpoint.incoming(opts.HandshakeTimeout + time.Second) {
 		if n > listed[id] {
 			w.violated("%d connections of one node are in their places for longer than HandshakeTimeout, with %d spokes", n, listed[id])

@@ -9,7 +9,7 @@ import (
 	"irohub"
 )
 
-// topics is how many topics carry numbered events: t:0, t:1 and so on.
+// topics is the number of topics with numbered events: t:0, t:1 and so on.
 const topics = 5
 
 func topicName(topic int) string { return "t:" + strconv.Itoa(topic) }
@@ -21,17 +21,17 @@ type body struct {
 	Pad    string `json:"pad,omitempty"`
 }
 
-// A source publishes numbered events, one after the other. What is refused keeps its number
-// for the next, so that an event that was refused and comes all the same is a duplicate.
+// A source publishes numbered events one after another. If an event is refused, the next one
+// gets its number. So if a refused event arrives all the same, it shows as a duplicate.
 type source struct {
 	// Immutable.
 	number int
 	hub    *hub   // one of these two
 	spoke  *spoke //
 
-	// Under world.mu.
-	born  [topics][]int // of each event that was begun: connections that its spoke had lost then
-	taken [topics]int   // Publish has answered nil for
+	// Guarded by world.mu.
+	born  [topics][]int // for each event: how many connections its spoke had lost when Publish began
+	taken [topics]int   // number of events for which Publish returned nil
 }
 
 func (s *source) losses() (known, all int) {
@@ -41,7 +41,7 @@ func (s *source) losses() (known, all int) {
 	return s.spoke.endpoint.lost()
 }
 
-// lost says whether a connection that an event may have gone over has ended. world.mu is held.
+// lost reports whether a connection that may have carried the event has ended. world.mu must be held.
 func (s *source) lost(topic, n int) bool {
 	_, losses := s.losses()
 	return s.born[topic][n] < losses
@@ -62,7 +62,7 @@ func (w *world) source(h *hub, s *spoke) *source {
 	return src
 }
 
-// An eventKey names a numbered event.
+// An eventKey identifies a numbered event.
 type eventKey struct{ source, topic, n int }
 
 // begin makes the next event of a topic.
@@ -79,7 +79,7 @@ func (w *world) begin(s *source, topic, pad int) (irohub.Event, eventKey) {
 	return irohub.Event{Type: "t", ID: strconv.Itoa(topic), Payload: text}, eventKey{s.number, topic, n}
 }
 
-// published notes Publish's answer.
+// published records the result of Publish.
 func (w *world) published(s *source, key eventKey, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -90,22 +90,22 @@ func (w *world) published(s *source, key eventKey, err error) {
 	}
 }
 
-// A flow is what one source publishes on one topic.
+// A flow is the events of one source on one topic.
 type flow struct{ source, topic int }
 
-// A watch checks what one Subscription gets, from its acknowledgement on.
+// A watch checks the events of one Subscription from its acknowledgement on.
 type watch struct {
 	w      *world
-	spoke  *spoke // whose it is; nil: the hub's
+	spoke  *spoke // the owner; nil: the hub
 	topics [topics]bool
 
-	// Under world.mu.
+	// Guarded by world.mu.
 	begun   bool
-	lost    int // connections that had been lost when it was asked for
+	lost    int // connections lost before it was requested
 	floor   map[flow]int
-	next    map[flow]int // what is owed next: behind the newest that has come, if it was not owed before
+	next    map[flow]int // the next event that must arrive; follows the newest one if none was owed before
 	newest  map[flow]int
-	excused map[flow]int // losses that cannot leave a gap any more; none: lost
+	excused map[flow]int // losses that can no longer explain a gap; missing: lost
 	seen    map[eventKey]bool
 }
 
@@ -143,7 +143,7 @@ func (v *watch) begin() {
 	}
 }
 
-// see checks the next event and says what is wrong with it.
+// see checks the next event and returns what is wrong with it.
 func (v *watch) see(ev irohub.Event) string {
 	var b body
 	if err := json.Unmarshal(ev.Payload, &b); err != nil {
@@ -186,10 +186,10 @@ func (v *watch) see(ev irohub.Event) string {
 	return ""
 }
 
-// owed names an event of a flow before end that should have come. world.mu is held.
+// owed returns an event of a flow before end that should have arrived. world.mu must be held.
 func (v *watch) owed(at flow, end, losses int) string {
 	s := v.w.sources[at.source]
-	if s.spoke == v.spoke || s.spoke != nil && !s.spoke.honest() { // its own, or what a bad hub has had
+	if s.spoke == v.spoke || s.spoke != nil && !s.spoke.honest() { // the spoke's own, or events that passed a hostile hub
 		return ""
 	}
 	next, ok := v.next[at]
@@ -214,8 +214,9 @@ func (v *watch) owed(at flow, end, losses int) string {
 	return ""
 }
 
-// missing names an event that has not come though all is at rest, where so many connections
-// excuse a gap at most. only restricts it to what one hub published.
+// missing returns an event that has not arrived although the world is at rest. losses is the
+// number of lost connections that may each explain one gap. only restricts it to events of one
+// hub.
 func (v *watch) missing(only *hub, losses int) string {
 	v.w.mu.Lock()
 	defer v.w.mu.Unlock()

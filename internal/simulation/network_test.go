@@ -15,27 +15,27 @@ import (
 	"irohub"
 )
 
-// A weather is what a network does to what passes through it. The zero value is a calm one.
+// A weather is how a network disturbs its traffic. The zero value is calm.
 type weather struct {
-	latency   time.Duration // of each piece, at most
-	split     int           // bytes of a piece at most; 0: as they come
-	window    int           // bytes that a half of a stream holds, at most
-	cut       float64       // of the connections, so many end after some byte
-	cutBytes  int           // that byte is one of so many
-	silent    float64       // of the cuts, so many are not told to one side for a while
-	unreached float64       // of the dials, so many get no answer
+	latency   time.Duration // the largest delay of a piece
+	split     int           // the most bytes in a piece; 0: not split
+	window    int           // the most bytes buffered by one half of a stream
+	cut       float64       // the fraction of connections that end after some byte
+	cutBytes  int           // that byte is among the first cutBytes
+	silent    float64       // the fraction of cuts that one side notices late
+	unreached float64       // the fraction of dials without an answer
 }
 
-// A network connects endpoints by host. All it does by chance is drawn from one seed, and all
-// its delays are timers, so that it is calm where its callers are.
+// A network connects endpoints by host. All randomness comes from one seed, and all delays are
+// timers, so the network is at rest when its callers are.
 type network struct {
 	mu        sync.Mutex
 	rand      *rand.Rand
 	weather   weather
 	endpoints map[string]*endpoint
-	conns     map[*pair]struct{} // those that one side has not seen the end of
-	digest    uint64             // of all that happened
-	pieces    int                // that were carried
+	conns     map[*pair]struct{} // connections whose end was not seen by both sides
+	digest    uint64             // a hash of all that happened
+	pieces    int                // number of pieces carried
 	count     int
 }
 
@@ -43,17 +43,17 @@ func newNetwork(r *rand.Rand) *network {
 	return &network{rand: r, endpoints: make(map[string]*endpoint), conns: make(map[*pair]struct{})}
 }
 
-// note makes what happens part of the digest. mu is held.
+// note adds an event to the digest. mu must be held.
 func (n *network) note(what byte, size int) {
 	h := fnv.New64a()
 	fmt.Fprintln(h, n.digest, what, size, time.Now().UnixNano())
 	n.digest = h.Sum64()
 }
 
-// chance says yes with a probability. mu is held.
+// chance returns true with the given probability. mu must be held.
 func (n *network) chance(p float64) bool { return n.rand.Float64() < p }
 
-// delay draws a latency. mu is held.
+// delay returns a random latency. mu must be held.
 func (n *network) delay() time.Duration {
 	if n.weather.latency <= 0 || n.chance(0.3) {
 		return 0
@@ -68,18 +68,18 @@ type endpoint struct {
 	calls  chan *incoming
 	closed chan struct{}
 
-	// Under net.mu.
+	// Guarded by net.mu.
 	over   bool
-	single bool // its connections have one stream, as those of TLS
+	single bool // its connections have one stream, like those of TLS
 	dials  int
-	losses int // connections that it dialled and that have ended, for one side at least
-	known  int // of these, those that had ended when it dialled last
+	losses int // connections that it dialled and that have ended on at least one side
+	known  int // how many of these had ended before its last dial
 	last   *pair
 }
 
 var errUnreached = errors.New("simulation: nobody answers")
 
-// endpoint makes an endpoint at a host, and takes it from whoever had it.
+// endpoint makes an endpoint at a host and takes the host from its previous owner.
 func (n *network) endpoint(id irohub.NodeID, host string) *endpoint {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -98,16 +98,16 @@ func (e *endpoint) ID() irohub.NodeID { return e.addr.ID }
 
 func (e *endpoint) Addr() irohub.Addr { return e.addr }
 
-// lost counts connections that have ended. Whoever dials knows of those that ended before.
-// Between known and all are those of which a spoke may not have heard: what it sends there is
-// lost, and what it has from there is old.
+// lost returns two numbers of ended connections: those that ended before the last dial, which
+// the dialler knows of, and all. A spoke may not know of the difference. What it sends on such
+// a connection is lost, and what it receives from one is old.
 func (e *endpoint) lost() (known, all int) {
 	e.net.mu.Lock()
 	defer e.net.mu.Unlock()
 	return e.known, e.losses
 }
 
-// link is the newest connection that the endpoint dialled; nil: it has ended, or never was.
+// link returns the newest connection that the endpoint dialled; nil if there is none.
 func (e *endpoint) link() *pair {
 	e.net.mu.Lock()
 	defer e.net.mu.Unlock()
@@ -197,7 +197,7 @@ func (e *endpoint) Dial(ctx context.Context, addr irohub.Addr) (irohub.Conn, err
 	return in.settle(err)
 }
 
-// sleep waits for made-up time, and less where ctx ends first.
+// sleep waits for simulated time, or until ctx ends.
 func sleep(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return ctx.Err()
@@ -226,12 +226,12 @@ type incoming struct {
 	from, to *endpoint
 	answer   chan error
 
-	// Under net.mu.
-	gone bool // the dialler has an answer that is not this
+	// Guarded by net.mu.
+	gone bool // the dialler has stopped waiting for it
 	pair *pair
 }
 
-// settle is the dialler's end of a handshake: err, or the connection that was faster.
+// settle ends the dialler's handshake with err, unless the connection was faster.
 func (in *incoming) settle(err error) (irohub.Conn, error) {
 	n := in.from.net
 	n.mu.Lock()
@@ -277,7 +277,7 @@ func (in *incoming) Handshake(ctx context.Context) (irohub.Conn, error) {
 	return in.pair.sides[1], nil
 }
 
-// incoming counts an endpoint's open connections of an age, by who dialled.
+// incoming counts an endpoint's open connections of a minimum age, by dialler.
 func (e *endpoint) incoming(age time.Duration) map[irohub.NodeID]int {
 	e.net.mu.Lock()
 	defer e.net.mu.Unlock()
@@ -290,8 +290,8 @@ func (e *endpoint) incoming(age time.Duration) map[irohub.NodeID]int {
 	return found
 }
 
-// open are the connections that no side has ended, in an order that is always the same.
-// mu is held.
+// open returns the connections that neither side has ended, always in the same order. mu must
+// be held.
 func (n *network) open() (open []*pair) {
 	for p := range n.conns {
 		if !p.ended {
@@ -310,7 +310,7 @@ func (n *network) cutOne(dice *rand.Rand) {
 	}
 }
 
-// cutSoon cuts the connection that the endpoint has in the next bytes.
+// cutSoon cuts the endpoint's connection within the next bytes.
 func (e *endpoint) cutSoon() {
 	e.net.mu.Lock()
 	defer e.net.mu.Unlock()
@@ -319,7 +319,7 @@ func (e *endpoint) cutSoon() {
 	}
 }
 
-// stallOne keeps what one side writes from the other for a while.
+// stallOne delays the bytes of one side for a while.
 func (n *network) stallOne(dice *rand.Rand) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -333,7 +333,7 @@ func (n *network) stallOne(dice *rand.Rand) {
 	}
 }
 
-// heal makes the weather calm for connections that there are, too.
+// heal makes the weather calm, for existing connections too.
 func (n *network) heal() {
 	n.mu.Lock()
 	defer n.mu.Unlock()

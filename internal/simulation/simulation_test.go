@@ -26,10 +26,10 @@ var (
 	putback = flag.Bool("putback", false, "see that faults that were mended are found when they are put back")
 )
 
-// interruptible says whether goroutines can be interrupted where a seed says so.
+// interruptible reports whether this build can interrupt goroutines as the seed says.
 const interruptible = runtime.GOARCH == "wasm"
 
-// report is what the seeds came to.
+// report is the result of the seeds.
 var report struct {
 	steps  int
 	digest uint64
@@ -37,7 +37,7 @@ var report struct {
 
 func idOf(n int) irohub.NodeID { return sha256.Sum256(fmt.Appendf(nil, "node %d", n)) }
 
-// TestSeed is what the command runs, in a process that has nothing else in it.
+// TestSeed is run by the command, in a process of its own.
 func TestSeed(t *testing.T) {
 	if *seed == 0 {
 		t.Skip("it runs with -seed; go run ./internal/simulation/run finds seeds")
@@ -46,9 +46,9 @@ func TestSeed(t *testing.T) {
 	fmt.Printf("steps %d digest %016x\n", report.steps, report.digest)
 }
 
-// TestInParallel runs the same worlds as they are on this machine, with threads, where the
-// race detector sees what interrupting one thread cannot show. A seed brings back its
-// actions, but not what came in between.
+// TestInParallel runs the same worlds with threads, where the race detector finds what
+// interrupting a single thread cannot show. A seed repeats its actions, but not their
+// interleaving.
 func TestInParallel(t *testing.T) {
 	if *seed != 0 || interruptible {
 		t.Skip("TestSeed does this")
@@ -61,9 +61,9 @@ func TestInParallel(t *testing.T) {
 	t.Logf("%d seeds, %d steps", n, report.steps)
 }
 
-// TestPutBack puts faults back that were mended, one at a time, in a copy of the module, and
-// expects that the simulation finds each within its minute. A patch begins with what is to be
-// found, a regular expression behind "expect: ".
+// TestPutBack reintroduces fixed faults, one at a time, in a copy of the module. The simulation
+// must find each of them within a minute. A patch begins with the expected finding: a regular
+// expression after "expect: ".
 func TestPutBack(t *testing.T) {
 	if !*putback {
 		t.Skip("make simulate-proof does this: go test ./internal/simulation -run PutBack -putback")
@@ -100,8 +100,8 @@ func TestPutBack(t *testing.T) {
 	}
 }
 
-// TestPatches_Fit sees that each fault can be put back: a change of the lines around it goes
-// with a change of its patch.
+// TestPatches_Fit checks that each patch still applies. When lines around it change, the patch
+// must change too.
 func TestPatches_Fit(t *testing.T) {
 	if interruptible {
 		t.Skip("it runs other programs, which a WebAssembly process cannot")
@@ -127,7 +127,7 @@ func TestPatches_Fit(t *testing.T) {
 	}
 }
 
-// apply puts a fault back in the module at dir.
+// apply reintroduces a fault in the module at dir.
 func apply(t *testing.T, dir string, patch []byte, options ...string) {
 	t.Helper()
 	cmd := exec.Command("patch", append([]string{"-p1", "--no-backup-if-mismatch", "-F0"}, options...)...)
@@ -137,7 +137,7 @@ func apply(t *testing.T, dir string, patch []byte, options ...string) {
 	}
 }
 
-// copyModule copies what the simulation is built of.
+// copyModule copies the files that the simulation is built from.
 func copyModule(dir string) error {
 	root := filepath.Join("..", "..")
 	return filepath.WalkDir(root, func(name string, entry os.DirEntry, err error) error {

@@ -11,35 +11,36 @@ import (
 	"irohub"
 )
 
-// A spoke is an honest spoke. Its worker does one thing after the other.
+// A spoke is an honest spoke. Its worker does one thing after another.
 type spoke struct {
 	w        *world
 	number   int
 	endpoint *endpoint
 	twin     bool   // shares its NodeID, and so may be replaced
-	host     string // of its hub
+	host     string // the hub's host
 	hubID    irohub.NodeID
 	jobs     chan func(*irohub.Spoke)
 
 	dialling atomic.Bool
 	spoke    atomic.Pointer[irohub.Spoke]
-	ending   atomic.Bool // by our own will
+	ending   atomic.Bool // the test is ending it
 	ended    chan struct{}
 
-	// Under world.mu.
+	// Guarded by world.mu.
 	feeds  []*feed
-	doomed bool // it ended by itself, as it may
-	told   bool // that not all that it took was delivered
+	doomed bool // it ended by itself, which was allowed
+	told   bool // it reported that accepted events may be lost
 }
 
-// A promise is that events were taken at a time when the hub's own listener missed nothing.
+// A promise records that the hub has taken events, at a time when its own listener had missed
+// nothing.
 type promise struct {
 	what  string
 	keys  []eventKey
 	deaf  int
 	by    *spoke
 	where *hub
-	late  bool // the hub has it, but a callback may keep it from reading that before the calm
+	late  bool // the hub has it, but a callback may delay reading it until the next calm
 }
 
 func (w *world) newSpoke(host string, hubID irohub.NodeID) *spoke {
@@ -66,10 +67,10 @@ func (w *world) everySpoke() []*spoke {
 	return slices.Clone(w.spokes)
 }
 
-// honest says whether the spoke's hub is.
+// honest reports whether the spoke's hub is honest.
 func (s *spoke) honest() bool { return s.host == hubHost }
 
-// alive says whether the spoke must be connected where all is well.
+// alive reports whether the spoke must be connected when all is well.
 func (s *spoke) alive() bool {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
@@ -109,7 +110,7 @@ func (s *spoke) work(sp *irohub.Spoke) {
 	}
 }
 
-// job has the worker do something, unless it has enough to do.
+// job gives the worker something to do, unless its queue is full.
 func (s *spoke) job(f func(*irohub.Spoke)) {
 	select {
 	case s.jobs <- f:
@@ -142,14 +143,14 @@ func (s *spoke) disconnected(err error) {
 	s.callback("OnDisconnect")
 }
 
-// over says whether the spoke has ended, or will have soon.
+// over reports whether the spoke has ended or is about to.
 func (s *spoke) over() bool {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
 	return s.doomed || s.ending.Load()
 }
 
-// callback does what a callback may do.
+// callback does something that a callback is allowed to do.
 func (s *spoke) callback(name string) {
 	w, sp := s.w, s.spoke.Load()
 	if sp == nil || !w.odd() {
@@ -157,7 +158,7 @@ func (s *spoke) callback(name string) {
 	}
 	name = fmt.Sprintf("spoke %d, in %s: ", s.number, name)
 	ctx, limit := context.Background(), time.Duration(0)
-	if !s.honest() { // and so need not answer
+	if !s.honest() { // a hostile hub need not answer
 		var cancel func()
 		limit = 10 * time.Second
 		ctx, cancel = context.WithTimeout(ctx, limit)
@@ -193,7 +194,7 @@ func (s *spoke) callback(name string) {
 	}
 }
 
-// publish has the worker publish numbered events, and then perhaps flush.
+// publish makes the worker publish numbered events, and sometimes flush.
 func (s *spoke) publish(src *source, events, pad int, flush bool) func(*irohub.Spoke) {
 	w := s.w
 	return func(sp *irohub.Spoke) {
@@ -239,14 +240,14 @@ func (w *world) promised(p promise) {
 	w.mustHear = append(w.mustHear, p)
 }
 
-// kept looks whether the hub has heard all that was promised. All is at rest.
+// kept checks that the hub has received everything promised. The world is at rest.
 func (w *world) kept() {
 	w.mu.Lock()
 	fault := ""
 	var later []promise
 	for _, p := range w.mustHear {
 		if p.deaf != w.deaf || p.late && p.where.down.Load() {
-			continue // it is not known
+			continue // unknown
 		}
 		if p.late && !w.calm {
 			later = append(later, p)
@@ -265,13 +266,13 @@ func (w *world) kept() {
 	}
 }
 
-// lastWord has the spoke publish to each topic in calm, which must succeed.
+// lastWord makes the spoke publish to each topic in the calm, which must succeed.
 func (s *spoke) lastWord() {
 	src := s.w.source(nil, s)
 	publish := s.publish(src, topics, 0, false)
 	s.job(func(sp *irohub.Spoke) {
 		s.w.bounded(fmt.Sprintf("Flush of spoke %d in calm", s.number), 5*time.Second, func(ctx context.Context) {
-			sp.Flush(ctx) // it tells of losses before
+			sp.Flush(ctx) // this reports earlier losses
 			publish(sp)
 			if err := sp.Flush(ctx); err != nil && s.alive() {
 				s.w.violated("Flush of spoke %d in calm: %v", s.number, err)
@@ -290,7 +291,7 @@ type feed struct {
 	ended atomic.Bool
 }
 
-// listen reads all that comes.
+// listen reads all events.
 func (f *feed) listen() {
 	for ev := range f.sub.Events() {
 		if f.watch != nil && ev.Type == "t" {
@@ -308,7 +309,7 @@ func (f *feed) listen() {
 	f.ended.Store(true)
 }
 
-// hear notes what the hub has heard.
+// hear records an event that the hub received.
 func (w *world) hear(ev irohub.Event) {
 	key, ok := keyOf(ev)
 	w.mu.Lock()
@@ -318,7 +319,7 @@ func (w *world) hear(ev irohub.Event) {
 	}
 }
 
-// open are the spoke's subscriptions that have not ended.
+// open returns the spoke's subscriptions that have not ended.
 func (s *spoke) open() (open []*feed) {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
@@ -330,7 +331,7 @@ func (s *spoke) open() (open []*feed) {
 	return open
 }
 
-// subscribe makes a subscription, on a goroutine of its own.
+// subscribe makes a subscription in a separate goroutine.
 func (s *spoke) subscribe(lazy bool, names ...string) {
 	sp, w := s.spoke.Load(), s.w
 	if sp == nil {
@@ -355,7 +356,7 @@ func (s *spoke) subscribe(lazy bool, names ...string) {
 	})
 }
 
-// close closes the Spoke; sound: where it must succeed.
+// close closes the Spoke. sound: closing must succeed.
 func (s *spoke) close(sound bool) {
 	w, sp := s.w, s.spoke.Load()
 	if s.ending.Swap(true) && sound || sp == nil {
@@ -384,8 +385,7 @@ func (s *spoke) closed(err error) {
 	s.told = s.told || err != nil
 }
 
-// closeBeside closes the Spoke while others publish, and checks that nothing that was taken
-// is lost.
+// closeBeside closes the Spoke while others publish, and checks that no accepted event is lost.
 func (s *spoke) closeBeside(publishers, events int) {
 	w, sp := s.w, s.spoke.Load()
 	if sp == nil || !s.honest() || s.ending.Swap(true) {
@@ -433,7 +433,7 @@ func (s *spoke) closeBeside(publishers, events int) {
 	}()
 }
 
-// end ends what the spoke has besides its Spoke.
+// end ends everything that belongs to the spoke except its Spoke.
 func (s *spoke) end() {
 	close(s.ended)
 	s.endpoint.Close()

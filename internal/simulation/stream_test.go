@@ -13,29 +13,30 @@ import (
 type stream struct {
 	conn     *conn
 	in, out  *half
-	announce *stream // the peer's side, of which the peer does not know yet; under net.mu
+	announce *stream // the peer's side, if it was not announced yet; guarded by net.mu
 }
 
-// A half is one direction of a stream, under net.mu. What is written is cut into pieces; each
-// has a time at which it is there.
+// A half is one direction of a stream. net.mu guards it. Written bytes are cut into pieces;
+// each piece has an arrival time.
 type half struct {
 	pieces  []piece
-	size    int // bytes of them
+	size    int // bytes in pieces
 	window  int
 	splits  int
-	onRead  bool // acknowledged is what was read, not what is there
+	onRead  bool // data is acknowledged when read, not on arrival
 	lastAt  time.Time
-	stalled time.Time // until then nothing is there
+	stalled time.Time // nothing arrives before this time
 	fin     bool
 	dead    bool
 	err     error     // a reset
-	errAt   time.Time // when the reader hears of it
-	stop    error     // the reader has given up
-	stopAt  time.Time // when the writer hears of it
+	errAt   time.Time // when the reader learns of it
+	stop    error     // the reader has stopped reading
+	stopAt  time.Time // when the writer learns of it
 	changed chan struct{}
 }
 
-// maxSplits is how often one half is cut where its ends did not, or a flood would take long.
+// maxSplits limits how often the bytes of one half are split; otherwise a flood would take
+// long.
 const maxSplits = 200
 
 type piece struct {
@@ -43,7 +44,7 @@ type piece struct {
 	at   time.Time
 }
 
-// half makes a half. mu is held.
+// half makes a half. mu must be held.
 func (n *network) half() *half {
 	h := &half{window: 64 << 10, onRead: n.chance(0.5), changed: make(chan struct{})}
 	if w := n.weather.window; w > 0 && n.chance(0.5) {
@@ -57,7 +58,7 @@ func (h *half) change() {
 	h.changed = make(chan struct{})
 }
 
-// wait waits until something changes or a time comes; c's end counts as a change.
+// wait waits until something changes, c ends, or the given time.
 func (s *stream) wait(ctx context.Context, changed <-chan struct{}, until time.Time) error {
 	var due <-chan time.Time
 	if !until.IsZero() {
@@ -91,7 +92,7 @@ func (s *stream) Read(ctx context.Context, p []byte) (int, error) {
 	}
 }
 
-// take reads what is there; where nothing is, until says when to look again.
+// take reads available bytes. If there are none, until is the time to look again.
 func (s *stream) take(p []byte) (n int, until time.Time, changed <-chan struct{}, err error) {
 	defer s.conn.lock()()
 	net, h, now := s.conn.pair.net, s.in, time.Now()
@@ -100,7 +101,7 @@ func (s *stream) take(p []byte) (n int, until time.Time, changed <-chan struct{}
 	switch {
 	case h.stop != nil:
 		return 0, until, nil, h.stop
-	case own: // nothing is read of what one has closed oneself
+	case own: // after closing a connection, a side reads nothing from it
 		return 0, until, nil, s.conn.err
 	case h.err != nil && !h.errAt.After(now):
 		return 0, until, nil, h.err
@@ -126,7 +127,7 @@ func (s *stream) take(p []byte) (n int, until time.Time, changed <-chan struct{}
 	case n > 0:
 		net.note('r', n)
 		h.change()
-	case h.fin && len(h.pieces) == 0 && !h.dead && !h.lastAt.After(now): // had come before any end of the connection
+	case h.fin && len(h.pieces) == 0 && !h.dead && !h.lastAt.After(now): // arrived before any end of the connection
 		return 0, until, nil, io.EOF
 	case over:
 		return 0, until, nil, s.conn.err
@@ -161,7 +162,7 @@ func (s *stream) Write(ctx context.Context, p []byte) (int, error) {
 	}
 }
 
-// ended is why no more can be written.
+// ended returns why no more can be written.
 func (s *stream) ended() error {
 	switch h := s.out; {
 	case s.conn.over:
@@ -220,7 +221,7 @@ func (s *stream) put(p []byte) (n int, until time.Time, changed <-chan struct{},
 	return n, until, h.changed, nil
 }
 
-// show tells the peer of the stream.
+// show announces the stream to the peer.
 func (s *stream) show() {
 	if s.announce != nil {
 		s.conn.other().arrive(s.announce, s.out.lastAt)

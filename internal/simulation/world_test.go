@@ -19,39 +19,39 @@ import (
 	"irohub/internal/simulation/yield"
 )
 
-// slack is what a call may take beyond its time limit.
+// slack is how much longer than its time limit a call may take.
 const slack = 2 * time.Second
 
-// A world is all there is: a network, a hub that comes and goes, spokes, and those who mean
-// harm. One goroutine takes its steps; what they begin goes on by itself.
+// A world is a network, a hub that comes and goes, spokes, and attackers. One goroutine takes
+// its steps; what they start runs concurrently.
 type world struct {
 	t    *testing.T
 	seed uint64
-	dice *rand.Rand // of the steps alone
+	dice *rand.Rand // for the steps only
 	net  *network
 	plan plan
 
-	hub    *hub // the newest; of the steps, and for others lastHub
+	hub    *hub // the newest; only for the steps, others use lastHub
 	hubID  irohub.NodeID
 	spokes []*spoke
 	evil   []*hostile
 	nodes  int
 
 	mu       sync.Mutex
-	chances  *rand.Rand // of all others
+	chances  *rand.Rand // for everything but the steps
 	trace    []string
 	steps    int
 	calm     bool
-	release  chan struct{} // closed when callbacks that block are to go on
+	release  chan struct{} // closed when blocked callbacks may continue
 	calls    map[*call]struct{}
 	sources  []*source
-	deaf     int // times that the hub's own listener has missed something
+	deaf     int // how often the hub's own listener has missed something
 	heard    map[eventKey]bool
 	mustHear []promise
-	handed   []func() // what is to be checked of each Shutdown that has succeeded
+	handed   []func() // checks for each successful Shutdown
 }
 
-// A plan is what a seed is about. Each world does some of what can be done, and often.
+// A plan is what a seed chooses. Each world does a part of what is possible, often.
 type plan struct {
 	theme    int // of themes
 	spokes   int
@@ -61,10 +61,10 @@ type plan struct {
 	weather  weather
 	weights  []int // of the actions
 	sum      int
-	every    int     // points between interruptions
-	callback float64 // chance that a callback does something odd
+	every    int     // mean number of points between interruptions
+	callback float64 // probability that a callback does something unusual
 	twins    bool
-	lazy     float64 // chance that a subscription is read slowly
+	lazy     float64 // probability that a subscription is read slowly
 }
 
 // current is the world that routers report to.
@@ -80,7 +80,7 @@ func init() {
 	}
 }
 
-// look says whether a router's round is checked: all are, up to a number for each step.
+// look reports whether to check a router's round: all rounds, up to a limit for each step.
 var rounds atomic.Int64
 
 func (w *world) look() bool {
@@ -122,14 +122,14 @@ func run(t *testing.T, seed uint64) {
 	})
 }
 
-// begin lets goroutines be interrupted, where this is the one thread that can.
+// begin allows interruptions, if this build can interrupt goroutines.
 func (w *world) interrupt() {
 	if interruptible {
 		yield.Start(w.plan.every, rand.New(rand.NewPCG(w.seed, 4)))
 	}
 }
 
-// rest does something with nobody interrupted, so that what is at rest is so.
+// rest calls do without interruptions, so that the world stays at rest.
 func (w *world) rest(do func()) {
 	if interruptible {
 		yield.Start(0, nil)
@@ -151,7 +151,7 @@ func (w *world) logf(format string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	line := fmt.Sprintf("%10.6f %s", time.Since(epoch).Seconds(), fmt.Sprintf(format, args...))
-	if interruptible || *traced { // always, there: whoever runs it shows it or not, and nothing else changes
+	if interruptible || *traced { // always in that build: the command decides whether to show it, and nothing else changes
 		fmt.Println(line)
 		return
 	}
@@ -161,10 +161,10 @@ func (w *world) logf(format string, args ...any) {
 	}
 }
 
-// epoch is when made-up time begins.
+// epoch is the start of simulated time.
 var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// violated ends everything, with what there is to say.
+// violated ends the process with a report.
 func (w *world) violated(format string, args ...any) {
 	w.mu.Lock()
 	if len(w.trace) > 0 {
@@ -174,7 +174,7 @@ func (w *world) violated(format string, args ...any) {
 	os.Exit(3)
 }
 
-// chance, pick: by chance, for whoever is not the step itself.
+// chance and pick make random choices for everything but the steps.
 func (w *world) chance(p float64) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -193,7 +193,7 @@ func (w *world) isCalm() bool {
 	return w.calm
 }
 
-// block holds a callback up, until the next calm at the latest.
+// block delays a callback, until the next calm at the latest.
 func (w *world) block(most time.Duration) {
 	w.mu.Lock()
 	release, calm := w.release, w.calm
@@ -210,14 +210,14 @@ func (w *world) block(most time.Duration) {
 	}
 }
 
-// A call is a call of irohub's that has not returned.
+// A call is a call of irohub that has not returned.
 type call struct {
 	name  string
 	since time.Time
 	limit time.Duration // 0: until the next calm
 }
 
-// do makes a call that is to return in time.
+// do makes a call that must return in time.
 func (w *world) do(name string, limit time.Duration, f func()) {
 	c := &call{name, time.Now(), limit}
 	w.mu.Lock()
@@ -229,7 +229,7 @@ func (w *world) do(name string, limit time.Duration, f func()) {
 	w.mu.Unlock()
 }
 
-// bounded gives f a context with a time limit, by which it must have returned.
+// bounded calls f with a time limit, within which f must return.
 func (w *world) bounded(name string, limit time.Duration, f func(ctx context.Context)) {
 	w.do(name, limit+slack, func() {
 		ctx, cancel := context.WithTimeout(context.Background(), limit)
@@ -238,7 +238,7 @@ func (w *world) bounded(name string, limit time.Duration, f func(ctx context.Con
 	})
 }
 
-// late looks for calls that should have returned; all: those too that may take until the calm.
+// late finds calls that should have returned. all: also those that may last until the calm.
 func (w *world) late(all bool) {
 	w.mu.Lock()
 	var late *call
@@ -253,7 +253,7 @@ func (w *world) late(all bool) {
 	}
 }
 
-// wait lets made-up time pass, and then everybody come to rest.
+// wait lets simulated time pass and then waits until everything is at rest.
 func (w *world) wait(d time.Duration) {
 	if d > 0 {
 		time.Sleep(d)
@@ -273,7 +273,7 @@ func (w *world) storm(steps int) {
 		w.steps++
 		rounds.Store(0)
 		w.act()
-		if w.dice.IntN(4) == 0 { // things also happen on top of one another
+		if w.dice.IntN(4) == 0 { // steps also overlap
 			continue
 		}
 		switch w.dice.IntN(4) {
@@ -301,7 +301,7 @@ func (w *world) act() {
 	}
 }
 
-// settle makes the weather calm and waits until all that is honest must be connected.
+// settle makes the weather calm and waits until every honest spoke must be connected.
 func (w *world) settle() {
 	w.logf("calm")
 	w.mu.Lock()
@@ -343,13 +343,13 @@ func (w *world) settle() {
 	}
 }
 
-// final has everybody publish, and looks whether everybody gets it.
+// final makes everyone publish, and checks that everyone receives it.
 func (w *world) final() {
 	w.hub.publish(w.source(w.hub, nil), topics, 0)
 	for _, s := range w.spokes {
 		if s.alive() {
 			s.lastWord()
-			w.wait(10 * time.Millisecond) // or all of them together could be more than a queue holds
+			w.wait(10 * time.Millisecond) // otherwise all of them together could overflow a queue
 		}
 	}
 	w.wait(5 * time.Second)
@@ -373,7 +373,7 @@ func (w *world) final() {
 	}
 }
 
-// end closes everything, and there must be nothing left.
+// end closes everything and checks that nothing is left.
 func (w *world) end() {
 	if interruptible {
 		yield.Start(0, nil)

@@ -14,7 +14,7 @@ import (
 	"irohub/key"
 )
 
-// actor is one spoke after the other on one endpoint, of the kind that its number gives it.
+// actor runs one spoke after another on one endpoint. The actor's number determines their kind.
 func (s *soak) actor(i int, all []int) {
 	var rested sync.Once
 	a := &actor{soak: s, all: all, atRest: func() { rested.Do(s.resting.Done) }}
@@ -42,13 +42,13 @@ func (s *soak) actor(i int, all []int) {
 	}
 }
 
-// An actor's lives return whether another is to follow.
+// The functions that run an actor's lives return whether another life should follow.
 type actor struct {
 	*soak
 	endpoint  *frail
 	all       []int
 	publishes bool
-	returns   bool // its Spokes reconnect by themselves
+	returns   bool // its Spokes reconnect
 	wide      bool // it subscribes to the pattern of all topics
 	atRest    func()
 }
@@ -59,15 +59,15 @@ func (a *actor) patience() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), patience)
 }
 
-// A life is a Spoke, and who listens to it.
+// A life is a Spoke and its listeners.
 type life struct {
 	*actor
 	spoke     *irohub.Spoke
-	own       *source // what it publishes; nil: nothing
+	own       *source // its events; nil: it publishes nothing
 	losses    atomic.Int64
-	before    int64 // losses when it came to rest
+	before    int64 // number of losses when it came to rest
 	returned  atomic.Int64
-	lost      chan struct{} // a Spoke that does not reconnect has lost its connection
+	lost      chan struct{} // signals that a Spoke without reconnection has lost its connection
 	listeners []*listener
 }
 
@@ -101,8 +101,7 @@ func (a *actor) dial(maxQueue int) *life {
 	return l
 }
 
-// persist dials until it has a connection: on a machine that is too busy, the hub gives a
-// handshake up.
+// persist dials until it is connected. On an overloaded machine, the hub may abandon a handshake.
 func (a *actor) persist(dial func(context.Context) error) error {
 	ctx, cancel := a.patience()
 	defer cancel()
@@ -116,7 +115,7 @@ func (a *actor) persist(dial func(context.Context) error) error {
 	}
 }
 
-// live is the life of a spoke that reads.
+// live runs the life of a spoke that reads.
 func (a *actor) live() (again bool) {
 	l := a.dial(64 << 20)
 	if l == nil {
@@ -156,7 +155,7 @@ func (a *actor) live() (again bool) {
 				l.finish()
 			}
 			return true
-		case <-l.lost: // as too slow; for another reason, the hub has reported it
+		case <-l.lost: // as too slow; otherwise the hub has reported the reason
 			close(stop)
 			<-stopped
 			return true
@@ -169,7 +168,7 @@ func (a *actor) live() (again bool) {
 	}
 }
 
-// finish ends the life with nothing lost.
+// finish ends the life without losing an event.
 func (l *life) finish() {
 	err := l.spoke.Close()
 	if l.own != nil && err == nil {
@@ -177,11 +176,11 @@ func (l *life) finish() {
 	}
 }
 
-// unsettled says whether a connection was lost that was to last to the end. The hub has
-// judged the reason.
+// unsettled reports whether a connection was lost that should have lasted to the end. The hub has checked
+// the reason.
 func (l *life) unsettled() bool { return l.losses.Load() > l.before }
 
-// settle is the end of the last life, which is over when all has come.
+// settle ends the last life once all events have arrived.
 func (l *life) settle() {
 	for end := time.Now().Add(patience); l.returns && l.returned.Load() < l.losses.Load(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
@@ -191,7 +190,7 @@ func (l *life) settle() {
 	}
 	l.before = l.losses.Load()
 	if l.own != nil {
-		l.publishing.Add(1) // the hub's own is still there, as this is not at rest
+		l.publishing.Add(1) // valid, as the hub still counts until this actor is at rest
 	}
 	l.atRest()
 	<-l.last
@@ -208,8 +207,7 @@ func (l *life) settle() {
 	}
 }
 
-// publish publishes now and then, on any topic, until it is told to stop or the connection
-// is lost.
+// publish publishes at intervals, on random topics, until it is told to stop or the connection is lost.
 func (l *life) publish(stop <-chan struct{}, stopped chan<- struct{}) {
 	defer close(stopped)
 	each := 20 * time.Second / time.Duration(l.rate)
@@ -225,7 +223,7 @@ func (l *life) publish(stop <-chan struct{}, stopped chan<- struct{}) {
 	}
 }
 
-// publishLast publishes on each topic, and makes sure that the hub has all.
+// publishLast publishes on each topic and makes sure that the hub has received everything.
 func (l *life) publishLast() {
 	ctx, cancel := l.patience()
 	defer cancel()
@@ -279,8 +277,7 @@ func (l *life) listenTo(topics []int) *listener {
 	return l.listen(l.String(), sub, w)
 }
 
-// failSubscribing reports an error, but for the loss of the connection, of which the hub
-// judges the reason.
+// failSubscribing reports an error, except the loss of the connection, whose reason the hub checks.
 func (l *life) failSubscribing(err error) {
 	if errors.Is(err, net.ErrClosed) && !l.returns {
 		return

@@ -11,35 +11,34 @@ import (
 	"irohub"
 )
 
-// A body is the payload of every event: who published it, as the how manieth of its topic.
+// A body is the payload of every event: its source, and its number within the source and topic.
 type body struct {
 	Source int    `json:"source"`
 	N      uint64 `json:"n"`
 	Pad    string `json:"pad"`
 }
 
-// A source is one publisher on one connection. What it publishes it numbers from 0, each
-// topic for itself.
+// A source is one publisher on one connection. It numbers its events from 0, separately for each topic.
 type source struct {
 	// Immutable.
 	number int
 	from   irohub.NodeID // zero: the hub
 
-	next []atomic.Uint64 // by topic: the number of its next event
+	next []atomic.Uint64 // the number of its next event, by topic
 
-	state atomic.Int32 // how far the publisher has come
+	state atomic.Int32 // one of the states below
 }
 
 // The states of a source.
 const (
-	open     = iota // it publishes
-	broken          // it has ended, and the hub may not have taken all of it
-	complete        // it has ended, and the hub has taken all of it
-	final           // the same, and its last event of each topic came when all spokes were at rest
+	open     = iota // it is publishing
+	broken          // it has ended, and the hub may not have received everything
+	complete        // it has ended, and the hub has received everything
+	final           // the same, and its last event on each topic was published when all spokes were at rest
 )
 
-// event makes the source's next event of a topic. It is counted before it is published, so
-// that whoever reads the count knows that what is numbered so or higher comes later.
+// event makes the source's next event on a topic. It counts the event before it is published. So events
+// with a number at or above a count that was read are published after the reading.
 func (s *source) event(topic, pad int) irohub.Event {
 	text, err := json.Marshal(body{s.number, s.next[topic].Add(1) - 1, strings.Repeat("x", pad)})
 	if err != nil {
@@ -66,33 +65,32 @@ func (l *ledger) open(from irohub.NodeID) *source {
 	return s
 }
 
-// all returns the sources that there have been, by number.
+// all returns all sources so far, by number.
 func (l *ledger) all() []*source {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.sources[:len(l.sources):len(l.sources)]
 }
 
-// A stream is what one source publishes on one topic.
+// A stream is the events of one source on one topic.
 type stream struct{ source, topic int }
 
-// A watch checks what one Subscription gets, from its acknowledgement on. One goroutine
-// uses it.
+// A watch checks the events of one Subscription from its acknowledgement on. Only one goroutine uses it.
 type watch struct {
 	ledger *ledger
-	own    *source // the subscriber's, of which nothing must come; nil: it publishes nothing
+	own    *source // the subscriber's own source, whose events must not arrive; nil: none
 	topics map[int]bool
-	losses func() int // how often the connection was lost so far; each may leave a gap
-	born   int        // losses before it was asked for
+	losses func() int // number of lost connections so far; each may cause a gap
+	born   int        // losses before it was requested
 
-	known   int               // sources at the acknowledgement
-	floor   map[stream]uint64 // for those that were open: what was not published yet
+	known   int               // number of sources at the acknowledgement
+	floor   map[stream]uint64 // for open sources: the first number not published yet
 	last    map[stream]uint64
-	excused map[stream]int // losses that cannot leave a gap any more; none: born
+	excused map[stream]int // losses that can no longer explain a gap; missing: born
 }
 
-// newWatch is to be called before the subscription is made, and begin once that is
-// acknowledged. Where losses is nil, the subscription does not outlast its connection.
+// newWatch must be called before the subscription is requested, and begin once it is acknowledged. losses
+// is nil if the subscription does not outlast its connection.
 func (l *ledger) newWatch(own *source, losses func() int, topics ...int) *watch {
 	w := &watch{
 		ledger:  l,
@@ -125,14 +123,14 @@ func (w *watch) begin() {
 	}
 }
 
-// from returns the number of the first event of a stream that has to come; false: none has
-// to, as its source had ended before the acknowledgement. Some may have been on the way.
+// from returns the number of the first event of a stream that must arrive. It returns false if none must,
+// because the source had ended before the acknowledgement. Some of its events may still be in flight.
 func (w *watch) from(at stream) (n uint64, ok bool) {
 	n, ok = w.floor[at]
 	return n, ok || at.source >= w.known
 }
 
-// see checks the next event; its error says what is wrong with it.
+// see checks the next event and returns what is wrong with it.
 func (w *watch) see(ev irohub.Event) error {
 	var b body
 	if err := json.Unmarshal(ev.Payload, &b); err != nil {
@@ -142,7 +140,7 @@ func (w *watch) see(ev irohub.Event) error {
 	sources := w.ledger.all()
 	switch {
 	case err != nil || ev.Topic() != topicName(topic) || !w.topics[topic]:
-		return fmt.Errorf("topic %q is not subscribed to", ev.Topic())
+		return fmt.Errorf("there is no subscription to the topic %q", ev.Topic())
 	case b.Source < 0 || b.Source >= len(sources):
 		return fmt.Errorf("%s: there is no source %d", ev.Topic(), b.Source)
 	}
@@ -172,8 +170,8 @@ func (w *watch) see(ev irohub.Event) error {
 	return fmt.Errorf("%s: event %d of source %d %s", ev.Topic(), b.N, b.Source, fault)
 }
 
-// excuse says whether a connection was lost since the last gap in this stream. The Spoke
-// reports a loss before it connects again, so the report is there before a gap can be.
+// excuse reports whether a connection was lost since the last gap in this stream. The Spoke reports a loss
+// before it reconnects, so the report precedes any gap.
 func (w *watch) excuse(at stream) bool {
 	losses := w.losses()
 	ok := losses > w.excusedUpTo(at)
@@ -183,9 +181,9 @@ func (w *watch) excuse(at stream) bool {
 
 func (w *watch) excusedUpTo(at stream) int { return max(w.born, w.excused[at]) }
 
-// missing says what has not come, of all that has been published; empty: nothing. It is
-// of use only when nobody publishes any more. What a source has lost on its way to the hub
-// is not missing, nor what one that has ended published before a loss of ours.
+// missing returns a published event that has not arrived; "" if there is none. It is only valid when nobody
+// publishes any more. It does not count events that a source lost on the way to the hub, or events of an
+// ended source before a loss of this subscriber.
 func (w *watch) missing() string {
 	for _, s := range w.ledger.all() {
 		if s == w.own {

@@ -8,15 +8,15 @@ import (
 	"irohub"
 )
 
-// A checker that catches nothing would pass every soak.
+// A checker that finds nothing would pass every soak.
 func TestWatch_CatchesWhatIsWrong(t *testing.T) {
 	const topics = 3
 	publisher := irohub.NodeID{1}
 	for name, test := range map[string]struct {
-		published int // of each topic, after the acknowledgement; 5 before
+		published int // events on each topic after the acknowledgement; 5 come before it
 		order     []uint64
 		change    func(*irohub.Event)
-		losses    []int // before each event; none: 0
+		losses    []int // losses before each event; nil: 0
 		want      string
 		missing   bool
 	}{
@@ -94,7 +94,7 @@ func TestWatch_CatchesWhatIsWrong(t *testing.T) {
 }
 
 func TestWatch_OwnEventIsAFault(t *testing.T) {
-	for _, node := range []irohub.NodeID{{1}, {}} { // a spoke, and the hub
+	for _, node := range []irohub.NodeID{{1}, {}} { // a spoke and the hub
 		ledger := &ledger{topics: 1}
 		former, own := ledger.open(node), ledger.open(node)
 		w := ledger.newWatch(own, nil, 0)
@@ -103,7 +103,7 @@ func TestWatch_OwnEventIsAFault(t *testing.T) {
 			ev.From = node
 			return w.see(ev)
 		}
-		// What the same node had on its way over a connection before this is another's.
+		// Events of the same node on an earlier connection belong to another source.
 		if err := see(former.event(0, 0)); err != nil {
 			t.Error(err)
 		}
@@ -118,7 +118,7 @@ func TestWatch_OwnEventIsAFault(t *testing.T) {
 	}
 }
 
-// Of a source that had ended before, what is on the way may come, in order.
+// A source has ended before. Its events in flight may still arrive, in order.
 func TestWatch_FormerSource(t *testing.T) {
 	ledger := &ledger{topics: 1}
 	former := ledger.open(irohub.NodeID{1})
@@ -145,7 +145,7 @@ func TestWatch_FormerSource(t *testing.T) {
 	}
 }
 
-// What a source had on its way as it broke off may be lost, and is missed by nobody.
+// Events in flight when a source breaks may be lost; they do not count as missing.
 func TestWatch_MissesWhatTheHubHasTaken(t *testing.T) {
 	ledger := &ledger{topics: 1}
 	losses := 0

@@ -14,13 +14,13 @@ import (
 )
 
 const (
-	connectors = 4   // at a time
-	perNode    = 100 // connections of one endpoint, and so of one NodeID, before the next
-	warming    = 200 // connections before those that count
+	connectors = 4   // concurrent connections
+	perNode    = 100 // connections of one endpoint, and so of one NodeID
+	warming    = 200 // connections before the measurement
 )
 
-// connects makes count connections to one hub and ends them in every way there is. What is
-// used when the hub and one endpoint are left is to be what it was before.
+// connects makes count connections to one hub and ends them in every possible way. When only the hub and
+// one endpoint are left, the resources in use must be back to the initial level.
 func connects(ctx context.Context, c config, count int) error {
 	ep, err := transports.Bind(ctx, c.transport, key.Secret{}, transports.Loopback)
 	if err != nil {
@@ -34,7 +34,7 @@ func connects(ctx context.Context, c config, count int) error {
 	defer hub.Close()
 	go hub.Serve(context.WithoutCancel(ctx))
 
-	// What is made once, or grows to what the work needs, is no leak.
+	// One-time allocations, and pools that grow to the needed size, are not leaks.
 	if err := connectMany(ctx, c, ep.Addr(), warming); err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func connects(ctx context.Context, c config, count int) error {
 	after, over := settled(base, slack)
 	fmt.Fprintf(c.out, "after:  %s\n%d connections over %s in %.1f s\n", after, count, c.transport, took.Seconds())
 	if over != "" {
-		return errors.New("left behind: " + over)
+		return errors.New("leaked: " + over)
 	}
 	if stats.Spokes+stats.Pending+stats.Topics > 0 {
 		return fmt.Errorf("the hub still has %+v", stats)
@@ -99,12 +99,12 @@ func connectSome(ctx context.Context, c config, addr irohub.Addr, left *atomic.I
 	return nil
 }
 
-// connectOnce connects, and ends that in one of four ways.
+// connectOnce connects and ends the connection in one of four ways.
 func connectOnce(ctx context.Context, ep irohub.Endpoint, addr irohub.Addr, n int64) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	frail := &frail{Endpoint: ep}
-	if n%4 == 0 { // says nothing, and leaves
+	if n%4 == 0 { // leaves without sending anything
 		conn, err := frail.Dial(ctx, addr)
 		if err != nil {
 			return err
@@ -116,7 +116,7 @@ func connectOnce(ctx context.Context, ep irohub.Endpoint, addr irohub.Addr, n in
 	if err != nil {
 		return err
 	}
-	if n%4 == 1 { // breaks, and nobody closes the Subscription
+	if n%4 == 1 { // breaks the connection; nobody closes the Subscription
 		if _, err := spoke.Subscribe(ctx, "n"); err != nil {
 			return err
 		}

@@ -21,11 +21,11 @@ import (
 	"irohub/key"
 )
 
-// The test binary is a hub too, if this variable names its transport: a process of its own,
-// to be killed.
+// If this variable names a transport, the test binary runs a hub, as a separate process that the test
+// kills.
 const asHub = "IROHUB_TEST_AS_HUB"
 
-// runHub says where the hub is, then publishes an event for each byte that it reads.
+// runHub prints the hub's address, then publishes an event for each byte that it reads.
 func runHub(transport, seed, addr string) {
 	err := func() error {
 		var s [32]byte
@@ -60,7 +60,7 @@ func runHub(transport, seed, addr string) {
 	os.Exit(0)
 }
 
-// A hubProcess is a hub in a process of its own.
+// A hubProcess is a hub in a separate process.
 type hubProcess struct {
 	t     *testing.T
 	cmd   *exec.Cmd
@@ -96,7 +96,7 @@ func startHub(t *testing.T, transport string, secret key.Secret, addr string) *h
 	return h
 }
 
-// kill is SIGKILL: nobody is told anything.
+// kill sends SIGKILL, so the hub cannot tell anyone.
 func (h *hubProcess) kill() {
 	h.cmd.Process.Kill()
 	h.cmd.Wait()
@@ -113,12 +113,12 @@ func (h *hubProcess) publish(n int) {
 type survivor struct {
 	spoke *irohub.Spoke
 	sub   *irohub.Subscription
-	lost  atomic.Int64 // when, in nanoseconds
-	pause atomic.Int64 // from then to the first attempt to dial
+	lost  atomic.Int64 // the time of the loss, in nanoseconds
+	pause atomic.Int64 // from the loss to the first dial
 	back  chan struct{}
 }
 
-// A stopwatch is an endpoint that notes when the Spoke dials first after a loss.
+// A stopwatch is an endpoint that records the Spoke's first dial after a loss.
 type stopwatch struct {
 	irohub.Endpoint
 	of *survivor
@@ -131,16 +131,16 @@ func (w stopwatch) Dial(ctx context.Context, addr irohub.Addr) (irohub.Conn, err
 	return w.Endpoint.Dial(ctx, addr)
 }
 
-// TestHubKilled kills a hub under many spokes and starts it again. All come back, not at
-// once, and miss nothing that is published after.
+// TestHubKilled kills a hub with many spokes and starts it again. All spokes must reconnect, at different
+// times, and miss no event that is published after that.
 func TestHubKilled(t *testing.T) {
 	for _, transport := range transports.Names() {
-		transports.Start(t.Context(), transport) // that one is missing is said below
+		transports.Start(t.Context(), transport) // a missing transport is reported below
 	}
 	before := runtime.NumGoroutine()
 	t.Run("over", func(t *testing.T) {
 		transports.Each(t, func(t *testing.T, transport string) {
-			t.Parallel() // most of it is waiting, until iroh notices
+			t.Parallel() // mostly waits until iroh notices the loss
 			count := 200
 			if testing.Short() {
 				count = 50
@@ -208,16 +208,16 @@ func testHubKilled(t *testing.T, transport string, count int) {
 		}
 	}
 	want("after")
-	for i, s := range survivors { // while there is a hub to hear of it
+	for i, s := range survivors { // while the hub is running
 		if err := s.spoke.Close(); err != nil {
 			t.Errorf("closing spoke %d: %v", i, err)
 		}
 	}
 
-	// A pause is half of the backoff and, by chance, up to as much again. So each tenth of
-	// that has about a tenth of the spokes; without the chance, one would have all.
+	// A pause is a random time from half of the backoff to all of it. So each tenth of that range should
+	// contain about a tenth of the spokes. Without randomness, one would contain all.
 	const tenth = backoff / 2 / 10
-	var found []int // by tenths; those behind the tenth one are of a machine that is busy
+	var found []int // spokes by tenths; on a busy machine, some are beyond the tenth one
 	for i, s := range survivors {
 		pause := time.Duration(s.pause.Load())
 		if pause < backoff/2 {
@@ -255,8 +255,7 @@ func survive(t *testing.T, ctx context.Context, ep irohub.Endpoint, addr irohub.
 	return s
 }
 
-// A lossLog notes when a connection was lost: a line has the time at which it was written, while
-// a callback may come later.
+// A lossLog records when a connection was lost, from the time of the log line. A callback may be later.
 type lossLog struct {
 	slog.Handler
 	s *survivor
@@ -271,7 +270,7 @@ func (l lossLog) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// wantEvents wants events 0 to n-1.
+// wantEvents checks that events 0 to n-1 arrive.
 func (s *survivor) wantEvents(ctx context.Context, n int) error {
 	defer context.AfterFunc(ctx, s.sub.Close)()
 	next := 0

@@ -7,7 +7,7 @@ import (
 	"irohub"
 )
 
-// A listener checks what a Subscription gets.
+// A listener checks the events of a Subscription.
 type listener struct {
 	soak *soak
 	name string
@@ -38,7 +38,7 @@ func (l *listener) see(ev irohub.Event) {
 	}
 }
 
-// wantAll waits until all has come that was published, or it cannot come any more.
+// wantAll waits until every published event has arrived, or cannot arrive any more.
 func (l *listener) wantAll(cannot func() bool) {
 	missing := func() string {
 		l.mu.Lock()

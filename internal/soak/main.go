@@ -1,15 +1,14 @@
-// Command soak runs a hub and many spokes for a long time, over a real transport on the
-// loopback interface, and checks every event that any of them gets.
+// Command soak runs a hub and many spokes for a long time, over a real transport on the loopback interface,
+// and checks every event that any of them receives.
 //
-// Spokes subscribe and unsubscribe, leave, lose their connections and come back; some
-// publish; some do not read until they are cut off. Each publisher numbers its events, and
-// on every connection, while it is open, each subscription is to get them with no gap, no
-// duplicate and in order, from who the event says, and on no other topic. In the end
-// everything that was published has to have come, and what the process used has to be back
-// where it was before. It exits 1 if anything is otherwise.
+// Spokes subscribe and unsubscribe, leave, lose their connections and return. Some publish. Some do not
+// read until they are cut off. Each publisher numbers its events. While a connection is open, each
+// subscription must receive them in order, without gaps or duplicates, from the sender that the event
+// names, and only on its topics. In the end, everything published must have arrived, and the process must
+// use no more resources than before. Otherwise the command exits with status 1.
 //
-// With -connects it does something else: so many connections, one after the other, to
-// one hub, and then it looks at what they have left behind.
+// With -connects it instead makes that many connections to one hub, and then checks that they have left
+// nothing behind.
 package main
 
 import (

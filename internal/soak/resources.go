@@ -10,23 +10,23 @@ import (
 	"time"
 )
 
-// A usage is what the process holds at one moment.
+// A usage is the resources of the process at one moment.
 type usage struct {
 	goroutines int
-	files      int   // open descriptors; -1 where the system does not say
-	heap       int64 // bytes that are in use after a collection
-	resident   int64 // bytes of the whole process, the native library's included; -1 likewise
+	files      int   // open descriptors; -1 if unknown
+	heap       int64 // bytes in use after a garbage collection
+	resident   int64 // bytes of the whole process, including the native library; -1 if unknown
 }
 
 func measure() usage {
-	// The second frees what finalizers and cleanups of the first let go of.
+	// The second collection frees what finalizers and cleanups of the first have released.
 	runtime.GC()
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	u := usage{goroutines: runtime.NumGoroutine(), files: -1, heap: int64(m.HeapAlloc), resident: -1}
 	if list, err := os.ReadDir("/proc/self/fd"); err == nil {
-		u.files = len(list) - 1 // one of them is this directory
+		u.files = len(list) - 1 // one of them is the directory being read
 	}
 	if text, err := os.ReadFile("/proc/self/statm"); err == nil {
 		if fields := strings.Fields(string(text)); len(fields) > 1 {
@@ -45,7 +45,7 @@ func (u usage) String() string {
 
 func mebi(n int64) float64 { return float64(n) / (1 << 20) }
 
-// over says what of u is more than the base by more than the slack; empty: nothing.
+// over lists what in u exceeds the base by more than the slack; empty if nothing does.
 func (u usage) over(base, slack usage) string {
 	var faults []string
 	check := func(what string, is, was, slack int64) {
@@ -60,7 +60,7 @@ func (u usage) over(base, slack usage) string {
 	return strings.Join(faults, "; ")
 }
 
-// steady waits until what ends in the background has ended, and measures then.
+// steady waits until background work has ended, and then measures.
 func steady() usage {
 	u := measure()
 	end := time.Now().Add(30 * time.Second)
@@ -76,8 +76,8 @@ func steady() usage {
 	return u
 }
 
-// settled waits until u is back at the base: goroutines and sockets end a moment after what
-// they wait for. It returns what is over in the end.
+// settled waits until the usage is back at the base: goroutines and sockets end a moment after what they
+// wait for. It returns what is still above the base in the end.
 func settled(base, slack usage) (u usage, over string) {
 	for end := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
 		u = measure()
@@ -87,8 +87,8 @@ func settled(base, slack usage) (u usage, over string) {
 	}
 }
 
-// typical is what is in use for long: of each figure the median, but of the heap the least,
-// as events that wait for somebody make it larger for a while.
+// typical returns the long-term usage: the median of each figure, except for the heap. There it takes the
+// minimum, because queued events enlarge the heap for a while.
 func typical(of []usage) usage {
 	sorted := func(figure func(usage) int64) []int64 {
 		var all []int64

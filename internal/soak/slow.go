@@ -13,8 +13,8 @@ import (
 	"irohub"
 )
 
-// doze is the life of a spoke whose Subscription is not read until it ends as too slow. What
-// it holds then is the beginning of all that came, and the Spoke is as it was.
+// doze runs the life of a spoke whose Subscription is not read until it ends as too slow. The queue then
+// holds the first of the events that arrived, and the Spoke itself continues.
 func (a *actor) doze() (again bool) {
 	l := a.dial(4 * largePad)
 	if l == nil {
@@ -36,7 +36,7 @@ func (a *actor) doze() (again bool) {
 	}
 }
 
-// dozeOnce returns whether the Subscription ended as it should; else the soak has.
+// dozeOnce returns whether the Subscription ended as expected; false if the soak has ended.
 func (l *life) dozeOnce() bool {
 	topics := []int{0, l.topics}
 	w := l.ledger.newWatch(nil, nil, topics...)
@@ -66,8 +66,8 @@ func (l *life) dozeOnce() bool {
 	return true
 }
 
-// freeze is the life of a spoke that does not read from its connection until the hub has
-// cut it off. Then it reads what was on its way.
+// freeze runs the life of a spoke that does not read from its connection until the hub has cut it off. Then
+// it reads what was in flight.
 func (a *actor) freeze() (again bool) {
 	cut := make(chan struct{}, 1)
 	a.frozen.Store(a.endpoint.ID(), cut)
@@ -112,7 +112,7 @@ func (a *actor) freezeOnce(cut <-chan struct{}) error {
 	case <-a.rest:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("it did not read for %v, and the hub has not cut it off", patience)
+		return fmt.Errorf("the hub did not cut it off within %v, although it did not read", patience)
 	}
 	for frames := (frames{ctx, stream}); ; {
 		ev, err := frames.next()
@@ -121,7 +121,7 @@ func (a *actor) freezeOnce(cut <-chan struct{}) error {
 			case ok && tooSlow(code):
 				return nil
 			case !ok && errors.Is(err, net.ErrClosed):
-				a.unheard.Add(1) // over UDP, the packet with the code may be lost
+				a.unheard.Add(1) // over UDP, the packet with the close code may be lost
 				return nil
 			}
 			return fmt.Errorf("it was cut off with %w", err)
@@ -133,7 +133,7 @@ func (a *actor) freezeOnce(cut <-chan struct{}) error {
 	}
 }
 
-// subscribeByHand opens a stream and makes it a spoke.
+// subscribeByHand opens a stream and subscribes by writing the frames itself.
 func subscribeByHand(ctx context.Context, conn irohub.Conn, topic string) (irohub.Stream, error) {
 	stream, err := conn.OpenStream(ctx)
 	if err != nil {
@@ -150,7 +150,7 @@ func subscribeByHand(ctx context.Context, conn irohub.Conn, topic string) (irohu
 	return stream, err
 }
 
-// frames are those of a stream.
+// frames yields the frames of a stream.
 type frames struct {
 	ctx    context.Context
 	stream irohub.Stream

@@ -16,14 +16,14 @@ import (
 	"irohub/key"
 )
 
-// A config says what a soak is to be.
+// A config holds the parameters of a soak.
 type config struct {
 	transport string
 	length    time.Duration
 	spokes    int
-	topics    int           // besides the one of the large events
-	rate      int           // events a second of the hub; each spoke that publishes has a twentieth
-	pace      time.Duration // between changes of a spoke's subscriptions; its connections last ten times that
+	topics    int           // in addition to the one for large events
+	rate      int           // the hub's events per second; a publishing spoke sends a twentieth of that
+	pace      time.Duration // time between changes of a spoke's subscriptions; its connections last ten times as long
 	out       io.Writer
 }
 
@@ -33,29 +33,29 @@ type soak struct {
 	config
 	ledger *ledger
 	hub    *irohub.Hub
-	own    *source // the hub's
+	own    *source // the hub's source
 	addr   irohub.Addr
 
-	// The end, in steps that all take together. Each is closed by run.
-	rest  chan struct{} // change nothing any more, and be connected
-	last  chan struct{} // publish a last event of each topic
-	check chan struct{} // see to it that all has come, and leave
+	// The steps of the end, which all actors take together. run closes each channel.
+	rest  chan struct{} // make no more changes, and be connected
+	last  chan struct{} // publish a last event on each topic
+	check chan struct{} // check that everything has arrived, and leave
 
-	resting    sync.WaitGroup // those who are not at rest yet
-	publishing sync.WaitGroup // those who have not published their last yet
+	resting    sync.WaitGroup // actors that are not at rest yet
+	publishing sync.WaitGroup // actors that have not published their last event yet
 	actors     sync.WaitGroup
 
-	frozen sync.Map // irohub.NodeID of a spoke that does not read to a chan of its cut
+	frozen sync.Map // from the irohub.NodeID of a spoke that does not read to a channel that reports its cut
 
 	// Counts.
-	checked   atomic.Int64 // deliveries
+	checked   atomic.Int64 // events checked
 	connects  atomic.Int64
-	returns   atomic.Int64 // of Spokes that reconnected by themselves
-	cuts      atomic.Int64 // of spokes that did not read on purpose
-	dozes     atomic.Int64 // Subscriptions that ended as too slow, on purpose
-	unplanned atomic.Int64 // spokes that read, but not fast enough for this machine
-	redials   atomic.Int64 // attempts that the hub, or the machine, was too busy for
-	unheard   atomic.Int64 // connections that ended without the code of who closed them
+	returns   atomic.Int64 // reconnections of Spokes
+	cuts      atomic.Int64 // spokes cut off that did not read, as intended
+	dozes     atomic.Int64 // Subscriptions that ended as too slow, as intended
+	unplanned atomic.Int64 // spokes cut off that read, but too slowly on this machine
+	redials   atomic.Int64 // dials that failed because the hub or the machine was too busy
+	unheard   atomic.Int64 // connections that ended without the peer's close code
 	faults    atomic.Int64
 }
 
@@ -68,10 +68,10 @@ func (s *soak) fail(format string, args ...any) {
 	}
 }
 
-// patience bounds every wait for what has to happen. It is no measure of speed.
+// patience limits every wait for something that must happen. It does not measure speed.
 const patience = 5 * time.Minute
 
-// run runs a soak; its error says that there was a violation, or that it could not be.
+// run runs a soak. It returns an error if there was a violation or if the soak could not run.
 func run(ctx context.Context, c config) error {
 	s := &soak{
 		config: c,
@@ -112,11 +112,11 @@ func run(ctx context.Context, c config) error {
 	}
 	ep.Close()
 
-	if s.length >= time.Minute { // a shorter one is warming up for too much of its time
+	if s.length >= time.Minute { // a shorter soak mostly warms up
 		s.flat(samples)
 	}
-	// The runtime keeps some hundred bytes of each goroutine that there ever was at one time;
-	// malloc, and the runtime, keep memory for the next use.
+	// The runtime keeps some hundred bytes for each goroutine of the highest number that ever ran; malloc
+	// and the runtime keep freed memory for reuse.
 	peak := 0
 	for _, u := range samples {
 		peak = max(peak, u.goroutines)
@@ -132,7 +132,7 @@ func run(ctx context.Context, c config) error {
 	return ctx.Err()
 }
 
-// live is the run from the first spoke to the last; it returns what was used meanwhile.
+// live runs the soak from the first spoke to the last, and returns samples of the usage.
 func (s *soak) live(ctx context.Context) []usage {
 	all := make([]int, s.ledger.topics)
 	for t := range all {
@@ -162,7 +162,7 @@ func (s *soak) disconnected(info irohub.SpokeInfo, err error) {
 		s.cuts.Add(1)
 		select {
 		case cut.(chan struct{}) <- struct{}{}:
-		default: // it has given up waiting
+		default: // the spoke has stopped waiting
 		}
 	case ok && tooSlow(code):
 		s.unplanned.Add(1)
@@ -173,8 +173,8 @@ func (s *soak) disconnected(info irohub.SpokeInfo, err error) {
 	}
 }
 
-// tooSlow says whether a code is for who does not read: too much is waiting, or the
-// transport takes nothing.
+// tooSlow reports whether a code is for a peer that does not read: too much is queued, or the transport
+// makes no progress.
 func tooSlow(code uint64) bool { return code == irohub.CodeSlow || code == irohub.CodeTimeout }
 
 // emptied waits until the hub has noticed that all have left.
@@ -187,7 +187,7 @@ func emptied(hub *irohub.Hub) (stats irohub.Stats) {
 	return stats
 }
 
-// watchUsage shows progress and takes samples until the soak has had its time.
+// watchUsage shows progress and takes samples until the soak's time is over.
 func (s *soak) watchUsage(ctx context.Context) (samples []usage) {
 	timer := time.NewTimer(s.length)
 	defer timer.Stop()
@@ -210,15 +210,14 @@ func (s *soak) watchUsage(ctx context.Context) (samples []usage) {
 	}
 }
 
-// flat compares the last third of the samples with the one before. The first is for
-// warming up.
+// flat compares the last third of the samples with the second. The first third is for warming up.
 func (s *soak) flat(samples []usage) {
 	third := len(samples) / 3
 	if third == 0 {
 		return
 	}
 	before, after := typical(samples[third:2*third]), typical(samples[2*third:])
-	// Spokes come and go by chance, and so does what is in use.
+	// Spokes come and go at random, so the usage varies.
 	slack := usage{
 		goroutines: before.goroutines/10 + 20,
 		files:      before.files/10 + 10,
@@ -247,12 +246,12 @@ over %s: %d events of %d sources, %d delivered by the hub, %d deliveries checked
 		s.unheard.Load(), s.redials.Load(), s.faults.Load())
 }
 
-// around returns a time by chance, on average that of d.
+// around returns a random duration with the mean d.
 func around(d time.Duration) time.Duration { return d/2 + rand.N(d) }
 
 const (
-	smallPad = 400      // most small events have on average half of that
-	largePad = 32 << 10 // so that those who do not read are soon too slow
+	smallPad = 400      // bytes; most small events have half of this on average
+	largePad = 32 << 10 // bytes; large, so that a spoke that does not read is soon too slow
 	tick     = 20 * time.Millisecond
 )
 
@@ -286,7 +285,7 @@ func (s *soak) publishAsHub() {
 	}
 }
 
-// listenAsHub checks what reaches the hub's own Subscriptions: all that spokes publish.
+// listenAsHub checks that the hub's own Subscriptions receive everything that spokes publish.
 func (s *soak) listenAsHub(all []int) {
 	w := s.ledger.newWatch(s.own, nil, all...)
 	sub, err := s.hub.Subscribe(context.Background())

@@ -16,7 +16,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestSoak is a short soak; see the program for a long one.
+// TestSoak is a short soak; run the command for a long one.
 func TestSoak(t *testing.T) {
 	transports.Each(t, func(t *testing.T, transport string) {
 		c := config{transport: transport, length: 6 * time.Second, spokes: 52, topics: 10, rate: 100, pace: 300 * time.Millisecond, out: t.Output()}
@@ -38,7 +38,7 @@ func TestConnects_LeaveNothingBehind(t *testing.T) {
 	})
 }
 
-// A soak that finds something says so by its error.
+// A soak that finds a violation returns an error.
 func TestSoak_ReportsFaults(t *testing.T) {
 	c := config{transport: "none", out: io.Discard}
 	if err := run(t.Context(), c); err == nil {

@@ -8,7 +8,7 @@ import (
 	"irohub"
 )
 
-// A frail endpoint's newest connection can be broken under whoever uses it.
+// A frail endpoint can break its newest connection while it is in use.
 type frail struct {
 	irohub.Endpoint
 	conn atomic.Pointer[irohub.Conn]
@@ -28,7 +28,7 @@ func (f *frail) breakOff() {
 	}
 }
 
-// closedWith says with which code err closed something.
+// closedWith returns the close code in err.
 func closedWith(err error) (code uint64, ok bool) {
 	end, ok := errors.AsType[*irohub.CloseError](err)
 	if !ok {

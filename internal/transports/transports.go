@@ -1,6 +1,6 @@
-// Package transports lists irohub's transports over a network, for the tests and tools that
-// run over each of them: another is tested by adding its line. What all transports must do,
-// the one in memory among them, package transporttest tests.
+// Package transports lists irohub's network transports for the tests and tools that run over
+// each of them. To test another transport, add its line. Package transporttest tests what every
+// transport must do, including the in-memory one.
 package transports
 
 import (
@@ -19,7 +19,7 @@ import (
 	"irohub/tlsnet"
 )
 
-// A binding opens an endpoint. A zero secret is a new node's; with an empty addr, the endpoint
+// A binding opens an endpoint. A zero secret means a new node. With an empty addr, the endpoint
 // only dials.
 type binding func(ctx context.Context, secret key.Secret, addr string) (irohub.Endpoint, error)
 
@@ -38,11 +38,11 @@ var list = []struct {
 	}},
 }
 
-// Loopback is an address to listen on.
+// Loopback is a loopback address to listen on.
 const Loopback = "127.0.0.1:0"
 
-// OwnLoopback is an address to listen on that no other program is likely to use, where the
-// system has such: who wants to come back to the same port finds it free there.
+// OwnLoopback returns a loopback address that other programs are unlikely to use, if the system
+// has one. A test that listens on the same port again finds it free there.
 func OwnLoopback() string {
 	if runtime.GOOS != "linux" {
 		return Loopback
@@ -50,7 +50,7 @@ func OwnLoopback() string {
 	return fmt.Sprintf("127.%d.%d.%d:0", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
 }
 
-// Names are what the transports are called, on command lines too.
+// Names returns the names of the transports, which are also used on command lines.
 func Names() []string {
 	var names []string
 	for _, t := range list {
@@ -59,17 +59,17 @@ func Names() []string {
 	return names
 }
 
-// Bind opens an endpoint of the transport with this name: see binding.
+// Bind opens an endpoint of the named transport; see binding.
 func Bind(ctx context.Context, name string, secret key.Secret, addr string) (irohub.Endpoint, error) {
 	for _, t := range list {
 		if t.name == name {
 			return t.bind(ctx, secret, addr)
 		}
 	}
-	return nil, fmt.Errorf("transport %q: one of these is wanted: %s", name, strings.Join(Names(), ", "))
+	return nil, fmt.Errorf("unknown transport %q; known are: %s", name, strings.Join(Names(), ", "))
 }
 
-// Start has a transport start what it starts once, for good: that is no leak.
+// Start makes a transport start what it starts once per process. Tests do not count that as a leak.
 func Start(ctx context.Context, name string) error {
 	ep, err := Bind(ctx, name, key.Secret{}, Loopback)
 	if err != nil {
@@ -78,21 +78,21 @@ func Start(ctx context.Context, name string) error {
 	return ep.Close()
 }
 
-// Need starts a transport. Without the native library that it needs, it skips the test, or in
-// CI fails it.
+// Need starts a transport. If the native library that it needs is missing, Need skips the test,
+// or, in CI, fails it.
 func Need(t testing.TB, name string) {
 	t.Helper()
 	err := Start(t.Context(), name)
 	missing := errors.Is(err, iroh.ErrNoLibrary) || errors.Is(err, iroh.ErrUnsupported)
 	switch {
 	case missing && os.Getenv("CI") != "true":
-		t.Skipf("iroh's native library is not there, or cgo is off; run: make native (%v)", err)
+		t.Skipf("iroh's native library is missing, or cgo is off; run: make native (%v)", err)
 	case err != nil:
 		t.Fatal(err)
 	}
 }
 
-// Each runs a test over each transport, as a subtest of its name.
+// Each runs a test over each transport, as a subtest with the transport's name.
 func Each(t *testing.T, test func(t *testing.T, name string)) {
 	for _, name := range Names() {
 		t.Run(name, func(t *testing.T) {

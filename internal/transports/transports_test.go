@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// One hub serves all transports at once: a spoke of each gets what a spoke of each publishes.
+// One hub serves all transports at once: spokes receive events from spokes on every transport.
 func TestHub_ServesSeveralTransports(t *testing.T) {
 	type place struct{ hub, spoke irohub.Endpoint }
 	network := irohubtest.NewNetwork()

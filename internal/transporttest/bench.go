@@ -12,13 +12,13 @@ import (
 )
 
 // Bench runs the benchmarks of a hub and its spokes over a transport. Each reports
-// deliveries/s: events that a subscriber has taken out of its Subscription, decoded.
+// deliveries/s: decoded events that a subscriber has taken from its Subscription.
 //
-// Bare is the same frames written to as many streams, 64 at a time, and read again, without
-// a hub: what the transport can do. Ratio runs both in turns, and reports what the hub
-// delivers of that, and what a delivery costs in CPU time, both sides together, against it.
+// Bare measures the transport alone: the same frames are written to as many streams, 64 at a
+// time, and read again, without a hub. Ratio runs both in turns. It reports the hub's
+// throughput relative to Bare, and the relative CPU time per delivery of both sides together.
 func Bench(b *testing.B, transport Transport) {
-	// First, while no memory has been given back yet that it would use.
+	// First, before there is any freed memory that it could reuse.
 	b.Run("Ratio/Idle", func(b *testing.B) { benchIdle(b, transport) })
 	for _, spokes := range []int{8, 64, 512} {
 		b.Run(fmt.Sprintf("Ratio/Fanout/spokes=%d", spokes), func(b *testing.B) {
@@ -56,8 +56,8 @@ func Bench(b *testing.B, transport Transport) {
 	b.Run("Churn", func(b *testing.B) { benchChurn(newBench(b, transport, 1)) })
 }
 
-// burst is how many events a benchmark publishes before it waits for all of them to be
-// delivered: few enough for every queue.
+// burst is how many events a benchmark publishes before it waits until all are delivered. They
+// fit into every queue.
 const burst = 512
 
 // A bench is a hub with spokes, each of which is subscribed to the topic n.
@@ -67,14 +67,14 @@ type bench struct {
 	endpoint irohub.Endpoint // the hub's
 	hub      *irohub.Hub
 	spokes   []*irohub.Spoke
-	taken    chan time.Time // a subscriber has taken the event with the id "last", just then
+	taken    chan time.Time // the time when a subscriber took the event with the id "last"
 }
 
 func newBench(b *testing.B, transport Transport, spokes int) *bench {
 	ctx := b.Context()
 	endpoint := transport(b, 0)
 	hub, err := irohub.NewHub(irohub.HubOptions{
-		MaxQueue:         64 << 20, // bursts of large events, rather than being cut off
+		MaxQueue:         64 << 20, // enough for bursts of large events
 		MaxSpokesPerNode: 1 << 20,
 		Forward:          func(irohub.NodeID, string) bool { return true },
 	}, endpoint)
@@ -115,13 +115,13 @@ func newBench(b *testing.B, transport Transport, spokes int) *bench {
 	return x
 }
 
-// payload is JSON of about so many bytes, of the kind that applications send.
+// payload returns typical application JSON of about size bytes.
 func payload(size int) json.RawMessage {
 	text := `{"name":"sensor-7","value":21.5,"ok":true,"tags":["a","b"],"text":"`
 	return json.RawMessage(text + strings.Repeat("x", max(0, size-len(text)-2)) + `"}`)
 }
 
-// cycle publishes n events and waits until so many subscribers have taken them.
+// cycle publishes n events and waits until that many subscribers have taken them.
 func (x *bench) cycle(publish func(irohub.Event) error, n, subscribers int, payload json.RawMessage) {
 	for i := range n {
 		ev := irohub.Event{Type: "n", ID: "id", Payload: payload}
@@ -152,7 +152,7 @@ func benchFanout(x *bench, size int) {
 	x.report(burst, len(x.spokes), size)
 }
 
-// benchForward has one spoke publish to all others.
+// benchForward measures one spoke that publishes to all others.
 func benchForward(x *bench, size int) {
 	payload := payload(size)
 	publish := func(ev irohub.Event) error { return x.spokes[0].Publish(x.ctx, ev) }
@@ -163,8 +163,8 @@ func benchForward(x *bench, size int) {
 	x.report(burst, len(x.spokes)-1, size)
 }
 
-// benchRare publishes one event and waits for all to have it: time/op is the latency of
-// the last.
+// benchRare publishes one event and waits until all have it. time/op is the latency of the last
+// one.
 func benchRare(x *bench, size int) {
 	payload := payload(size)
 	publish := func(ev irohub.Event) error { return x.hub.Publish(x.ctx, ev) }
@@ -175,7 +175,7 @@ func benchRare(x *bench, size int) {
 	x.report(1, len(x.spokes), size)
 }
 
-// benchChurn subscribes and unsubscribes.
+// benchChurn measures subscribing and unsubscribing.
 func benchChurn(x *bench) {
 	x.ReportAllocs()
 	for x.Loop() {

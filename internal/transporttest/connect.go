@@ -11,18 +11,18 @@ import (
 	"irohub"
 )
 
-// benchConnect has many spokes dial a hub at the same moment, with a MaxPending that they
-// exceed, and with one that has room for all, as the default has. An iteration ends
-// once every call of Dial has: a spoke that has lost its place to a later one fails, and
-// does not try again. The latencies are those of the ones that got in; failed counts
-// the others, of a thousand.
+// benchConnect measures many spokes that dial a hub at the same moment: once with a MaxPending
+// that they exceed, and once with the default, which is large enough. An iteration ends once
+// every call of Dial has returned. A spoke that loses its place to a later one fails and does
+// not retry. The latencies are those of the spokes that connected; failed counts the others,
+// per thousand.
 func benchConnect(b *testing.B, transport Transport) {
 	const spokes = 1000
 	for _, pending := range []int{256, spokes} {
 		b.Run(fmt.Sprintf("spokes=%d/pending=%d", spokes, pending), func(b *testing.B) {
 			var failed, rejected int
 			var spent time.Duration
-			var took []time.Duration // of each that got in, of all iterations
+			var took []time.Duration // of each spoke that connected, in all iterations
 			for b.Loop() {
 				in, wall, stats := connectAll(b, transport, spokes, pending)
 				if stats.Spokes != len(in) {
@@ -46,13 +46,13 @@ func benchConnect(b *testing.B, transport Transport) {
 			}
 			b.ReportMetric(float64(failed)/float64(b.N), "failed")
 			b.ReportMetric(float64(rejected)/float64(b.N), "rejected")
-			b.ReportMetric(0, "ns/op") // setting up and tearing down, for the most part
+			b.ReportMetric(0, "ns/op") // it would mostly measure set-up and teardown
 		})
 	}
 }
 
-// connectAll returns how long each took that got in, how long it was until the last call
-// ended, and the hub's figures then.
+// connectAll returns the time that each successful Dial took, the time until the last call
+// returned, and the hub's statistics then.
 func connectAll(b *testing.B, transport Transport, spokes, pending int) (in []time.Duration, wall time.Duration, stats irohub.Stats) {
 	ctx, cancel := context.WithTimeout(b.Context(), time.Minute)
 	defer cancel()
@@ -96,7 +96,7 @@ func connectAll(b *testing.B, transport Transport, spokes, pending int) (in []ti
 	for i, s := range dialled {
 		if s != nil {
 			in = append(in, took[i])
-			running.Go(func() { s.Close() }) // which waits for the hub
+			running.Go(func() { s.Close() }) // in parallel, as each waits for the hub
 		}
 	}
 	running.Wait()

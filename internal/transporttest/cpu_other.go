@@ -4,5 +4,5 @@ package transporttest
 
 import "time"
 
-// cpuTime is not known here.
+// cpuTime returns 0: CPU time is unknown here.
 func cpuTime() time.Duration { return 0 }

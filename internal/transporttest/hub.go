@@ -46,8 +46,8 @@ func (h *hubEnv) stop() {
 	}
 }
 
-// dial makes a spoke. One that the test does not watch for reconnects is not to have any:
-// with a gap in what it gets, the test would wait for good.
+// dial connects a spoke. Unless the test observes reconnections, the spoke does not reconnect:
+// a gap in its events would make the test wait for ever.
 func (h *hubEnv) dial(key Key, opts irohub.SpokeOptions) (*irohub.Spoke, irohub.Endpoint) {
 	h.Helper()
 	opts.NoReconnect = opts.OnReconnect == nil
@@ -63,7 +63,7 @@ func (h *hubEnv) publish(ev irohub.Event) {
 	h.must(h.hub.Publish(h.ctx, ev))
 }
 
-// numbered is the n-th event of a topic.
+// numbered returns the n-th event of a topic.
 func numbered(topic string, n int) irohub.Event {
 	return irohub.Event{Type: topic, Payload: json.RawMessage(fmt.Sprint(n))}
 }
@@ -85,7 +85,7 @@ func (e *env) wantNumbered(sub *irohub.Subscription, n int) {
 	e.Errorf("ended after %d of %d events: %v", want, n, sub.Err())
 }
 
-// eventually waits for what another side does in its own time.
+// eventually waits until a condition is true.
 func (e *env) eventually(what string, ok func() bool) {
 	e.Helper()
 	for !ok() {
@@ -104,7 +104,7 @@ func testFanOut(e *env) {
 		s, ep := h.dial(0, irohub.SpokeOptions{})
 		topics := []string{"n:*"}
 		if i%2 == 0 {
-			topics = []string{"n", "n:x", "n:*"} // once all the same
+			topics = []string{"n", "n:x", "n:*"} // overlapping topics: each event still arrives once
 		}
 		sub, err := s.Subscribe(h.ctx, topics...)
 		h.must(err)
@@ -157,12 +157,12 @@ func testForward(e *env) {
 			}
 		}
 	}
-	// A spoke does not get its own: the first that comes is the hub's.
+	// A spoke does not receive its own events: the first one is from the hub.
 	h.publish(numbered("n", 0))
 	e.wantNumbered(subA, 1)
 }
 
-// A rawSpoke subscribes by hand, and reads only when told to.
+// A rawSpoke speaks the protocol directly, and reads only when told to.
 type rawSpoke struct {
 	*hubEnv
 	conn   irohub.Conn
@@ -201,7 +201,7 @@ func (r *rawSpoke) want(body string) {
 	}
 }
 
-// wantClosed reads to the end.
+// wantClosed reads to the end, which must be a close with this code.
 func (r *rawSpoke) wantClosed(code uint64) {
 	r.Helper()
 	for {
@@ -217,12 +217,12 @@ func testFrozen(e *env) {
 	cut := make(chan irohub.SpokeInfo, 100)
 	h := e.serve(irohub.HubOptions{
 		MaxQueue:       limit,
-		WriteTimeout:   time.Hour, // the limit alone is to cut
+		WriteTimeout:   time.Hour, // so that only the queue limit cuts a spoke off
 		OnBackpressure: func(info irohub.SpokeInfo) { cut <- info },
 	})
 	frozen := h.raw("n:*")
-	// The publisher keeps at most half a limit ahead of the good ones, which so
-	// are never too slow, and goes on until the frozen one is gone.
+	// The publisher stays at most half a limit ahead of the good spokes, so they are never too
+	// slow. It continues until the frozen one is gone.
 	var subs []*irohub.Subscription
 	for range good {
 		s, _ := h.dial(0, irohub.SpokeOptions{MaxQueue: 64 << 20})
@@ -231,7 +231,7 @@ func testFrozen(e *env) {
 		subs = append(subs, sub)
 	}
 	const size, window = 8000, limit / 2 / 8000
-	var credits []chan struct{} // of each, or one could lag as far as the others do not
+	var credits []chan struct{} // one for each spoke, so that each keeps up
 	var wg sync.WaitGroup
 	for _, sub := range subs {
 		credit := make(chan struct{}, window)
@@ -295,7 +295,7 @@ func testWriteTimeout(e *env) {
 	})
 	frozen := h.raw("n")
 	payload := []byte(`"` + strings.Repeat("x", 500_000) + `"`)
-	for range 100 { // more than any transport holds
+	for range 100 { // more than any transport buffers
 		h.publish(irohub.Event{Type: "n", Payload: payload})
 	}
 	e.wantCode(<-gone, irohub.CodeTimeout)
@@ -327,7 +327,7 @@ func testAdmit(e *env) {
 
 func testSilent(e *env) {
 	h := e.serve(irohub.HubOptions{HandshakeTimeout: time.Hour})
-	// One endpoint for all keeps the test small; each connection is one of its own.
+	// All spokes share an endpoint, which keeps the test small. Each has its own connection.
 	ep := e.endpoint(0)
 	for range 100 {
 		conn, err := ep.Dial(h.ctx, h.endpoint.Addr())
@@ -368,7 +368,7 @@ func testReplaced(e *env) {
 
 func testStreams(e *env) {
 	if e.oneStream() {
-		e.Skip("this transport has one stream a connection, by its design")
+		e.Skip("this transport has only one stream per connection, by design")
 	}
 	h := e.serve(irohub.HubOptions{MaxQueue: 1 << 20, WriteTimeout: time.Hour})
 	slow := h.raw("slow")
@@ -376,7 +376,7 @@ func testStreams(e *env) {
 	good := h.rawOn(slow.conn, slow.id, "n")
 	bad.send("nonsense")
 	bad.wantClosed(irohub.CodeProtocol)
-	// The slow one's writer is blocked in the transport as it is cut off.
+	// The slow spoke's writer is blocked in the transport when it is cut off.
 	payload := []byte(`"` + strings.Repeat("x", 100_000) + `"`)
 	for h.hub.Stats().CutOff == 0 {
 		h.publish(irohub.Event{Type: "slow", Payload: payload})
@@ -386,7 +386,7 @@ func testStreams(e *env) {
 	good.want(`{"type":"n","payload":1}`)
 }
 
-// oneStream says whether a transport's connections refuse a second stream.
+// oneStream reports whether a transport's connections refuse a second stream.
 func (e *env) oneStream() bool {
 	dialled, accepted := e.pair()
 	e.stream(dialled, accepted)

@@ -11,13 +11,13 @@ import (
 	"irohub"
 )
 
-// benchIdle compares the memory of a hub's idle spokes with that of as many connections
-// that have a stream and nothing else. The other side is bare both times, and has one
-// endpoint: what it takes is half of what the bare connections do, and the hub the rest.
+// benchIdle compares the memory of a hub's idle spokes with that of as many bare connections,
+// each with one stream. The other side is bare in both cases and has one endpoint. It takes
+// half of the memory of the bare connections; the rest of the first figure is the hub's.
 func benchIdle(b *testing.B, transport Transport) {
 	const spokes = 256
 	var ratios []float64
-	var open []irohub.Stream // until the end: what one has given back, the next would use
+	var open []irohub.Stream // kept to the end, so that no freed memory is reused
 	for b.Loop() {
 		hub, spoke := transport(b, 0), transport(b, 0)
 		before := Resident(b)
@@ -40,7 +40,7 @@ func benchIdle(b *testing.B, transport Transport) {
 	ReportRange(b, ratios, "memory")
 }
 
-// subscribeBare makes a spoke of a stream, and waits until the hub says so.
+// subscribeBare subscribes on a stream and waits for the hub's acknowledgement.
 func (x *bench) subscribeBare(from irohub.Endpoint) irohub.Stream {
 	const body = `{"type":"__subscribe","id":"1","payload":{"topic":"n:*"}}`
 	conn, err := from.Dial(x.ctx, x.endpoint.Addr())
@@ -60,12 +60,12 @@ func (x *bench) subscribeBare(from irohub.Endpoint) irohub.Stream {
 	return stream
 }
 
-// Resident is how many bytes of memory this process has, a native library's among them.
+// Resident returns the resident memory of this process in bytes, including native libraries.
 func Resident(b *testing.B) int {
 	debug.FreeOSMemory()
 	text, err := os.ReadFile("/proc/self/statm")
 	if err != nil {
-		b.Skip("resident memory is read from /proc, which is not here")
+		b.Skip("resident memory is read from /proc, which is missing here")
 	}
 	var size, pages int
 	if _, err := fmt.Sscan(string(text), &size, &pages); err != nil {

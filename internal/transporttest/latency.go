@@ -8,8 +8,8 @@ import (
 	"irohub"
 )
 
-// benchLatency publishes 200 events a second, each of which finds the hub quiet, and
-// reports how long after that the subscribers have them in hand. An iteration is an event.
+// benchLatency publishes 200 events per second to an idle hub, and reports how long it takes
+// until the subscribers have them. One iteration is one event.
 func benchLatency(b *testing.B, transport Transport, spokes int) {
 	const size, pause = 256, time.Second / 200
 	x := newBench(b, transport, spokes)
@@ -30,5 +30,5 @@ func benchLatency(b *testing.B, transport Transport, spokes int) {
 	slices.Sort(all)
 	b.ReportMetric(float64(all[len(all)/2].Microseconds()), "p50-µs")
 	b.ReportMetric(float64(all[len(all)*99/100].Microseconds()), "p99-µs")
-	b.ReportMetric(0, "ns/op") // the pause, for the most part
+	b.ReportMetric(0, "ns/op") // it would mostly measure the pause
 }

@@ -11,16 +11,16 @@ import (
 	"irohub"
 )
 
-// A bare is streams on connections of their own, like those of a bench, to which frames
-// are written and read again without a hub.
+// A bare is a set of streams, each on its own connection, like those of a bench. Frames are
+// written to them and read again without a hub.
 type bare struct {
 	*testing.B
 	frame []byte
-	write []chan int    // so many frames to each stream; closed at the end
-	read  chan struct{} // a stream has brought all
+	write []chan int    // how many frames to write to each stream; closed at the end
+	read  chan struct{} // a stream has been read completely
 }
 
-// batch is how many frames a bare write has.
+// batch is the number of frames in one bare write.
 const batch = 64
 
 func newBare(b *testing.B, transport Transport, spokes, size int) *bare {
@@ -97,7 +97,7 @@ func connectBare(b *testing.B, hub, spoke irohub.Endpoint) (out, in irohub.Strea
 		in, err = dialled.OpenStream(ctx)
 	}
 	if err == nil {
-		_, err = in.Write(ctx, []byte{0}) // or it would not be seen
+		_, err = in.Write(ctx, []byte{0}) // otherwise the peer would not see the stream
 	}
 	if err == nil {
 		err = <-accepted
@@ -123,8 +123,8 @@ func (x *bare) report(events, subscribers, size int) {
 	x.ReportMetric(float64(events*subscribers*x.N)/x.Elapsed().Seconds(), "deliveries/s")
 }
 
-// benchRatio lets a hub and a bare loop take turns, as often as there are iterations, each
-// for as many cycles of n events as take a while.
+// benchRatio runs a hub and a bare loop in turns, once per iteration. Each turn has as many
+// cycles of n events as fit into a fixed time.
 func benchRatio(b *testing.B, transport Transport, spokes, n int) {
 	const size, while = 256, 200 * time.Millisecond
 	x, bare := newBench(b, transport, spokes), newBare(b, transport, spokes, size)
@@ -133,7 +133,7 @@ func benchRatio(b *testing.B, transport Transport, spokes, n int) {
 	hubCycle := func() { x.cycle(publish, n, spokes, payload) }
 	bareCycle := func() { bare.cycle(n) }
 	cycles := 1
-	for { // to warm up, too
+	for { // this is also the warm-up
 		start := time.Now()
 		for range cycles {
 			hubCycle()
@@ -157,7 +157,7 @@ func benchRatio(b *testing.B, transport Transport, spokes, n int) {
 	ReportRange(b, costs, "cpu")
 }
 
-// timed says how long so many cycles take, and how much CPU time of this process.
+// timed returns the time and this process's CPU time for a number of cycles.
 func timed(cycle func(), n int) (wall, cpu time.Duration) {
 	start, used := time.Now(), cpuTime()
 	for range n {
@@ -166,7 +166,7 @@ func timed(cycle func(), n int) (wall, cpu time.Duration) {
 	return time.Since(start), cpuTime() - used
 }
 
-// ReportRange reports the least, the middle and the largest of ratios.
+// ReportRange reports the minimum, the median and the maximum of ratios.
 func ReportRange(b *testing.B, ratios []float64, what string) {
 	if len(ratios) == 0 {
 		return

@@ -7,8 +7,9 @@ import (
 	"irohub/internal/sessions"
 )
 
-// testSessions plays the scripts of testdata/sessions.json, but for what needs several streams
-// where a connection has one, and for that of the zero node, whose key no transport takes.
+// testSessions plays the scripts of testdata/sessions.json, with two exceptions: scripts with
+// several streams, if a connection has only one, and scripts of the zero node, whose key no
+// transport accepts.
 func testSessions(e *env) {
 	file := sessions.Load(e.T)
 	oneStream := e.oneStream()

@@ -1,6 +1,5 @@
-// Package transporttest holds the tests that every transport of irohub must pass:
-// those of its interfaces, and those of a hub and spokes over it, for what a network in
-// memory cannot show.
+// Package transporttest holds the tests that every transport of irohub must pass: tests of the
+// interfaces, and tests of a hub and spokes that an in-memory network cannot provide.
 package transporttest
 
 import (
@@ -21,13 +20,13 @@ import (
 // A Transport makes endpoints on this machine that can reach each other.
 type Transport func(testing.TB, Key) irohub.Endpoint
 
-// A Key stands for a secret key: equal ones are the same node. Zero stands for a new
-// node each time.
+// A Key stands for a secret key: equal Keys are the same node. Zero stands for a new node each
+// time.
 type Key byte
 
 // Run runs all tests.
 func Run(t *testing.T, transport Transport) {
-	transport(t, 0).Close() // what a transport starts once, for good, is no leak
+	transport(t, 0).Close() // what a transport starts once per process is not a leak
 	for _, test := range []struct {
 		name string
 		run  func(*env)
@@ -69,18 +68,18 @@ func Run(t *testing.T, transport Transport) {
 	}
 }
 
-// failsafe bounds a test that hangs; no test depends on how long it is.
+// failsafe ends a test that hangs; no test depends on its length.
 func failsafe(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
 
-// checkGoroutines fails the test if, after its cleanups, more goroutines run than before.
+// checkGoroutines fails the test if more goroutines run after its cleanups than before.
 func checkGoroutines(t *testing.T) {
 	before := runtime.NumGoroutine()
 	t.Cleanup(func() {
-		// They end on their own, a moment after what they wait for.
+		// Goroutines may end a moment after what they wait for.
 		for end := time.Now().Add(20 * time.Second); runtime.NumGoroutine() > before; {
 			if time.Now().After(end) {
 				buf := make([]byte, 1<<20)
@@ -92,7 +91,7 @@ func checkGoroutines(t *testing.T) {
 	})
 }
 
-// An env is one test's surroundings.
+// An env is the environment of one test.
 type env struct {
 	*testing.T
 	transport Transport
@@ -157,7 +156,7 @@ func (e *env) pair() (dialled, accepted irohub.Conn) {
 	return dialled, accepted
 }
 
-// streams connects, and opens a stream with one byte.
+// streams connects two endpoints and opens a stream, whose first byte it sends.
 func (e *env) streams() (dialled, accepted irohub.Conn, opened, other irohub.Stream) {
 	e.Helper()
 	dialled, accepted = e.pair()
@@ -195,7 +194,7 @@ func (e *env) read(s irohub.Stream, n int) []byte {
 	return got
 }
 
-// readAll reads until it has n bytes, or the stream ends.
+// readAll reads until it has n bytes or the stream ends.
 func readAll(ctx context.Context, s irohub.Stream, n int) ([]byte, error) {
 	var got []byte
 	for len(got) < n {
@@ -234,10 +233,10 @@ func testFirstByte(e *env) {
 	opened := map[string]irohub.Stream{"1": first}
 	order := []string{"1"}
 	second, err := dialled.OpenStream(e.ctx)
-	if !errors.Is(err, errors.ErrUnsupported) { // one stream is all that some transports have
+	if !errors.Is(err, errors.ErrUnsupported) { // some transports have only one stream per connection
 		e.must(err)
 		opened["2"] = second
-		order = []string{"1", "2"} // QUIC shows the first of two with the second
+		order = []string{"1", "2"} // QUIC announces the first of two streams together with the second
 	}
 	for _, name := range order {
 		e.write(opened[name], []byte(name))
@@ -249,7 +248,7 @@ func testFirstByte(e *env) {
 	}
 }
 
-// What nobody accepts, a peer could have held for it: so one stream waits, and no more.
+// Streams that nobody accepts cost memory: so only one waits, and others are aborted.
 func testWaiting(e *env) {
 	dialled, accepted := e.pair()
 	open := func(word string) irohub.Stream {
@@ -284,7 +283,7 @@ func testWaiting(e *env) {
 	}
 }
 
-// A spoke takes no streams of its hub's.
+// A spoke accepts no streams from its hub.
 func testDialledTakesNone(e *env) {
 	dialled, accepted := e.pair()
 	for range 20 {
@@ -305,7 +304,7 @@ func testDialledTakesNone(e *env) {
 	e.wantCode(<-end, 9)
 }
 
-// A peer that gives a stream up is heard by who writes, and not only by who reads.
+// When a peer aborts a stream, a writer learns of it, and not only a reader.
 func testAbortedWriter(e *env) {
 	for _, aborter := range []string{"the acceptor", "the opener"} {
 		_, _, a, b := e.streams()
@@ -317,7 +316,7 @@ func testAbortedWriter(e *env) {
 			_, err := a.Write(e.ctx, make([]byte, 64<<20))
 			blocked <- err
 		}()
-		e.read(b, 1) // it writes
+		e.read(b, 1) // the peer still writes
 		b.Abort(7)
 		e.wantCode(<-blocked, 7)
 		_, err := a.Write(e.ctx, []byte("x"))
@@ -347,7 +346,7 @@ func testHalfClose(e *env) {
 	}
 }
 
-// What CloseWrite has seen acknowledged reaches a reader that comes late.
+// Data that CloseWrite reported as acknowledged reaches a late reader.
 func testDataOutlivesClose(e *env) {
 	dialled, accepted, a, b := e.streams()
 	data := bytes.Repeat([]byte("x"), 50_000) // within the window of any transport
@@ -356,8 +355,8 @@ func testDataOutlivesClose(e *env) {
 	got := make(chan []byte, 1)
 	go func() { closed <- a.CloseWrite(e.ctx) }()
 	go func() {
-		// In memory, what is acknowledged has been read. Elsewhere CloseWrite
-		// returns before this.
+		// In memory, acknowledged data has been read. Over other transports, CloseWrite returns
+		// before this point.
 		select {
 		case err := <-closed:
 			closed <- err
@@ -396,7 +395,7 @@ func testCloseCode(e *env) {
 				e.Errorf("reason %q, want %q", end.Reason, test.Reason)
 			}
 		}
-		a.Abort(98) // nor does this, but for what is kept
+		a.Abort(98) // has no effect either, but frees the stream
 		// Our own calls fail with our own code.
 		_, err := a.Read(e.ctx, make([]byte, 10))
 		e.wantCode(err, test.Code)
@@ -415,13 +414,13 @@ func testAbort(e *env) {
 	if !one {
 		a2, b2 = e.stream(dialled, accepted)
 	}
-	// One side is blocked in both halves as it gives up; so is the other.
+	// Both sides are blocked in both halves when one aborts.
 	blocked := make(chan error, 4)
 	for _, s := range []irohub.Stream{a, b} {
 		go func() { _, err := s.Read(e.ctx, make([]byte, 10)); blocked <- err }()
 	}
 	go func() { _, err := a.Write(e.ctx, make([]byte, 64<<20)); blocked <- err }()
-	// b's reader takes some of that, and ends; a's writer is stuck then.
+	// b's reader reads a part and ends. Then a's writer is blocked.
 	if err := <-blocked; err != nil {
 		e.Fatalf("read: %v", err)
 	}
@@ -512,9 +511,9 @@ func testRemoteAddr(e *env) {
 	e.must(err)
 	from := in.RemoteAddr()
 	if from == "" {
-		e.Error("an incoming that comes from nowhere")
+		e.Error("an incoming has no remote address")
 	}
-	// What is dialled by number comes from a number.
+	// A connection dialled by IP address comes from an IP address.
 	if to, err := netip.ParseAddrPort(b.Addr().Hosts[0]); err == nil {
 		if at, err := netip.ParseAddrPort(from); err != nil || at.Addr() != to.Addr() {
 			e.Errorf("it comes from %q, which is not a port at %v", from, to.Addr())
@@ -552,7 +551,7 @@ func testClosedEndpoint(e *env) {
 	if err := <-accepted; !errors.Is(err, net.ErrClosed) {
 		e.Errorf("Accept: %v, want net.ErrClosed", err)
 	}
-	// Over and over, as whoever is to end by it would call.
+	// Repeatedly, like a loop that should end because of the error.
 	nobody := a.Addr()
 	e.must(a.Close())
 	for range 20 {

@@ -1,12 +1,11 @@
-// Command fetch gets iroh's native library for this platform into .native below
-// the current directory, where package irohub/iroh finds it:
+// Command fetch downloads iroh's native library for this platform into .native in the
+// current directory, where package irohub/iroh finds it:
 //
 //	go run irohub/iroh/fetch [-o DIR]
 //
-// The library comes out of the wheel of the Python package iroh, which pip
-// downloads; nothing of it is installed. Wheel and library must have the SHA-256
-// that this package pins. If the right library is there already, nothing is
-// downloaded.
+// The library is part of the wheel of the Python package iroh, which pip downloads but does
+// not install. The wheel and the library must have the SHA-256 that this package pins. If
+// the right library is present already, nothing is downloaded.
 package main
 
 import (
@@ -26,9 +25,9 @@ import (
 )
 
 func main() {
-	dir := flag.String("o", ".", "the directory that gets .native")
+	dir := flag.String("o", ".", "the directory in which to create .native")
 	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "usage: fetch [-o DIR]\nGets iroh's native library into DIR/.native.")
+		fmt.Fprintln(flag.CommandLine.Output(), "usage: fetch [-o DIR]\nDownloads iroh's native library into DIR/.native.")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -82,10 +81,10 @@ func run(ctx context.Context, dir, platform string) (string, error) {
 const licence = `%s is the native library of iroh, from the Python package iroh %s.
 Copyright: the authors of iroh (n0, inc. and contributors), github.com/n0-computer/iroh-ffi.
 Licence: MIT or Apache-2.0, at your choice; the texts are in that repository.
-Who passes this file on passes that licence's text on with it.
+If you redistribute this file, include the text of that licence.
 `
 
-// download has pip fetch the wheel into dir and check its SHA-256.
+// download makes pip download the wheel into dir and check its SHA-256.
 func download(ctx context.Context, dir string, file native.File) (wheel string, err error) {
 	python, err := exec.LookPath("python3")
 	if err != nil {
@@ -108,12 +107,13 @@ func download(ctx context.Context, dir string, file native.File) (wheel string, 
 	}
 	wheels, err := filepath.Glob(filepath.Join(dir, "*.whl"))
 	if err != nil || len(wheels) != 1 {
-		return "", fmt.Errorf("pip download left %d wheels, not one", len(wheels))
+		return "", fmt.Errorf("pip download produced %d wheels, not one", len(wheels))
 	}
 	return wheels[0], nil
 }
 
-// unpack puts the library of a wheel at path: whole and right, or not at all.
+// unpack writes the library in a wheel to path. It writes a complete, checked file or
+// nothing.
 func unpack(wheel string, file native.File, path string) error {
 	z, err := zip.OpenReader(wheel)
 	if err != nil {

@@ -1,20 +1,20 @@
-/** The topic of an event. @param {Publication} event */
+/** Returns the topic of an event. @param {Publication} event */
 export function topicOf({ type, id }: Publication): string;
-/** Whether an event may have this topic, and a spoke subscribe to it. @param {string} topic */
+/** Returns whether a topic is valid. @param {string} topic */
 export function isTopic(topic: string): boolean;
 /**
- * The pattern to which a topic belongs: `T:*`, where T is what stands before the first colon.
+ * Returns the pattern that matches a topic: `T:*`, where T is the part before the first colon.
  * @param {string} topic
  */
 export function patternOf(topic: string): string;
 /**
- * Whether an event of a topic goes to a subscription.
+ * Returns whether a subscription receives the events of a topic.
  * @param {string} subscription
  * @param {string} topic
  */
 export function matches(subscription: string, topic: string): boolean;
 /**
- * The names of an object's members as they come, and how deep it is nested. JSON.parse tells neither.
+ * Returns the names of an object's members in order, and its nesting depth. JSON.parse reports neither.
  * @param {string} text valid JSON
  */
 export function scan(text: string): {
@@ -22,7 +22,7 @@ export function scan(text: string): {
     depth: number;
 };
 /**
- * Reads what a frame holds. Throws a FrameError.
+ * Decodes the body of a frame. Throws a FrameError.
  * @param {Uint8Array} body
  * @returns {Envelope}
  */
@@ -37,12 +37,12 @@ export function parse(body: Uint8Array): {
     text: string;
 };
 /**
- * @param {any} value that JSON.parse made of the text of a sound envelope
+ * @param {any} value the result of JSON.parse for a valid envelope
  * @returns {Envelope}
  */
 export function envelopeOf({ type, id, payload, from }: any): Envelope;
 /**
- * Makes the frame of an event to publish. Throws a TypeError for one that is not allowed.
+ * Encodes an event as a frame. Throws a TypeError for an invalid event.
  * @param {Publication} event
  * @param {number} [maxFrame]
  */
@@ -57,7 +57,7 @@ export function kindOf(value: unknown): string;
  */
 export function frame({ type, id, payload }: Publication, maxFrame: number): Uint8Array<ArrayBuffer>;
 export function bytesOf(text: string): Uint8Array<ArrayBuffer>;
-/** The codes with which a connection is closed. */
+/** The close codes of a connection. */
 export const CloseCode: Readonly<{
     normal: 0;
     shutdown: 1;
@@ -67,26 +67,26 @@ export const CloseCode: Readonly<{
     tooMany: 5;
     timeout: 6;
 }>;
-/** Why a connection ended. Its name goes with the code: NotAdmitted, TooSlow, ConnectionLost … */
+/** Why a connection ended. The name depends on the code: NotAdmitted, TooSlow, ConnectionLost … */
 export class CloseError extends Error {
     /**
-     * @param {number | null} code one of CloseCode, or one of a later version; null: lost without one
-     * @param {string} reason for people
+     * @param {number | null} code one of CloseCode, or a code of a later version; null: lost without a code
+     * @param {string} reason human-readable
      * @param {unknown} [cause]
      */
     constructor(code: number | null, reason: string, cause?: unknown);
     code: number | null;
     reason: string;
 }
-/** The hub refused a topic, or an event that was published. */
+/** The hub refused a topic or a published event. */
 export class RefusedError extends Error {
-    /** @param {any} payload that of `__error` */
+    /** @param {any} payload the payload of `__error` */
     constructor(payload: any);
-    /** forbidden, invalid_topic, too_many_subscriptions, invalid_payload, or one of a later version */
+    /** forbidden, invalid_topic, too_many_subscriptions, invalid_payload, or a code of a later version */
     code: string;
     topic: string;
 }
-/** Bytes that are no frame of the protocol. */
+/** The error for bytes that are not a valid frame. */
 export class FrameError extends Error {
     /**
      * @param {'length'|'truncated'|'utf8'|'json'|'depth'|'not_object'|'type'|'id'|'from'|'repeated'|'surrogate'} flaw
@@ -98,39 +98,38 @@ export class FrameError extends Error {
 export const MAX_FRAME: number;
 export const FROM: 74;
 export const ANSWER: number;
-/** Cuts a stream of bytes into frames. */
+/** Splits a stream of bytes into frames. */
 export class FrameReader {
     constructor(maxFrame?: number);
-    /** Yields what the frames hold that end in a chunk. Throws a FrameError. @param {Uint8Array} chunk */
+    /** Yields the body of each frame that the chunk completes. Throws a FrameError. @param {Uint8Array} chunk */
     push(chunk: Uint8Array): Generator<Uint8Array<ArrayBufferLike>, void, unknown>;
-    /** Throws a FrameError if the stream ends here inside a frame. */
+    /** Throws a FrameError if the stream ends inside a frame here. */
     end(): void;
     #private;
 }
 /**
- * An event as it came from the hub.
+ * An event as received from the hub.
  */
 export type Envelope = {
     type: string;
     /**
-     * `''` where the event has none
+     * `''` if the event has none
      */
     id: string;
     /**
-     * `undefined` where the event has none. It is JSON.parse's, so a number
-     * that a double cannot hold is rounded, one that is too large for it (1e400) is Infinity, and the last
-     * of a repeated member counts.
+     * `undefined` if the event has none. JSON.parse decodes it: a number that does not
+     * fit a double is rounded, a too large one (1e400) is Infinity, and of repeated members the last one counts.
      */
     payload: unknown;
     /**
-     * the NodeID of the spoke that published it, which the hub vouches for;
-     * without it, the event is the hub's own
+     * the NodeID of the publisher, which the hub has verified; missing if the event is
+     * the hub's own
      */
     from?: string | undefined;
 };
 /**
- * An event to publish. The topic is `type`, or `type:id` where there is an `id`; `payload` is what
- * JSON.stringify takes, but NaN and Infinity are refused: JSON.stringify would make null of them.
+ * An event to publish. The topic is `type`, or `type:id` if there is an `id`. `payload` is anything that
+ * JSON.stringify accepts, except NaN and Infinity, which JSON.stringify would replace by null.
  */
 export type Publication = {
     type: string;

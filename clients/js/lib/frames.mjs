@@ -1,20 +1,19 @@
 // Events and topics, errors, and frames.
 
 /**
- * An event as it came from the hub.
+ * An event as received from the hub.
  * @typedef {object} Envelope
  * @property {string} type
- * @property {string} id `''` where the event has none
- * @property {unknown} payload `undefined` where the event has none. It is JSON.parse's, so a number
- *   that a double cannot hold is rounded, one that is too large for it (1e400) is Infinity, and the last
- *   of a repeated member counts.
- * @property {string} [from] the NodeID of the spoke that published it, which the hub vouches for;
- *   without it, the event is the hub's own
+ * @property {string} id `''` if the event has none
+ * @property {unknown} payload `undefined` if the event has none. JSON.parse decodes it: a number that does not
+ *   fit a double is rounded, a too large one (1e400) is Infinity, and of repeated members the last one counts.
+ * @property {string} [from] the NodeID of the publisher, which the hub has verified; missing if the event is
+ *   the hub's own
  */
 
 /**
- * An event to publish. The topic is `type`, or `type:id` where there is an `id`; `payload` is what
- * JSON.stringify takes, but NaN and Infinity are refused: JSON.stringify would make null of them.
+ * An event to publish. The topic is `type`, or `type:id` if there is an `id`. `payload` is anything that
+ * JSON.stringify accepts, except NaN and Infinity, which JSON.stringify would replace by null.
  * @typedef {{type: string, id?: string, payload?: unknown}} Publication
  */
 
@@ -27,12 +26,12 @@ const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 const MAX_TOPIC = 1024
 
-/** The topic of an event. @param {Publication} event */
+/** Returns the topic of an event. @param {Publication} event */
 export function topicOf({ type, id }) {
   return id ? `${type}:${id}` : type
 }
 
-/** Whether an event may have this topic, and a spoke subscribe to it. @param {string} topic */
+/** Returns whether a topic is valid. @param {string} topic */
 export function isTopic(topic) {
   return (
     typeof topic === 'string' &&
@@ -45,7 +44,7 @@ export function isTopic(topic) {
 }
 
 /**
- * The pattern to which a topic belongs: `T:*`, where T is what stands before the first colon.
+ * Returns the pattern that matches a topic: `T:*`, where T is the part before the first colon.
  * @param {string} topic
  */
 export function patternOf(topic) {
@@ -54,7 +53,7 @@ export function patternOf(topic) {
 }
 
 /**
- * Whether an event of a topic goes to a subscription.
+ * Returns whether a subscription receives the events of a topic.
  * @param {string} subscription
  * @param {string} topic
  */
@@ -64,24 +63,24 @@ export function matches(subscription, topic) {
 
 // --- Errors ---
 
-/** The codes with which a connection is closed. */
+/** The close codes of a connection. */
 export const CloseCode = Object.freeze({
   normal: 0,
   shutdown: 1,
   protocol: 2,
   notAdmitted: 3,
   tooSlow: 4,
-  tooMany: 5, // or replaced by a newer spoke of the same NodeID
+  tooMany: 5, // too many spokes, or replaced by a newer one with the same NodeID
   timeout: 6,
 })
 
 const closeNames = ['Closed', 'HubShutdown', 'ProtocolError', 'NotAdmitted', 'TooSlow', 'TooMany', 'Timeout']
 
-/** Why a connection ended. Its name goes with the code: NotAdmitted, TooSlow, ConnectionLost … */
+/** Why a connection ended. The name depends on the code: NotAdmitted, TooSlow, ConnectionLost … */
 export class CloseError extends Error {
   /**
-   * @param {number | null} code one of CloseCode, or one of a later version; null: lost without one
-   * @param {string} reason for people
+   * @param {number | null} code one of CloseCode, or a code of a later version; null: lost without a code
+   * @param {string} reason human-readable
    * @param {unknown} [cause]
    */
   constructor(code, reason, cause) {
@@ -92,20 +91,20 @@ export class CloseError extends Error {
   }
 }
 
-/** The hub refused a topic, or an event that was published. */
+/** The hub refused a topic or a published event. */
 export class RefusedError extends Error {
-  /** @param {any} payload that of `__error` */
+  /** @param {any} payload the payload of `__error` */
   constructor(payload) {
     const text = (/** @type {string} */ name) => (typeof payload?.[name] === 'string' ? payload[name] : '')
     super(`refused: ${text('code')} ${JSON.stringify(text('topic'))}: ${text('message')}`)
     this.name = 'RefusedError'
-    /** forbidden, invalid_topic, too_many_subscriptions, invalid_payload, or one of a later version */
+    /** forbidden, invalid_topic, too_many_subscriptions, invalid_payload, or a code of a later version */
     this.code = text('code')
     this.topic = text('topic')
   }
 }
 
-/** Bytes that are no frame of the protocol. */
+/** The error for bytes that are not a valid frame. */
 export class FrameError extends Error {
   /**
    * @param {'length'|'truncated'|'utf8'|'json'|'depth'|'not_object'|'type'|'id'|'from'|'repeated'|'surrogate'} flaw
@@ -122,11 +121,11 @@ export class FrameError extends Error {
 
 export const MAX_FRAME = 1 << 20
 const MAX_DEPTH = 128
-export const FROM = 74 // bytes of the member that a hub adds
-export const ANSWER = (4 << 10) + 64 // bytes that a hub's answer may have, whatever an event may have; 64 are for the id
+export const FROM = 74 // bytes of the member "from", which a hub adds
+export const ANSWER = (4 << 10) + 64 // the most bytes in a hub's answer, regardless of maxFrame; 64 are for the id
 
 /**
- * The names of an object's members as they come, and how deep it is nested. JSON.parse tells neither.
+ * Returns the names of an object's members in order, and its nesting depth. JSON.parse reports neither.
  * @param {string} text valid JSON
  */
 export function scan(text) {
@@ -134,7 +133,7 @@ export function scan(text) {
   const names = []
   let depth = 0
   let deepest = 0
-  let before = '' // the last of {}[], at the first level
+  let before = '' // at depth 1: '{' or '[', or ':' after a name
   for (let i = 0; i < text.length; i++) {
     const c = text[i]
     if (c === '"') {
@@ -158,7 +157,7 @@ export function scan(text) {
 }
 
 /**
- * Whether an odd number of backslashes stands before a place.
+ * Returns whether the character at a position is escaped: an odd number of backslashes precedes it.
  * @param {string} text
  * @param {number} at
  */
@@ -169,7 +168,7 @@ function isEscaped(text, at) {
 }
 
 /**
- * Reads what a frame holds. Throws a FrameError.
+ * Decodes the body of a frame. Throws a FrameError.
  * @param {Uint8Array} body
  * @returns {Envelope}
  */
@@ -195,7 +194,7 @@ export function parse(body) {
     throw new FrameError('json', 'not JSON')
   }
   const { names, depth } = scan(text)
-  if (depth > MAX_DEPTH) throw new FrameError('depth', `nested more than ${MAX_DEPTH} deep`)
+  if (depth > MAX_DEPTH) throw new FrameError('depth', `nested more than ${MAX_DEPTH} levels deep`)
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new FrameError('not_object', 'not an object')
   }
@@ -203,12 +202,12 @@ export function parse(body) {
     if (names.indexOf(name) !== names.lastIndexOf(name)) throw new FrameError('repeated', `${name} is repeated`)
   }
   const { type, id = '', payload, from } = value
-  if (typeof type !== 'string' || type === '') throw new FrameError('type', 'type is not a string, or empty')
+  if (typeof type !== 'string' || type === '') throw new FrameError('type', 'type is not a string, or is empty')
   if (typeof id !== 'string') throw new FrameError('id', 'id is not a string')
   const requests = type === '__subscribe' || type === '__unsubscribe'
   const strings = requests ? [type, id].concat(payload?.topic, payload?.topics) : [type, id]
   if (strings.some((s) => typeof s === 'string' && !s.isWellFormed())) {
-    throw new FrameError('surrogate', 'half a surrogate pair')
+    throw new FrameError('surrogate', 'an unpaired surrogate')
   }
   const isEvent = !type.startsWith('__')
   if (isEvent && Object.hasOwn(value, 'from') && !(typeof from === 'string' && /^[0-9a-f]{64}$/.test(from))) {
@@ -218,7 +217,7 @@ export function parse(body) {
 }
 
 /**
- * @param {any} value that JSON.parse made of the text of a sound envelope
+ * @param {any} value the result of JSON.parse for a valid envelope
  * @returns {Envelope}
  */
 export function envelopeOf({ type, id = '', payload, from }) {
@@ -226,19 +225,19 @@ export function envelopeOf({ type, id = '', payload, from }) {
 }
 
 /**
- * Makes the frame of an event to publish. Throws a TypeError for one that is not allowed.
+ * Encodes an event as a frame. Throws a TypeError for an invalid event.
  * @param {Publication} event
  * @param {number} [maxFrame]
  */
 export function encode(event, maxFrame = MAX_FRAME) {
-  if (event === null || typeof event !== 'object') throw new TypeError('an event is an object with a type')
+  if (event === null || typeof event !== 'object') throw new TypeError('an event must be an object with a type')
   const { type, id = '', payload } = event
-  if (typeof type !== 'string') throw new TypeError(`an event's type is a string, not ${kindOf(type)}`)
-  if (typeof id !== 'string') throw new TypeError(`an event's id is a string, not ${kindOf(id)}`)
+  if (typeof type !== 'string') throw new TypeError(`an event's type must be a string, not ${kindOf(type)}`)
+  if (typeof id !== 'string') throw new TypeError(`an event's id must be a string, not ${kindOf(id)}`)
   const topic = topicOf({ type, id })
   if (type === '' || !isTopic(topic)) throw new TypeError(`not a topic: ${JSON.stringify(topic)}`)
   if (typeof payload === 'function' || typeof payload === 'symbol') {
-    throw new TypeError(`a payload is what JSON has, not ${kindOf(payload)}`)
+    throw new TypeError(`a payload must be a JSON value, not ${kindOf(payload)}`)
   }
   return frame({ type, id, payload }, maxFrame - FROM)
 }
@@ -259,24 +258,24 @@ export function kindOf(value) {
  */
 export function frame({ type, id, payload }, maxFrame) {
   const text = toJSON({ type, id: id || undefined, payload })
-  if (scan(text).depth > MAX_DEPTH) throw new TypeError(`a payload is nested at most ${MAX_DEPTH - 1} deep`)
+  if (scan(text).depth > MAX_DEPTH) throw new TypeError(`the payload is nested more than ${MAX_DEPTH - 1} levels deep`)
   const body = encoder.encode(text)
-  if (body.length > maxFrame) throw new TypeError(`${body.length} bytes; at most ${maxFrame} are allowed`)
+  if (body.length > maxFrame) throw new TypeError(`the event has ${body.length} bytes; at most ${maxFrame} are allowed`)
   const bytes = new Uint8Array(4 + body.length)
   new DataView(bytes.buffer).setUint32(0, body.length)
   bytes.set(body, 4)
   return bytes
 }
 
-/** JSON.stringify, which throws for what it would make null of. @param {unknown} value */
+/** Like JSON.stringify, but throws for numbers that it would replace by null. @param {unknown} value */
 function toJSON(value) {
   try {
     const text = JSON.stringify(value)
-    // Most have no null, and need no second look, which is slow.
+    // Text without null, the usual case, needs no second pass, which is slow.
     return text.includes('null') ? JSON.stringify(value, refuseNonFinite) : text
   } catch (cause) {
     if (!(cause instanceof RangeError)) throw cause
-    throw new TypeError(`a payload is nested at most ${MAX_DEPTH - 1} deep`, { cause })
+    throw new TypeError(`the payload is nested more than ${MAX_DEPTH - 1} levels deep`, { cause })
   }
 }
 
@@ -288,10 +287,10 @@ function refuseNonFinite(name, value) {
   return value
 }
 
-/** Cuts a stream of bytes into frames. */
+/** Splits a stream of bytes into frames. */
 export class FrameReader {
   #maxFrame
-  #header = 0 // bytes of the length that are there
+  #header = 0 // bytes of the length read so far
   #length = 0
   /** @type {Uint8Array | null} */
   #body = null
@@ -301,7 +300,7 @@ export class FrameReader {
     this.#maxFrame = maxFrame
   }
 
-  /** Yields what the frames hold that end in a chunk. Throws a FrameError. @param {Uint8Array} chunk */
+  /** Yields the body of each frame that the chunk completes. Throws a FrameError. @param {Uint8Array} chunk */
   *push(chunk) {
     for (let at = 0; at < chunk.length; ) {
       if (this.#body === null) {
@@ -310,7 +309,7 @@ export class FrameReader {
         if (this.#length < 1 || this.#length > this.#maxFrame) {
           throw new FrameError('length', `a frame of ${this.#length} bytes; 1 to ${this.#maxFrame} are allowed`)
         }
-        this.#body = new Uint8Array(this.#length) // only now
+        this.#body = new Uint8Array(this.#length) // allocated only after the check
         continue
       }
       const part = chunk.subarray(at, at + this.#length - this.#filled)
@@ -325,7 +324,7 @@ export class FrameReader {
     }
   }
 
-  /** Throws a FrameError if the stream ends here inside a frame. */
+  /** Throws a FrameError if the stream ends inside a frame here. */
   end() {
     if (this.#header > 0) throw new FrameError('truncated', 'the stream ended inside a frame')
   }

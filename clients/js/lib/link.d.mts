@@ -1,5 +1,5 @@
 /**
- * How a connection ended, from the words of the library, which has the code nowhere else.
+ * Parses the library's text about how a connection ended. The library gives the code nowhere else.
  * @param {string} words
  * @param {unknown} [cause]
  */
@@ -17,33 +17,34 @@ export function within<T>(promise: Promise<T>, ms: number, what: string): Promis
  */
 export function call<T>(promise: Promise<T>): Promise<T>;
 /**
- * Closes an endpoint, which can take 3 s.
+ * Closes an endpoint. This can take 3 s.
  * @param {Endpoint} endpoint
  */
 export function release(endpoint: Endpoint): Promise<void>;
-/** Those to be closed first, at a Worker's end: a connect() would be settled long after. @type {Set<Endpoint>} */
+/** Endpoints to close when a Worker ends; otherwise a connect() would be settled long after. @type {Set<Endpoint>} */
 export const unsettled: Set<Endpoint>;
 /**
- * A request for topics. The answer is called where the hub's stands in the order of what it sends:
- * with null, a RefusedError, or what ended the link.
+ * A request for topics. `answer` is called in order with the events that the hub sends: with null, a
+ * RefusedError, or the error that ended the link.
  * @typedef {object} Request
  * @property {'__subscribe' | '__unsubscribe'} type
  * @property {string[]} topics
  * @property {(error: Error | null) => void} answer
  */
 /**
- * What a Link does with what comes.
+ * The callbacks and limits of a Link.
  * @typedef {object} LinkOwner
  * @property {number} maxFrame
  * @property {number} handshakeTimeout
  * @property {number} writeTimeout
- * @property {(link: Link, most: number) => Uint8Array[]} take what is to be written next, once the link is up
- * @property {(link: Link, bytes: Uint8Array) => void} send writes behind what was published
- * @property {(envelope: Envelope, text: string) => void} event with the text that it is made of
- * @property {(error: RefusedError) => void} refused an event that was published
- * @property {() => Request | null} nextRequest what to ask for now
+ * @property {(link: Link, most: number) => Uint8Array[]} take returns the next frames to write, once the link
+ *   is up
+ * @property {(link: Link, bytes: Uint8Array) => void} send queues a frame after the published events
+ * @property {(envelope: Envelope, text: string) => void} event receives an event and its text
+ * @property {(error: RefusedError) => void} refused learns that a published event was refused
+ * @property {() => Request | null} nextRequest returns the next request
  */
-/** One connection to a hub, with one stream, and all that is true of it alone. */
+/** One connection to a hub, with one stream, and its state. */
 export class Link {
     /**
      * @param {import('@number0/iroh').Connection} connection
@@ -51,37 +52,37 @@ export class Link {
      * @param {LinkOwner} owner
      */
     constructor(connection: import("@number0/iroh").Connection, stream: import("@number0/iroh").BiStream, owner: LinkOwner);
-    /** Resolves, and never rejects, once all that came has been worked through. @type {Promise<CloseError>} */
+    /** Resolves once everything received has been processed; never rejects. @type {Promise<CloseError>} */
     ended: Promise<CloseError>;
-    /** Whether the hub has answered for all topics: events go both ways from then on. */
+    /** Whether the hub has answered for all topics. From then on, events are sent and received. */
     up: boolean;
-    /** What the hub was asked for, and has not refused, by name. @type {Map<string, object>} */
+    /** The topics requested from the hub and not refused, by name. @type {Map<string, object>} */
     asked: Map<string, object>;
-    /** Names of topics that the hub is to be asked for, or no more. @type {Set<string>} */
+    /** Names of topics to subscribe to or to unsubscribe from. @type {Set<string>} */
     changed: Set<string>;
-    /** Requests for topics that are not answered. */
+    /** The number of unanswered requests for topics. */
     asking: number;
-    /** Who waits for the hub to have worked through all. @type {((error: Error | null) => void)[]} */
+    /** Callbacks of flush() that wait for the next empty request. @type {((error: Error | null) => void)[]} */
     flushes: ((error: Error | null) => void)[];
-    /** Of how many events somebody was told that they may be lost. */
+    /** Up to this event number, a caller has learned that events may be lost. */
     told: number;
-    /** Whether the hub has ended its half of the stream, behind a whole frame. */
+    /** Whether the hub ended its half of the stream after a complete frame. */
     whole: boolean;
-    /** Resolves when the library has nothing more to settle, or at least soon. */
+    /** Resolves when the library has settled all calls, or after 1 s. */
     settled(): Promise<void>;
-    /** Says that there is something to be written. */
+    /** Starts writing, if it is not running. */
     write(): void;
-    /** Lets events through. */
+    /** Marks the link as up: from here on, events are sent and received. */
     begin(): void;
-    /** Says that there may be something to ask for. */
+    /** Schedules the next requests. */
     ask(): void;
     /**
-     * Has somebody called when the hub has worked through all that was written before: with null, a
-     * RefusedError, or what ended the link.
+     * Calls flushed when the hub has processed everything written before: with null, a RefusedError, or the error
+     * that ended the link.
      * @param {(error: Error | null) => void} flushed
      */
     flush(flushed: (error: Error | null) => void): void;
-    /** Ends the stream when all is written, and waits until the hub has worked through it. */
+    /** Ends the stream once everything is written, and waits until the hub has processed it. */
     finish(): Promise<void>;
     /** Closes the connection at once. @param {CloseError} error */
     abort(error: CloseError): void;
@@ -90,8 +91,8 @@ export class Link {
 export type Endpoint = import("@number0/iroh").Endpoint;
 export type Envelope = import("./frames.mjs").Envelope;
 /**
- * A request for topics. The answer is called where the hub's stands in the order of what it sends:
- * with null, a RefusedError, or what ended the link.
+ * A request for topics. `answer` is called in order with the events that the hub sends: with null, a
+ * RefusedError, or the error that ended the link.
  */
 export type Request = {
     type: "__subscribe" | "__unsubscribe";
@@ -99,30 +100,31 @@ export type Request = {
     answer: (error: Error | null) => void;
 };
 /**
- * What a Link does with what comes.
+ * The callbacks and limits of a Link.
  */
 export type LinkOwner = {
     maxFrame: number;
     handshakeTimeout: number;
     writeTimeout: number;
     /**
-     * what is to be written next, once the link is up
+     * returns the next frames to write, once the link
+     * is up
      */
     take: (link: Link, most: number) => Uint8Array[];
     /**
-     * writes behind what was published
+     * queues a frame after the published events
      */
     send: (link: Link, bytes: Uint8Array) => void;
     /**
-     * with the text that it is made of
+     * receives an event and its text
      */
     event: (envelope: Envelope, text: string) => void;
     /**
-     * an event that was published
+     * learns that a published event was refused
      */
     refused: (error: RefusedError) => void;
     /**
-     * what to ask for now
+     * returns the next request
      */
     nextRequest: () => Request | null;
 };

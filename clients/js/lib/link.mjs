@@ -1,15 +1,15 @@
-// One connection to a hub, and the calls of the library.
-// @ts-ignore: an application may have no declarations of Node's; Bun and Deno have the module too.
+// One connection to a hub, and the calls into the library.
+// @ts-ignore: an application may lack Node's declarations; Bun and Deno have this module too.
 import { isMainThread } from 'node:worker_threads'
 import { ANSWER, CloseCode, CloseError, bytesOf, frame, FrameError, FrameReader, MAX_FRAME, parse, RefusedError } from './frames.mjs'
 
 /** @typedef {import('@number0/iroh').Endpoint} Endpoint */
 /** @typedef {import('./frames.mjs').Envelope} Envelope */
 
-const CHUNK = 64 << 10 // bytes that go through the library at once
+const CHUNK = 64 << 10 // the most bytes in one read or write of the library
 
 /**
- * How a connection ended, from the words of the library, which has the code nowhere else.
+ * Parses the library's text about how a connection ended. The library gives the code nowhere else.
  * @param {string} words
  * @param {unknown} [cause]
  */
@@ -17,7 +17,7 @@ export function closeError(words, cause) {
   const closed = /^closed by peer: (?:([^]*) \(code (\d+)\)|(\d+))$/.exec(words)
   if (closed) return new CloseError(Number(closed[2] ?? closed[3]), closed[1] ?? '', cause)
   const reset = /^Reset\((\d+)\)/.exec(words)
-  if (reset) return new CloseError(Number(reset[1]), 'the hub has aborted the stream', cause)
+  if (reset) return new CloseError(Number(reset[1]), 'the hub aborted the stream', cause)
   return new CloseError(null, `connection lost: ${words.split('\n', 1)[0]}`, cause)
 }
 
@@ -44,14 +44,14 @@ export async function within(promise, ms, what) {
 /** @param {number} ms @returns {Promise<void>} */
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
 
-// --- Calls of the library ---
+// --- Calls into the library ---
 
-// What the library has to settle. It ends the process, if it does so as a Worker's thread has just
-// ended. A read that waits for the network is an exception: its stream goes with the thread, and it is
-// never settled. So no other call is left waiting where that can be avoided: no closed(), and in a
-// Worker no acceptUni() or acceptBi().
+// The number of promises that the library has to settle. If the library settles one just after a Worker's
+// thread has ended, it crashes the process. A read that waits for the network is an exception: its stream
+// ends with the thread, and it is never settled. So other calls are not left pending where that can be
+// avoided: no closed(), and in a Worker no acceptUni() or acceptBi().
 let calls = 0
-/** Those to be closed first, at a Worker's end: a connect() would be settled long after. @type {Set<Endpoint>} */
+/** Endpoints to close when a Worker ends; otherwise a connect() would be settled long after. @type {Set<Endpoint>} */
 export const unsettled = new Set()
 
 /**
@@ -68,19 +68,19 @@ export async function call(promise) {
 }
 
 if (!isMainThread) {
-  // For process.exit() and uncaught errors; terminate() asks nobody. Promises stand still in here.
+  // Runs for process.exit() and uncaught errors, but not for terminate(). Promises do not settle in here.
   const node = /** @type {any} */ (globalThis).process
   const pause = (/** @type {number} */ ms) => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms)
   node.once('exit', () => {
     if (calls === 0) return
     for (const endpoint of unsettled) endpoint.close()
     for (let n = 0; n < 400 && [...unsettled].some((endpoint) => !endpoint.isClosed()); n++) pause(10)
-    pause(unsettled.size > 0 ? 500 : 50) // an error takes the library 100 ms to put into words
+    pause(unsettled.size > 0 ? 500 : 50) // the library needs 100 ms to format an error
   })
 }
 
 /**
- * Closes an endpoint, which can take 3 s.
+ * Closes an endpoint. This can take 3 s.
  * @param {Endpoint} endpoint
  */
 export async function release(endpoint) {
@@ -94,13 +94,13 @@ export async function release(endpoint) {
 
 // --- Link ---
 
-const MAX_REQUESTS = 4 // that are not answered yet: what a hub has to queue for a spoke is bounded
-const WINDOW = 4 << 20 // bytes that may have come in and not been read: iroh's window of a stream, and room
-const POLL = 20 // ms between looks whether a connection is closed: the library tells in no other way
+const MAX_REQUESTS = 4 // the most unanswered requests, which bounds what a hub must queue for a spoke
+const WINDOW = 4 << 20 // the most bytes received but not read: iroh's stream window, with a margin
+const POLL = 20 // ms between checks whether a connection is closed; the library has no other way
 
 /**
- * A request for topics. The answer is called where the hub's stands in the order of what it sends:
- * with null, a RefusedError, or what ended the link.
+ * A request for topics. `answer` is called in order with the events that the hub sends: with null, a
+ * RefusedError, or the error that ended the link.
  * @typedef {object} Request
  * @property {'__subscribe' | '__unsubscribe'} type
  * @property {string[]} topics
@@ -108,54 +108,55 @@ const POLL = 20 // ms between looks whether a connection is closed: the library 
  */
 
 /**
- * What a Link does with what comes.
+ * The callbacks and limits of a Link.
  * @typedef {object} LinkOwner
  * @property {number} maxFrame
  * @property {number} handshakeTimeout
  * @property {number} writeTimeout
- * @property {(link: Link, most: number) => Uint8Array[]} take what is to be written next, once the link is up
- * @property {(link: Link, bytes: Uint8Array) => void} send writes behind what was published
- * @property {(envelope: Envelope, text: string) => void} event with the text that it is made of
- * @property {(error: RefusedError) => void} refused an event that was published
- * @property {() => Request | null} nextRequest what to ask for now
+ * @property {(link: Link, most: number) => Uint8Array[]} take returns the next frames to write, once the link
+ *   is up
+ * @property {(link: Link, bytes: Uint8Array) => void} send queues a frame after the published events
+ * @property {(envelope: Envelope, text: string) => void} event receives an event and its text
+ * @property {(error: RefusedError) => void} refused learns that a published event was refused
+ * @property {() => Request | null} nextRequest returns the next request
  */
 
-/** One connection to a hub, with one stream, and all that is true of it alone. */
+/** One connection to a hub, with one stream, and its state. */
 export class Link {
-  /** Resolves, and never rejects, once all that came has been worked through. @type {Promise<CloseError>} */
+  /** Resolves once everything received has been processed; never rejects. @type {Promise<CloseError>} */
   ended
-  /** Whether the hub has answered for all topics: events go both ways from then on. */
+  /** Whether the hub has answered for all topics. From then on, events are sent and received. */
   up = false
-  /** What the hub was asked for, and has not refused, by name. @type {Map<string, object>} */
+  /** The topics requested from the hub and not refused, by name. @type {Map<string, object>} */
   asked = new Map()
-  /** Names of topics that the hub is to be asked for, or no more. @type {Set<string>} */
+  /** Names of topics to subscribe to or to unsubscribe from. @type {Set<string>} */
   changed = new Set()
-  /** Requests for topics that are not answered. */
+  /** The number of unanswered requests for topics. */
   asking = 0
-  /** Who waits for the hub to have worked through all. @type {((error: Error | null) => void)[]} */
+  /** Callbacks of flush() that wait for the next empty request. @type {((error: Error | null) => void)[]} */
   flushes = []
-  /** Of how many events somebody was told that they may be lost. */
+  /** Up to this event number, a caller has learned that events may be lost. */
   told = 0
-  /** Whether the hub has ended its half of the stream, behind a whole frame. */
+  /** Whether the hub ended its half of the stream after a complete frame. */
   whole = false
 
   #connection
   #stream
   #owner
-  /** Calls of the library that are not settled. @type {Set<Promise<unknown>>} */
+  /** Calls into the library that are not settled yet. @type {Set<Promise<unknown>>} */
   #calls = new Set()
-  /** Requests that go before the link is up. @type {Uint8Array[]} */
+  /** Requests to write before the link is up. @type {Uint8Array[]} */
   #queue = []
   /** @type {Promise<void> | null} */
   #writing = null
-  /** Requests that are not answered yet, by id. @type {Map<string, (error: Error | null) => void>} */
+  /** Callbacks of unanswered requests, by id. @type {Map<string, (error: Error | null) => void>} */
   #answers = new Map()
   #lastId = 0
-  #isAsking = false // shortly
-  #moved = performance.now() // when something last came or went
+  #isAsking = false // a call of #askNow is scheduled
+  #moved = performance.now() // when bytes were last received or written
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #watch
-  #read = 0 // bytes
+  #read = 0 // bytes read
   #unread = { received: 0, read: 0, sent: 0, since: performance.now(), bytes: 0 }
   #finishing = false
   /** Why this side closed the connection, if it did. @type {CloseError | null} */
@@ -177,8 +178,8 @@ export class Link {
   }
 
   /**
-   * A hub opens no streams. What it sends on one would be held: iroh grants it 200 of 1.25 MB each.
-   * So the first one ends the connection. A Worker cannot wait for it: see #countUnread.
+   * A hub must not open streams. iroh would buffer what it sends on them: iroh allows 200 streams with 1.25 MB
+   * each. So the first such stream ends the connection. A Worker cannot wait for one; see #countUnread.
    */
   #refuseStreams() {
     this.#connection.setMaxConcurrentUniStreams(0n)
@@ -186,15 +187,15 @@ export class Link {
     if (!isMainThread) return
     for (const opened of [() => this.#connection.acceptUni(), () => this.#connection.acceptBi()]) {
       this.#call(/** @type {Promise<unknown>} */ (opened())).then(
-        () => this.abort(new CloseError(CloseCode.protocol, 'a hub opens no streams')),
+        () => this.abort(new CloseError(CloseCode.protocol, 'a hub must not open streams')),
         () => {}, // the connection has ended
       )
     }
   }
 
   /**
-   * Ends the connection where far more has come in than was read: it is on streams that a hub does not
-   * open. What goes with our own traffic, and with time, is not counted.
+   * Ends the connection if it has received far more than was read: the rest is on streams that a hub must not
+   * open. Bytes that our own traffic or the passing of time explain are not counted.
    */
   #countUnread() {
     const { udpRxBytes: received, udpTxBytes: sent } = this.#connection.stats()
@@ -204,7 +205,7 @@ export class Link {
     const explained = 1.25 * (read - last.read) + (sent - last.sent) / 4 + (now - last.since)
     const bytes = Math.max(0, last.bytes + received - last.received - explained)
     this.#unread = { received, read, sent, since: now, bytes }
-    if (bytes > WINDOW) this.abort(new CloseError(CloseCode.protocol, `${Math.round(bytes)} bytes came on no stream of this spoke`))
+    if (bytes > WINDOW) this.abort(new CloseError(CloseCode.protocol, `${Math.round(bytes)} bytes arrived outside this spoke's stream`))
   }
 
   /**
@@ -218,28 +219,28 @@ export class Link {
     return call(promise)
   }
 
-  /** Resolves when the library has nothing more to settle, or at least soon. */
+  /** Resolves when the library has settled all calls, or after 1 s. */
   async settled() {
     if (this.#calls.size > 0) await Promise.race([Promise.allSettled(this.#calls), sleep(1000)])
   }
 
-  /** Says that there is something to be written. */
+  /** Starts writing, if it is not running. */
   write() {
     if (!this.#end && !this.#finishing) this.#writing ??= this.#writeLoop()
   }
 
-  /** Lets events through. */
+  /** Marks the link as up: from here on, events are sent and received. */
   begin() {
     this.up = true
     clearTimeout(this.#watch)
     this.write()
   }
 
-  /** Says that there may be something to ask for. */
+  /** Schedules the next requests. */
   ask() {
     if (this.#isAsking) return
     this.#isAsking = true
-    queueMicrotask(() => this.#askNow()) // what comes in one go is asked for in one
+    queueMicrotask(() => this.#askNow()) // later, so that topics added together share a request
   }
 
   #askNow() {
@@ -252,8 +253,8 @@ export class Link {
   }
 
   /**
-   * Has somebody called when the hub has worked through all that was written before: with null, a
-   * RefusedError, or what ended the link.
+   * Calls flushed when the hub has processed everything written before: with null, a RefusedError, or the error
+   * that ended the link.
    * @param {(error: Error | null) => void} flushed
    */
   flush(flushed) {
@@ -274,24 +275,24 @@ export class Link {
     this.#watch ??= setTimeout(() => this.#watchAnswers(), this.#owner.handshakeTimeout)
   }
 
-  /** Until the link is up, the limit runs while nothing moves. */
+  /** Until the link is up: ends it if nothing is received or written within the limit. */
   #watchAnswers() {
     const { handshakeTimeout: limit } = this.#owner
     this.#watch = undefined
     if (this.up || this.#end) return
     const left = this.#moved + limit - performance.now()
-    if (left <= 0) return this.abort(new CloseError(CloseCode.timeout, `nothing came for ${limit} ms, nor the answer`))
+    if (left <= 0) return this.abort(new CloseError(CloseCode.timeout, `the hub did not answer within ${limit} ms`))
     this.#watch = setTimeout(() => this.#watchAnswers(), left)
   }
 
-  /** Ends the stream when all is written, and waits until the hub has worked through it. */
+  /** Ends the stream once everything is written, and waits until the hub has processed it. */
   async finish() {
     this.#askNow()
     try {
       while (this.#writing) await this.#writing
       this.#finishing = true
-      await this.#call(this.#stream.send.finish()).catch(() => {}) // of a failure, the end tells more
-      const end = await this.#withinSilence(this.ended, "the hub's part in closing")
+      await this.#call(this.#stream.send.finish()).catch(() => {}) // the end of the link explains a failure better
+      const end = await this.#withinSilence(this.ended, 'closing by the hub')
       if (end.code !== CloseCode.normal || !this.whole) throw end
     } finally {
       this.abort(new CloseError(CloseCode.normal, 'closed'))
@@ -299,7 +300,7 @@ export class Link {
   }
 
   /**
-   * Awaits something, as long as something moves.
+   * Awaits a promise. Times out only if nothing is received or written for writeTimeout.
    * @template T
    * @param {Promise<T>} promise
    * @param {string} what
@@ -329,20 +330,20 @@ export class Link {
   }
 
   async #readLoop() {
-    // A Worker cannot wait for streams that a hub opens.
+    // A Worker cannot wait for streams that a hub opens; see #countUnread.
     const look = isMainThread ? undefined : setInterval(() => this.#countUnread(), 100)
     const end = await this.#readAll()
     clearInterval(look)
     clearTimeout(this.#watch)
-    this.#end = end // from here on, nothing is queued
+    this.#end = end // from here on, nothing more is queued
     for (const answer of this.#answers.values()) answer(end)
-    // A hub that ends normally after the spoke has worked through all, and was to say no more.
+    // If the hub closes normally after finish(), it has processed everything.
     const isWell = this.#finishing && this.whole && end.code === CloseCode.normal
     for (const flushed of this.flushes) flushed(isWell ? null : end)
     this.#queue = []
     this.#answers.clear()
     this.flushes = []
-    this.#connection.close(0n, []) // without effect where it is closed already
+    this.#connection.close(0n, []) // no effect if it is closed already
     return end
   }
 
@@ -366,7 +367,7 @@ export class Link {
         const words = this.#connection.closeReason()
         if (words !== null) return this.#aborted ?? closeError(words)
       }
-      return new CloseError(CloseCode.timeout, `the hub's part in closing took over ${timeout} ms`)
+      return new CloseError(CloseCode.timeout, `closing by the hub took over ${timeout} ms`)
     } catch (cause) {
       if (this.#aborted) return this.#aborted
       if (cause instanceof FrameError) {
@@ -388,8 +389,8 @@ export class Link {
       if (body.length > maxFrame) throw new FrameError('length', `an event of ${body.length} bytes; ${maxFrame} are allowed`)
       return this.#owner.event(envelope, text)
     }
-    if (type !== '__ack' && type !== '__error') return // of a later version
-    if (id !== '' && !this.#answers.has(id)) return // to what was not asked on this link
+    if (type !== '__ack' && type !== '__error') return // an event type of a later version
+    if (id !== '' && !this.#answers.has(id)) return // not an answer to a request of this link
     const error = type === '__error' ? new RefusedError(payload) : null
     const answer = this.#answers.get(id)
     if (answer) {
@@ -402,7 +403,7 @@ export class Link {
   }
 
   async #writeLoop() {
-    await null // what is published in one go is written in one
+    await null // so that events published together are written together
     try {
       for (let bytes = this.#next(); bytes.length > 0; bytes = this.#next()) {
         for (let at = 0; at < bytes.length; at += CHUNK) {
@@ -412,7 +413,7 @@ export class Link {
         }
       }
     } catch (error) {
-      // If the connection is gone, the reader sees that.
+      // If the connection was lost, the reader finds out why.
       const isLate = error instanceof CloseError
       if (!isLate) await within(this.ended, this.#owner.writeTimeout, 'the end').catch(() => {})
       this.abort(isLate ? error : new CloseError(null, 'cannot write', error))
@@ -421,7 +422,7 @@ export class Link {
     }
   }
 
-  /** What is to be written next. */
+  /** Returns the next bytes to write. */
   #next() {
     const parts = [...this.#queue.splice(0), ...(this.up && !this.#end ? this.#owner.take(this, CHUNK) : [])]
     if (parts.length === 1) return parts[0]
@@ -435,7 +436,7 @@ export class Link {
   }
 }
 
-/** The library takes no typed arrays; Array.from is ten times slower. @param {Uint8Array} bytes */
+/** Converts to an array, as the library accepts no typed arrays. Array.from is ten times slower. @param {Uint8Array} bytes */
 function toArray(bytes) {
   const array = new Array(bytes.length)
   for (let i = 0; i < bytes.length; i++) array[i] = bytes[i]

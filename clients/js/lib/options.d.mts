@@ -3,41 +3,40 @@
  */
 /**
  * @typedef {object} SpokeOptions
- * @property {AbortSignal} [signal] gives connect() up; later it has no effect
- * @property {Uint8Array | string} [secretKey] 32 bytes, or 64 hex digits as `irohub id` keeps them;
- *   none: a new key, and so a new NodeID
- * @property {Endpoint} [endpoint] one of your own, which close() leaves open; `secretKey`, `bindAddr`
- *   and `relays` are then its matter
- * @property {string} [bindAddr] HOST:PORT, by numbers; none: any port of every address
+ * @property {AbortSignal} [signal] cancels connect(); no effect once it has resolved
+ * @property {Uint8Array | string} [secretKey] 32 bytes, or 64 hex digits as stored by `irohub id`;
+ *   default: a new random key, so a new NodeID
+ * @property {Endpoint} [endpoint] an endpoint of your own, which close() leaves open; `secretKey`,
+ *   `bindAddr` and `relays` are ignored then
+ * @property {string} [bindAddr] IP:PORT; default: any port on every address
  * @property {'none' | 'n0'} [relays] relay servers and discovery: none, or those of iroh's authors;
- *   'none' unless given
- * @property {string} [alpn] 'alkpubsub/1' unless given
- * @property {boolean} [reconnect] whether a lost connection is made anew; true unless given
- * @property {number} [minBackoff] ms before the first attempt to reconnect, doubled for each
- *   further one, and shortened by chance by up to a half; 250 unless given
- * @property {number} [maxBackoff] ms, over which it does not grow; 30,000 unless given
- * @property {number} [handshakeTimeout] ms for each attempt to connect, then without an answer while the
- *   hub is asked for all topics; 10,000 unless given
- * @property {number} [writeTimeout] ms without progress in writing, and for the hub's part in close();
- *   10,000 unless given
- * @property {number} [maxFrame] bytes of one event; larger than the hub's is of no use; 1 MiB unless
- *   given, and at least 4 KiB
- * @property {number} [maxQueue] bytes of memory waiting for one subscription; over it, that ends as too slow;
- *   1 MiB unless given. An event counts for its text, and 96 bytes
- * @property {number} [maxOutbox] bytes that dispatchEvent() may be ahead of the network before it
- *   throws; 16 MiB unless given
+ *   default: 'none'
+ * @property {string} [alpn] the protocol name; default: 'alkpubsub/1'
+ * @property {boolean} [reconnect] whether to reconnect after a lost connection; default: true
+ * @property {number} [minBackoff] ms before the first attempt to reconnect; doubled for each further
+ *   attempt, and shortened randomly by up to a half; default: 250
+ * @property {number} [maxBackoff] the longest pause between attempts, in ms; default: 30,000
+ * @property {number} [handshakeTimeout] ms for each attempt to connect; while the spoke subscribes to
+ *   its topics again, ms without an answer; default: 10,000
+ * @property {number} [writeTimeout] ms without progress in writing, and for the hub to close the
+ *   connection in close(); default: 10,000
+ * @property {number} [maxFrame] the most bytes in one event, at least 4 KiB; more than the hub's limit
+ *   is useless; default: 1 MiB
+ * @property {number} [maxQueue] the most bytes queued for one subscription, where each event counts its
+ *   text and 96 bytes; beyond it, the subscription ends as too slow; default: 1 MiB
+ * @property {number} [maxOutbox] the most unwritten bytes before dispatchEvent() throws; default: 16 MiB
  */
 /**
- * Awaits a promise, or rejects with what a signal is aborted with.
+ * Awaits a promise, or rejects with the signal's reason if it is aborted.
  * @template T
  * @param {Promise<T>} promise
  * @param {AbortSignal} [signal]
  */
 export function unlessAborted<T>(promise: Promise<T>, signal?: AbortSignal): Promise<T>;
-/** Throws what a signal was aborted with. @param {Cancellable} [options] */
+/** Returns the checked signal. Throws its reason if it is aborted already. @param {Cancellable} [options] */
 export function checkSignal(options?: Cancellable): AbortSignal | undefined;
 /**
- * Takes the options from behind topics, and checks both.
+ * Separates topics from the options that follow them, and checks both.
  * @param {unknown[]} topics
  * @returns {{names: string[], signal: AbortSignal | undefined}}
  */
@@ -73,68 +72,67 @@ export type Cancellable = {
 };
 export type SpokeOptions = {
     /**
-     * gives connect() up; later it has no effect
+     * cancels connect(); no effect once it has resolved
      */
     signal?: AbortSignal | undefined;
     /**
-     * 32 bytes, or 64 hex digits as `irohub id` keeps them;
-     * none: a new key, and so a new NodeID
+     * 32 bytes, or 64 hex digits as stored by `irohub id`;
+     * default: a new random key, so a new NodeID
      */
     secretKey?: string | Uint8Array<ArrayBufferLike> | undefined;
     /**
-     * one of your own, which close() leaves open; `secretKey`, `bindAddr`
-     * and `relays` are then its matter
+     * an endpoint of your own, which close() leaves open; `secretKey`,
+     * `bindAddr` and `relays` are ignored then
      */
     endpoint?: Endpoint | undefined;
     /**
-     * HOST:PORT, by numbers; none: any port of every address
+     * IP:PORT; default: any port on every address
      */
     bindAddr?: string | undefined;
     /**
      * relay servers and discovery: none, or those of iroh's authors;
-     * 'none' unless given
+     * default: 'none'
      */
     relays?: "none" | "n0" | undefined;
     /**
-     * 'alkpubsub/1' unless given
+     * the protocol name; default: 'alkpubsub/1'
      */
     alpn?: string | undefined;
     /**
-     * whether a lost connection is made anew; true unless given
+     * whether to reconnect after a lost connection; default: true
      */
     reconnect?: boolean | undefined;
     /**
-     * ms before the first attempt to reconnect, doubled for each
-     * further one, and shortened by chance by up to a half; 250 unless given
+     * ms before the first attempt to reconnect; doubled for each further
+     * attempt, and shortened randomly by up to a half; default: 250
      */
     minBackoff?: number | undefined;
     /**
-     * ms, over which it does not grow; 30,000 unless given
+     * the longest pause between attempts, in ms; default: 30,000
      */
     maxBackoff?: number | undefined;
     /**
-     * ms for each attempt to connect, then without an answer while the
-     * hub is asked for all topics; 10,000 unless given
+     * ms for each attempt to connect; while the spoke subscribes to
+     * its topics again, ms without an answer; default: 10,000
      */
     handshakeTimeout?: number | undefined;
     /**
-     * ms without progress in writing, and for the hub's part in close();
-     * 10,000 unless given
+     * ms without progress in writing, and for the hub to close the
+     * connection in close(); default: 10,000
      */
     writeTimeout?: number | undefined;
     /**
-     * bytes of one event; larger than the hub's is of no use; 1 MiB unless
-     * given, and at least 4 KiB
+     * the most bytes in one event, at least 4 KiB; more than the hub's limit
+     * is useless; default: 1 MiB
      */
     maxFrame?: number | undefined;
     /**
-     * bytes of memory waiting for one subscription; over it, that ends as too slow;
-     * 1 MiB unless given. An event counts for its text, and 96 bytes
+     * the most bytes queued for one subscription, where each event counts its
+     * text and 96 bytes; beyond it, the subscription ends as too slow; default: 1 MiB
      */
     maxQueue?: number | undefined;
     /**
-     * bytes that dispatchEvent() may be ahead of the network before it
-     * throws; 16 MiB unless given
+     * the most unwritten bytes before dispatchEvent() throws; default: 16 MiB
      */
     maxOutbox?: number | undefined;
 };

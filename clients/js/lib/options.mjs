@@ -1,4 +1,4 @@
-// What connect() and other calls are told, and what is wrong with it.
+// The arguments of connect() and other calls, and their checks.
 import { Endpoint, EndpointAddr, EndpointId, EndpointTicket, RelayMode } from '@number0/iroh'
 import { isTopic, kindOf, MAX_FRAME, shown } from './frames.mjs'
 import { call, release, within } from './link.mjs'
@@ -9,33 +9,32 @@ import { call, release, within } from './link.mjs'
 
 /**
  * @typedef {object} SpokeOptions
- * @property {AbortSignal} [signal] gives connect() up; later it has no effect
- * @property {Uint8Array | string} [secretKey] 32 bytes, or 64 hex digits as `irohub id` keeps them;
- *   none: a new key, and so a new NodeID
- * @property {Endpoint} [endpoint] one of your own, which close() leaves open; `secretKey`, `bindAddr`
- *   and `relays` are then its matter
- * @property {string} [bindAddr] HOST:PORT, by numbers; none: any port of every address
+ * @property {AbortSignal} [signal] cancels connect(); no effect once it has resolved
+ * @property {Uint8Array | string} [secretKey] 32 bytes, or 64 hex digits as stored by `irohub id`;
+ *   default: a new random key, so a new NodeID
+ * @property {Endpoint} [endpoint] an endpoint of your own, which close() leaves open; `secretKey`,
+ *   `bindAddr` and `relays` are ignored then
+ * @property {string} [bindAddr] IP:PORT; default: any port on every address
  * @property {'none' | 'n0'} [relays] relay servers and discovery: none, or those of iroh's authors;
- *   'none' unless given
- * @property {string} [alpn] 'alkpubsub/1' unless given
- * @property {boolean} [reconnect] whether a lost connection is made anew; true unless given
- * @property {number} [minBackoff] ms before the first attempt to reconnect, doubled for each
- *   further one, and shortened by chance by up to a half; 250 unless given
- * @property {number} [maxBackoff] ms, over which it does not grow; 30,000 unless given
- * @property {number} [handshakeTimeout] ms for each attempt to connect, then without an answer while the
- *   hub is asked for all topics; 10,000 unless given
- * @property {number} [writeTimeout] ms without progress in writing, and for the hub's part in close();
- *   10,000 unless given
- * @property {number} [maxFrame] bytes of one event; larger than the hub's is of no use; 1 MiB unless
- *   given, and at least 4 KiB
- * @property {number} [maxQueue] bytes of memory waiting for one subscription; over it, that ends as too slow;
- *   1 MiB unless given. An event counts for its text, and 96 bytes
- * @property {number} [maxOutbox] bytes that dispatchEvent() may be ahead of the network before it
- *   throws; 16 MiB unless given
+ *   default: 'none'
+ * @property {string} [alpn] the protocol name; default: 'alkpubsub/1'
+ * @property {boolean} [reconnect] whether to reconnect after a lost connection; default: true
+ * @property {number} [minBackoff] ms before the first attempt to reconnect; doubled for each further
+ *   attempt, and shortened randomly by up to a half; default: 250
+ * @property {number} [maxBackoff] the longest pause between attempts, in ms; default: 30,000
+ * @property {number} [handshakeTimeout] ms for each attempt to connect; while the spoke subscribes to
+ *   its topics again, ms without an answer; default: 10,000
+ * @property {number} [writeTimeout] ms without progress in writing, and for the hub to close the
+ *   connection in close(); default: 10,000
+ * @property {number} [maxFrame] the most bytes in one event, at least 4 KiB; more than the hub's limit
+ *   is useless; default: 1 MiB
+ * @property {number} [maxQueue] the most bytes queued for one subscription, where each event counts its
+ *   text and 96 bytes; beyond it, the subscription ends as too slow; default: 1 MiB
+ * @property {number} [maxOutbox] the most unwritten bytes before dispatchEvent() throws; default: 16 MiB
  */
 
 /**
- * Awaits a promise, or rejects with what a signal is aborted with.
+ * Awaits a promise, or rejects with the signal's reason if it is aborted.
  * @template T
  * @param {Promise<T>} promise
  * @param {AbortSignal} [signal]
@@ -55,19 +54,19 @@ export async function unlessAborted(promise, signal) {
   }
 }
 
-/** Throws what a signal was aborted with. @param {Cancellable} [options] */
+/** Returns the checked signal. Throws its reason if it is aborted already. @param {Cancellable} [options] */
 export function checkSignal(options = {}) {
-  if (options === null || typeof options !== 'object') throw new TypeError(`options are an object, not ${kindOf(options)}`)
+  if (options === null || typeof options !== 'object') throw new TypeError(`options must be an object, not ${kindOf(options)}`)
   for (const name of Object.keys(options)) if (name !== 'signal') throw new TypeError(`there is no option ${JSON.stringify(name)}`)
   const { signal } = options
   if (signal === undefined) return undefined
-  if (!(signal instanceof AbortSignal)) throw new TypeError(`the option signal is an AbortSignal; this is none: ${kindOf(signal)}`)
+  if (!(signal instanceof AbortSignal)) throw new TypeError(`the option signal must be an AbortSignal, not: ${kindOf(signal)}`)
   signal.throwIfAborted()
   return signal
 }
 
 /**
- * Takes the options from behind topics, and checks both.
+ * Separates topics from the options that follow them, and checks both.
  * @param {unknown[]} topics
  * @returns {{names: string[], signal: AbortSignal | undefined}}
  */
@@ -92,7 +91,7 @@ export const DEFAULTS = {
   maxOutbox: 16 << 20,
 }
 
-const LONGEST = 2 ** 31 - 1 // ms that a timer takes
+const LONGEST = 2 ** 31 - 1 // ms, the longest time for setTimeout
 
 /** @type {(least: number, most: number) => [(value: any) => boolean, string]} */
 const number = (least, most) => [
@@ -120,13 +119,13 @@ const optionKinds = {
 
 /** @param {unknown} options */
 export function checkOptions(options) {
-  if (options === null || typeof options !== 'object') throw new TypeError(`options are an object, not ${kindOf(options)}`)
+  if (options === null || typeof options !== 'object') throw new TypeError(`options must be an object, not ${kindOf(options)}`)
   for (const [name, value] of Object.entries(options)) {
     if (!Object.hasOwn(optionKinds, name)) throw new TypeError(`there is no option ${JSON.stringify(name)}`)
     const [isRight, words] = optionKinds[/** @type {keyof SpokeOptions} */ (name)]
     if (value !== undefined && !isRight(value)) {
       const shown = name === 'secretKey' ? '' : typeof value === 'number' ? ` ${value}` : ` ${kindOf(value)}`
-      throw new TypeError(`the option ${name} is ${words}; this is none${shown && `:${shown}`}`)
+      throw new TypeError(`the option ${name} must be ${words}${shown && `, not:${shown}`}`)
     }
   }
 }
@@ -136,12 +135,12 @@ export function checkOptions(options) {
  * @param {SpokeOptions} options
  */
 export function parsePeer(peer, { endpoint, relays }) {
-  if (typeof peer !== 'string') throw new TypeError(`a peer is a string, not ${kindOf(peer)}`)
+  if (typeof peer !== 'string') throw new TypeError(`a peer must be a string, not ${kindOf(peer)}`)
   const no = (/** @type {string} */ why, /** @type {unknown} */ cause) => {
     const shown = peer.length > 300 ? `${peer.slice(0, 300)}…` : peer
     return new TypeError(`neither a ticket nor NODEID@HOST:PORT: ${JSON.stringify(shown)}: ${why}`, { cause })
   }
-  if (/\s/.test(peer)) throw no('it has white space in it', undefined)
+  if (/\s/.test(peer)) throw no('it contains white space', undefined)
   const at = peer.indexOf('@')
   const node = (at < 0 ? peer : peer.slice(0, at)).toLowerCase()
   const isNode = /^[0-9a-f]{64}$/.test(node)
@@ -149,19 +148,19 @@ export function parsePeer(peer, { endpoint, relays }) {
   try {
     if (!isNode) return EndpointTicket.fromString(peer).endpointAddr()
   } catch (cause) {
-    throw no('no ticket', cause)
+    throw no('not a ticket', cause)
   }
-  if (at < 0 && relays !== 'n0' && !endpoint) throw no("without an address it is found with relays: 'n0' alone", undefined)
+  if (at < 0 && relays !== 'n0' && !endpoint) throw no("a NodeID without an address needs relays: 'n0' or an endpoint", undefined)
   const hosts = at < 0 ? [] : peer.slice(at + 1).split(',')
   for (const host of hosts) {
     const [, ip, port] = /^(.+):([0-9]{1,5})$/.exec(host) ?? []
-    if (port === undefined || !isAddress(ip)) throw no(`${JSON.stringify(host)} is not HOST:PORT, by numbers`, undefined)
-    if (Number(port) < 1 || Number(port) > 65535) throw no(`a port is 1 to 65535, not ${port}`, undefined)
+    if (port === undefined || !isAddress(ip)) throw no(`${JSON.stringify(host)} is not HOST:PORT with an IP address as HOST`, undefined)
+    if (Number(port) < 1 || Number(port) > 65535) throw no(`a port must be 1 to 65535, not ${port}`, undefined)
   }
   try {
     return new EndpointAddr(EndpointId.fromString(node), null, hosts)
   } catch (cause) {
-    throw no('no such NodeID, or no such address', cause)
+    throw no('invalid NodeID or address', cause)
   }
 }
 
@@ -185,14 +184,14 @@ export async function bind({ secretKey, bindAddr, relays = 'none', signal }, tim
   }
   if (secretKey !== undefined) {
     const bytes = typeof secretKey === 'string' ? fromHex(secretKey) : secretKey
-    if (bytes.length !== 32) throw new TypeError('the option secretKey is a Uint8Array of 32 bytes, or 64 hex digits')
+    if (bytes.length !== 32) throw new TypeError('the option secretKey must be a Uint8Array of 32 bytes, or 64 hex digits')
     builder.secretKey(Array.from(bytes))
   }
   if (bindAddr) {
     try {
       builder.bindAddr(bindAddr)
     } catch (cause) {
-      throw new TypeError(`the option bindAddr is HOST:PORT, by numbers, not ${JSON.stringify(bindAddr)}`, { cause })
+      throw new TypeError(`the option bindAddr must be IP:PORT, not ${JSON.stringify(bindAddr)}`, { cause })
     }
   }
   const bound = call(builder.bind())

@@ -1,8 +1,8 @@
-/** A Subscription. */
+/** The implementation of Subscription. */
 export class Loop {
     /**
      * @param {string[]} topics
-     * @param {number} limit bytes that may wait
+     * @param {number} limit the most queued bytes
      * @param {() => void} left called at the end
      */
     constructor(topics: string[], limit: number, left: () => void);
@@ -11,12 +11,12 @@ export class Loop {
     get signal(): AbortSignal;
     /**
      * @param {Envelope} envelope
-     * @param {string} text what it was made of
+     * @param {string} text the text that it was decoded from
      */
     push(envelope: Envelope, text: string): void;
-    /** Ends the loop behind what is in the queue. @param {Error | null} error */
+    /** Ends the loop once the queue is empty. @param {Error | null} error */
     end(error: Error | null): void;
-    /** Ends the loop, and drops what is in the queue. */
+    /** Ends the loop and discards the queue. */
     close(): void;
     /** @returns {Promise<IteratorResult<Envelope>>} */
     next(): Promise<IteratorResult<Envelope>>;
@@ -27,11 +27,11 @@ export class Loop {
 }
 export type Envelope = import("./frames.mjs").Envelope;
 /**
- * The events of some topics, for one `for await`. It has a queue of its own, and goes on over lost
- * connections. The loop returns after Spoke.close(), behind what had come. It throws what else ended
- * it, behind what had come: what ended the spoke, the hub's refusal of a topic, what a signal was
- * aborted with, or a CloseError named TooSlow where over maxQueue was waiting: the spoke and its
- * other subscriptions go on then. `break` closes it.
+ * The events of some topics, for one `for await` loop. Each subscription has its own queue and continues across
+ * reconnections. After Spoke.close(), the loop returns once the queue is empty. Any other end throws an error
+ * once the queue is empty: the error that ended the spoke, the hub's refusal of a topic, the reason of an
+ * aborted signal, or a CloseError named TooSlow if more than maxQueue was queued. After a refusal or TooSlow,
+ * the spoke and its other subscriptions continue. `break` closes the subscription.
  */
 export type Subscription = AsyncIterableIterator<Envelope> & {
     readonly topics: readonly string[];

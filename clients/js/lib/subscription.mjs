@@ -4,27 +4,27 @@ import { CloseCode, CloseError, envelopeOf } from './frames.mjs'
 /** @typedef {import('./frames.mjs').Envelope} Envelope */
 
 /**
- * The events of some topics, for one `for await`. It has a queue of its own, and goes on over lost
- * connections. The loop returns after Spoke.close(), behind what had come. It throws what else ended
- * it, behind what had come: what ended the spoke, the hub's refusal of a topic, what a signal was
- * aborted with, or a CloseError named TooSlow where over maxQueue was waiting: the spoke and its
- * other subscriptions go on then. `break` closes it.
+ * The events of some topics, for one `for await` loop. Each subscription has its own queue and continues across
+ * reconnections. After Spoke.close(), the loop returns once the queue is empty. Any other end throws an error
+ * once the queue is empty: the error that ended the spoke, the hub's refusal of a topic, the reason of an
+ * aborted signal, or a CloseError named TooSlow if more than maxQueue was queued. After a refusal or TooSlow,
+ * the spoke and its other subscriptions continue. `break` closes the subscription.
  * @typedef {AsyncIterableIterator<Envelope> & {readonly topics: readonly string[], close(): void}} Subscription
  */
 
-const EVENT_COST = 96 // bytes of an event that waits, besides its text
+const EVENT_COST = 96 // bytes that a queued event counts in addition to its text
 const nothing = { text: '', size: 0 }
 
-/** A Subscription. */
+/** The implementation of Subscription. */
 export class Loop {
   topics
   #limit
   #left
   #stop = new AbortController()
-  /** Events wait as text, which takes less memory than what it is decoded to. @type {{text: string, size: number}[]} */
+  /** Events are queued as text, which needs less memory than decoded values. @type {{text: string, size: number}[]} */
   #queue = []
-  #next = 0 // the first in the queue that is not taken
-  #bytes = 0 // that wait
+  #next = 0 // index of the first event in the queue that was not taken
+  #bytes = 0 // queued bytes, including EVENT_COST
   /** @type {{resolve: (result: IteratorResult<Envelope>) => void, reject: (error: Error) => void}[]} */
   #takers = []
   /** @type {Envelope | null} */
@@ -35,7 +35,7 @@ export class Loop {
 
   /**
    * @param {string[]} topics
-   * @param {number} limit bytes that may wait
+   * @param {number} limit the most queued bytes
    * @param {() => void} left called at the end
    */
   constructor(topics, limit, left) {
@@ -51,22 +51,22 @@ export class Loop {
 
   /**
    * @param {Envelope} envelope
-   * @param {string} text what it was made of
+   * @param {string} text the text that it was decoded from
    */
   push(envelope, text) {
-    if (this.#last === envelope) return // by its topic, and by a pattern
+    if (this.#last === envelope) return // it matches both a topic and a pattern
     this.#last = envelope
     const taker = this.#takers.shift()
     if (taker) return taker.resolve({ value: envelope, done: false })
     const size = text.length * (/[^\0-\xff]/.test(text) ? 2 : 1) + EVENT_COST
     if (this.#queue.length > 0 && this.#bytes + size > this.#limit) {
-      return this.end(new CloseError(CloseCode.tooSlow, `${this.#bytes} bytes are waiting, and ${this.#limit} may`))
+      return this.end(new CloseError(CloseCode.tooSlow, `${this.#bytes} bytes are queued; at most ${this.#limit} may be`))
     }
     this.#queue.push({ text, size })
     this.#bytes += size
   }
 
-  /** Ends the loop behind what is in the queue. @param {Error | null} error */
+  /** Ends the loop once the queue is empty. @param {Error | null} error */
   end(error) {
     if (this.#done) return
     this.#done = true
@@ -76,12 +76,12 @@ export class Loop {
     for (const { resolve, reject } of this.#takers.splice(0)) {
       if (this.#error) reject(this.#error)
       else resolve({ value: undefined, done: true })
-      this.#error = null // the first one gets it, as from a generator
+      this.#error = null // only the first taker gets it, as with a generator
     }
     this.#left()
   }
 
-  /** Ends the loop, and drops what is in the queue. */
+  /** Ends the loop and discards the queue. */
   close() {
     this.#queue = []
     this.#next = this.#bytes = 0
@@ -93,7 +93,7 @@ export class Loop {
   next() {
     if (this.#next < this.#queue.length) {
       const { text, size } = this.#queue[this.#next]
-      this.#queue[this.#next++] = nothing // else it would be held until the next splice
+      this.#queue[this.#next++] = nothing // frees the text before the next splice
       if (this.#next === this.#queue.length || this.#next === 1024) {
         this.#queue.splice(0, this.#next)
         this.#next = 0

@@ -18,23 +18,23 @@ circular.self = circular
 
 describe('arguments', { timeout: 60_000 }, () => {
   for (const [wrong, words] of [
-    [undefined, /a peer is a string, not undefined/],
-    [7, /a peer is a string, not number/],
-    ['', /no ticket/],
-    ['nowhere', /no ticket/],
+    [undefined, /a peer must be a string, not undefined/],
+    [7, /a peer must be a string, not number/],
+    ['', /not a ticket/],
+    ['nowhere', /not a ticket/],
     [`${peer}\n`, /white space/],
     [` ${peer}`, /white space/],
     [`${peer}, 127.0.0.1:1`, /white space/],
     [node, /without an address/],
     [`${node}@`, /HOST:PORT/],
     [`${node}@127.0.0.1`, /HOST:PORT/],
-    [`${node}@example.org:4433`, /by numbers/],
-    [`${node}@127.0.0.1:99999`, /a port is 1 to 65535, not 99999/],
-    [`${node}@127.0.0.1:0`, /a port is 1 to 65535, not 0/],
+    [`${node}@example.org:4433`, /with an IP address as HOST/],
+    [`${node}@127.0.0.1:99999`, /a port must be 1 to 65535, not 99999/],
+    [`${node}@127.0.0.1:0`, /a port must be 1 to 65535, not 0/],
     [`${node}@127.0.0.1:-1`, /HOST:PORT/],
-    [`${node}@300.0.0.1:4433`, /by numbers/],
+    [`${node}@300.0.0.1:4433`, /with an IP address as HOST/],
     [`${peer},[::1]:99999`, /not 99999/],
-    [`${peer},[::1::2]:4433`, /by numbers/],
+    [`${peer},[::1::2]:4433`, /with an IP address as HOST/],
     [`${node.slice(1)}@127.0.0.1:4433`, /64 hex digits/],
     ['x'.repeat(1 << 20), /…/],
   ]) {
@@ -47,8 +47,8 @@ describe('arguments', { timeout: 60_000 }, () => {
   }
 
   for (const [wrong, words] of [
-    [null, /options are an object/],
-    ['n0', /options are an object/],
+    [null, /options must be an object/],
+    ['n0', /options must be an object/],
     [{ secretkey: 'a' }, /there is no option "secretkey"/],
     [{ timeOut: 1 }, /there is no option "timeOut"/],
     [{ toString: 1 }, /there is no option "toString"/],
@@ -68,13 +68,13 @@ describe('arguments', { timeout: 60_000 }, () => {
     [{ alpn: '' }, /alpn/],
     [{ reconnect: 'no' }, /reconnect/],
     [{ timeout: 1 }, /there is no option "timeout"/],
-    [{ handshakeTimeout: 0 }, /handshakeTimeout is a number from 1 to/],
+    [{ handshakeTimeout: 0 }, /handshakeTimeout must be a number from 1 to/],
     [{ handshakeTimeout: NaN }, /handshakeTimeout/],
     [{ writeTimeout: Infinity }, /writeTimeout/],
     [{ writeTimeout: '5' }, /writeTimeout/],
     [{ minBackoff: -1 }, /minBackoff/],
     [{ maxBackoff: 2 ** 31 }, /maxBackoff/],
-    [{ maxFrame: 4095 }, /maxFrame is a number from 4096 to/],
+    [{ maxFrame: 4095 }, /maxFrame must be a number from 4096 to/],
     [{ maxQueue: 0 }, /maxQueue/],
     [{ maxOutbox: 'much' }, /maxOutbox/],
   ]) {
@@ -91,28 +91,28 @@ describe('arguments', { timeout: 60_000 }, () => {
     const [other, spoke] = await Promise.all([hub.admit(), connect(t, hub.peer)])
     cleanup(t, () => other.close(0))
     for (const [wrong, words] of [
-      [undefined, /an event is an object/],
-      [null, /an event is an object/],
-      ['a', /an event is an object/],
-      [{}, /type is a string, not undefined/],
-      [{ type: 7 }, /type is a string, not number/],
+      [undefined, /an event must be an object/],
+      [null, /an event must be an object/],
+      ['a', /an event must be an object/],
+      [{}, /type must be a string, not undefined/],
+      [{ type: 7 }, /type must be a string, not number/],
       [{ type: '' }, /not a topic/],
       [{ type: '__ack' }, /not a topic/],
       [{ type: 'a\u0007' }, /not a topic/],
       [{ type: 'a\ud83d' }, /not a topic/],
       [{ type: 'é'.repeat(513) }, /not a topic/],
-      [{ type: 'a', id: null }, /id is a string, not null/],
-      [{ type: 'a', id: 5 }, /id is a string, not number/],
+      [{ type: 'a', id: null }, /id must be a string, not null/],
+      [{ type: 'a', id: 5 }, /id must be a string, not number/],
       [{ type: 'a', id: '\ude00' }, /not a topic/],
       [{ type: 'a', payload: NaN }, /JSON has no NaN/],
       [{ type: 'a', payload: { n: [1, -Infinity] } }, /JSON has no -Infinity, the value of "1"/],
       [{ type: 'a', payload: new Number(NaN) }, /JSON has no NaN/],
       [{ type: 'a', payload: 1n }, /BigInt/],
       [{ type: 'a', payload: circular }, /circular/],
-      [{ type: 'a', payload: () => {} }, /what JSON has, not function/],
-      [{ type: 'a', payload: Symbol('s') }, /what JSON has, not symbol/],
-      [{ type: 'a', payload: nested(128) }, /nested at most 127 deep/],
-      [{ type: 'a', payload: nested(1e5) }, /nested at most 127 deep/],
+      [{ type: 'a', payload: () => {} }, /a JSON value, not function/],
+      [{ type: 'a', payload: Symbol('s') }, /a JSON value, not symbol/],
+      [{ type: 'a', payload: nested(128) }, /nested more than 127 levels deep/],
+      [{ type: 'a', payload: nested(1e5) }, /nested more than 127 levels deep/],
       [{ type: 'a', payload: 'x'.repeat(1 << 20) }, /at most 1048502 are allowed/],
     ]) {
       const error = await rejection(spoke.publish(wrong))
@@ -122,11 +122,11 @@ describe('arguments', { timeout: 60_000 }, () => {
     }
     for (const call of [(o) => spoke.flush(o), (o) => spoke.ready(o), (o) => spoke.publish({ type: 'b' }, o), (o) => spoke.subscribed('b', o)]) {
       assert.match(String(await rejection(call({ timeout: 5 }))), /TypeError: there is no option "timeout"/)
-      assert.match(String(await rejection(call({ signal: {} }))), /TypeError: the option signal is an AbortSignal/)
-      assert.match(String(await rejection(call(null))), /TypeError: options are an object, not null/)
+      assert.match(String(await rejection(call({ signal: {} }))), /TypeError: the option signal must be an AbortSignal/)
+      assert.match(String(await rejection(call(null))), /TypeError: options must be an object, not null/)
     }
     assert.throws(() => spoke.events('b', { timeout: 5 }), /TypeError: there is no option "timeout"/)
-    assert.match(String(await rejection(spoke.subscribe('b', { signal: 5 }))), /TypeError: the option signal is/)
+    assert.match(String(await rejection(spoke.subscribe('b', { signal: 5 }))), /TypeError: the option signal must be/)
     assert.match(String(await rejection(spoke.subscribe({}))), /TypeError: not a topic/)
     for (const wrong of [undefined, null, 7, Symbol('s'), ['a']]) {
       assert.throws(() => spoke.addEventListener(wrong, () => {}), { name: 'TypeError', message: /not a topic/ })

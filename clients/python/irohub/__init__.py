@@ -5,14 +5,14 @@
         async for event in events:
             print(event.topic, event.payload)
 
-The protocol is alkpubsub/1. Delivery is at most once: from one publisher in the order
-published, whole, once, and with no gap while the spoke is connected. What was on its way
-when a connection was lost is lost. The spoke comes back by itself, and subscribes anew
-before it says that it is back.
+The protocol is alkpubsub/1. Delivery is at most once. The events of one publisher arrive
+whole, once, in the order published, and without gaps while the spoke is connected. Events in
+flight when a connection is lost are lost. The spoke reconnects by itself. It subscribes to
+all topics again before it reports that it is connected.
 
-All of a Spoke belongs to the event loop that it was made in. Any number of its tasks may
-call its methods at once; another thread may not, and neither may another process: connect
-after os.fork, since iroh's threads do not come along.
+A Spoke belongs to the event loop in which it was made. Any number of tasks of that loop may
+call its methods concurrently. Other threads must not. Processes must not share a spoke
+either: connect after os.fork, because a fork does not copy iroh's threads.
 """
 
 from ._connect import connect

@@ -1,4 +1,4 @@
-"""How a spoke is made."""
+"""Connecting to a hub."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from ._tasks import Opening, Steady, in_background
 def connect(
     peer: str, options: Options = Options(), *, endpoint: iroh.Endpoint | None = None
 ) -> Opening[Spoke]:
-    """Connects to a hub: `spoke = await connect(peer)` returns once the hub has taken the spoke
-    in, and `async with connect(peer) as spoke` closes it at the end too.
+    """Connects to a hub. `spoke = await connect(peer)` returns once the hub has accepted the spoke.
+    `async with connect(peer) as spoke` also closes the spoke at the end.
 
-    peer is the ticket that the hub prints, or NODEID@HOST:PORT[,HOST:PORT]... by numbers. A NodeID
-    alone needs Options.relays, or an endpoint that finds it. With endpoint, the spoke uses
-    one that is there, which stays yours to close, after the spoke. Else it binds one of its own.
+    peer is the ticket that the hub prints, or NODEID@HOST:PORT[,HOST:PORT]... with IP addresses. A
+    NodeID alone needs Options.relays, or an endpoint with discovery. If endpoint is given, the
+    spoke uses it, and the caller closes it after the spoke. Otherwise the spoke binds its own.
 
-    Raises ValueError for a peer of another form, CloseError (ForbiddenError, TooManyError) if
-    the hub turns the spoke away, LostError if it does not answer, and ForkedError in a fork of
-    a process in which iroh has worked.
+    Raises ValueError for a malformed peer, CloseError (ForbiddenError, TooManyError) if the hub
+    rejects the spoke, LostError if it does not answer, and ForkedError in a fork of a process that
+    has used iroh.
 
-    Cancelled, or out of time, it returns at once; an endpoint of its own is closed in the
-    background then, which iroh takes 3 s for.
+    If cancelled, it returns at once. Its own endpoint is then closed in the background, which takes
+    iroh 3 s.
     """
     return Opening(_connect(peer, options, endpoint))
 
@@ -37,11 +37,11 @@ def connect(
 async def _connect(peer: str, options: Options, endpoint: iroh.Endpoint | None) -> Spoke:
     address = parse_peer(peer)
     if not isinstance(options, Options):
-        raise TypeError(f"options are Options, not {kind(options)}")
+        raise TypeError(f"options must be Options, not {kind(options)}")
     if endpoint is not None and not isinstance(endpoint, iroh.Endpoint):
-        raise TypeError(f"endpoint is an iroh.Endpoint, not {kind(endpoint)}")
+        raise TypeError(f"endpoint must be an iroh.Endpoint, not {kind(endpoint)}")
     if len(peer) == 64 and not options.relays and endpoint is None:
-        raise ValueError("a NodeID alone is found with Options.relays, or an endpoint that finds it")
+        raise ValueError("a NodeID alone needs Options.relays, or an endpoint with discovery")
     check_fork()
     own = endpoint is None
     if endpoint is None:
@@ -63,7 +63,7 @@ async def _bind(options: Options) -> iroh.Endpoint:
     try:
         return await asyncio.shield(binding)
     except iroh.IrohError as error:
-        raise LostError(f"no endpoint: {error.message()}") from error
+        raise LostError(f"cannot bind an endpoint: {error.message()}") from error
     except asyncio.CancelledError:
         binding.add_done_callback(lambda done: done.exception() or in_background(done.result().close()))
         raise

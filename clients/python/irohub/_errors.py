@@ -1,4 +1,4 @@
-"""What can go wrong: an exception for each close code, and for each refusal."""
+"""Errors: an exception for each close code and for each refusal."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Final
 
 
 class SpokeError(Exception):
-    """What all errors of this module have in common."""
+    """The base class of this package's errors."""
 
 
 class CloseError(SpokeError):
-    """The connection was closed with a code. A code that is not known has this very class."""
+    """The connection was closed with a code. An unknown code raises this class itself."""
 
     def __init__(self, code: int, reason: str = "") -> None:
         super().__init__(code, reason)
@@ -23,7 +23,7 @@ class CloseError(SpokeError):
 
 
 class EndedError(CloseError):
-    """Code 0: the hub ended the connection as one does."""
+    """Code 0: the hub ended the connection normally."""
 
 
 class ShutdownError(CloseError):
@@ -31,21 +31,21 @@ class ShutdownError(CloseError):
 
 
 class ProtocolError(CloseError):
-    """Code 2: one side broke the protocol. The spoke does not come back."""
+    """Code 2: one side broke the protocol. The spoke does not reconnect."""
 
 
 class ForbiddenError(CloseError):
-    """Code 3: the hub does not admit this NodeID. The spoke does not come back."""
+    """Code 3: the hub does not admit this NodeID. The spoke does not reconnect."""
 
 
 class SlowError(CloseError):
-    """Code 4: too much was waiting for this spoke. It has missed events."""
+    """Code 4: too many bytes were queued for this spoke. It has missed events."""
 
 
 class TooManyError(CloseError):
-    """Code 5: the hub is full, or a newer spoke with this NodeID has taken the place.
+    """Code 5: the hub is full, or a newer spoke with this NodeID has taken this one's place.
 
-    A spoke that was connected does not come back: two would drive each other out for ever.
+    A spoke that was connected does not reconnect: the two would replace each other for ever.
     """
 
 
@@ -67,7 +67,7 @@ def close_error(code: int, reason: str = "") -> CloseError:
 
 
 class LostError(SpokeError):
-    """There is no connection, and no code says why: it timed out, or nobody answers."""
+    """The connection was lost without a close code: it timed out, or nobody answered."""
 
 
 class ClosedError(SpokeError):
@@ -75,16 +75,16 @@ class ClosedError(SpokeError):
 
 
 class ForkedError(SpokeError):
-    """This process came from os.fork after iroh had worked in its parent. iroh's threads did
-    not come along, so it works no more here. Connect after the fork, or start the process in
-    another way (multiprocessing's "spawn" or "forkserver")."""
+    """This process is a fork of one that had used iroh. The fork did not copy iroh's threads, so iroh
+    does not work here. Connect after the fork, or start the process in another way
+    (multiprocessing's "spawn" or "forkserver")."""
 
 
 class RefusedError(SpokeError):
-    """A topic or an event was refused, by the hub or by a check before anything was sent.
+    """A topic or an event was refused, by the hub or by a check before sending.
 
-    code is the protocol's, topic the topic that it is about, if it is known. A code that
-    is not known has this very class.
+    code is the protocol's code. topic is the topic concerned, or "" if unknown. An unknown code
+    raises this class itself.
     """
 
     def __init__(self, code: str, topic: str, message: str) -> None:
@@ -98,19 +98,19 @@ class RefusedError(SpokeError):
 
 
 class TopicForbiddenError(RefusedError):
-    """The hub's policy, or the mailbox of another node."""
+    """The hub's policy forbids the topic, or it is the mailbox of another node."""
 
 
 class InvalidTopicError(RefusedError, ValueError):
-    """Not a topic; see check_topic."""
+    """Not a valid topic; see check_topic."""
 
 
 class TooManySubscriptionsError(RefusedError):
-    """Over the hub's limit of topics for one spoke, 1,024 unless it is set to another."""
+    """The spoke exceeds the hub's limit of topics, 1,024 by default."""
 
 
 class InvalidPayloadError(RefusedError, ValueError):
-    """A payload that is not JSON, or is nested too deep, or an event that is too large."""
+    """The payload is not JSON or is nested too deeply, or the event is too large."""
 
 
 _REFUSALS: Final[dict[str, type[RefusedError]]] = {
@@ -122,7 +122,7 @@ _REFUSALS: Final[dict[str, type[RefusedError]]] = {
 
 
 def refusal(payload: object) -> RefusedError:
-    """Reads the payload of an __error, in which a later protocol may have more."""
+    """Reads the payload of an __error. A later protocol may add members, which are ignored."""
     members = payload if isinstance(payload, dict) else {}
     code, topic, message = (
         value if isinstance(value := members.get(name), str) else "" for name in ("code", "topic", "message")

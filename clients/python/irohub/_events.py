@@ -13,15 +13,15 @@ from typing import Any, Final
 
 from ._errors import InvalidPayloadError, InvalidTopicError, ProtocolError
 
-MAX_FRAME: Final = 1 << 20  # bytes of an envelope, unless the hub is set to another limit
-MAX_DEPTH: Final = 128  # nested objects and arrays, the envelope being the first
+MAX_FRAME: Final = 1 << 20  # bytes of an envelope, by default
+MAX_DEPTH: Final = 128  # levels of objects and arrays, including the envelope
 MAX_TOPIC: Final = 1024  # bytes
-MAX_ANSWER: Final = 4096 + 64  # bytes of an envelope in which a hub answers, at most; 64 are for the id
-FROM_SIZE: Final = 74  # what a hub adds to an event that it passes on
+MAX_ANSWER: Final = 4096 + 64  # the most bytes in a hub's answer; 64 are for the id
+FROM_SIZE: Final = 74  # bytes that a hub adds to an event that it forwards
 
 
 class Json(str):
-    """JSON text, to be published as it is: Json("1.10")."""
+    """JSON text that is published unchanged: Json("1.10")."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,15 @@ class Event:
 
     type: str
     id: str = ""
-    # Decoded as json.loads does it, but for numbers that are too large for a float (1e400), or
-    # have more digits than Python makes an int of: Decimal. None where there is none.
+    # Decoded like json.loads. A number too large for a float (1e400), or with more digits than
+    # Python converts to an int, is a Decimal. None if there is no payload.
     payload: Any = None
-    sender: str | None = None  # "from": the NodeID of the spoke that published; None: the hub
-    json: Json | None = None  # the payload's text as it came; None where there is none
+    sender: str | None = None  # "from": the NodeID of the publisher; None: the hub itself
+    json: Json | None = None  # the payload's text as received; None if there is none
 
     @property
     def topic(self) -> str:
-        """What subscriptions are compared with: type, or type:id where id is not empty."""
+        """What subscriptions are compared with: type, or type:id if id is not empty."""
         return f"{self.type}:{self.id}" if self.id else self.type
 
 
@@ -52,28 +52,28 @@ NODE_ID = re.compile("[0-9a-f]{64}")
 
 
 def check_topic(topic: str) -> None:
-    """Raises InvalidTopicError unless topic is 1 to 1,024 bytes of UTF-8 without control
-    characters that do not begin with two underscores; TypeError if it is not a str."""
+    """Raises InvalidTopicError unless topic is valid: 1 to 1,024 bytes of UTF-8, without control
+    characters, and not starting with two underscores. Raises TypeError if it is not a str."""
     if not isinstance(topic, str):
-        raise TypeError(f"a topic is a str, not {kind(topic)}")
+        raise TypeError(f"a topic must be a str, not {kind(topic)}")
     if not topic:
         message = "empty"
     elif SURROGATE.search(topic):
-        message = "half a surrogate pair"
+        message = "an unpaired surrogate"
     elif len(topic.encode()) > MAX_TOPIC:
         message = f"over {MAX_TOPIC} bytes"
     elif _CONTROL.search(topic):
         message = "a control character"
     elif topic.startswith("__"):
-        message = "names that begin with __ are the protocol's"
+        message = "names that begin with __ are reserved"
     else:
         return
     raise InvalidTopicError("invalid_topic", topic, message)
 
 
 def matches(subscription: str, topic: str) -> bool:
-    """Says whether a subscription gets the events of a topic: its own, and with T:* where T
-    has no colon all those of the type T."""
+    """Reports whether a subscription receives the events of a topic. A topic matches itself. The
+    pattern T:* matches all topics of type T, where T contains no colon."""
     kind, colon, rest = subscription.partition(":")
     return subscription == topic or (bool(colon) and rest == "*" and topic.partition(":")[0] == kind)
 
@@ -88,7 +88,7 @@ def _constant(name: str) -> None:
 def _integer(digits: str) -> int | Decimal:
     try:
         return int(digits)
-    except ValueError:  # Python does not make an int of more than 4,300 digits
+    except ValueError:  # Python does not convert more than 4,300 digits to an int
         return Decimal(digits)
 
 
@@ -103,17 +103,17 @@ def _number(text: str) -> float | Decimal:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_constant, parse_int=_integer, parse_float=_number)
-# How hubs write an envelope, as far as the payload.
+# The start of an envelope as hubs write it, up to the payload.
 _USUAL = re.compile(
     r'\{"type":"([^"\\\x00-\x1f]+)"(?:,"id":"([^"\\\x00-\x1f]*)")?(?:,"from":"([0-9a-f]{64})")?(?:,("payload"):|\}\Z)'
 )
 _SPACE = re.compile(r"[ \t\n\r]*")
-# A string in JSON, to its end or the text's, or a bracket. It never tries twice.
+# A JSON string, to its end or the end of the text, or a bracket. The pattern does not backtrack.
 _NESTING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
 
 
 def _depth(text: str) -> int:
-    """How deep text is nested; of little nested text, an upper bound."""
+    """Returns the nesting depth of text, or an upper bound if that is within the limit."""
     if (bound := text.count("[") + text.count("{")) <= MAX_DEPTH - 1:
         return bound
     depth = deepest = 0
@@ -127,10 +127,10 @@ def _depth(text: str) -> int:
 
 
 def members_of(text: str) -> Iterator[tuple[str, Any, str]]:
-    """Yields name, value and the value's text of each member of the object that text is.
+    """Yields the name, the value and the value's text for each member of the object in text.
 
-    The members are walked here, for the payload's text and for names that are repeated;
-    each value is Python's json module's to read. Raises ValueError if text is not JSON.
+    This function walks the members itself, because json gives neither the payload's text nor
+    repeated names. json decodes each value. Raises ValueError if text is not JSON.
     """
 
     def skip(at: int) -> int:
@@ -156,16 +156,16 @@ def members_of(text: str) -> Iterator[tuple[str, Any, str]]:
         if more := text.startswith(",", at):
             at = skip(at + 1)
     if expect("}", at) != len(text):
-        raise ValueError("more behind the object")
+        raise ValueError("trailing text after the object")
 
 
 def parse_envelope(body: bytes) -> Event:
-    """Reads a frame without its length. Raises ProtocolError if that is not one JSON object
-    in UTF-8, nested at most 128 deep, with a type, and each known member once."""
+    """Decodes a frame without its length. Raises ProtocolError unless it is one JSON object in UTF-8,
+    nested at most 128 levels deep, with a type, and with each known member once."""
     try:
         text = body.decode()
         if _depth(text) > MAX_DEPTH:
-            raise ProtocolError(2, f"a frame is nested more than {MAX_DEPTH} deep")
+            raise ProtocolError(2, f"a frame is nested more than {MAX_DEPTH} levels deep")
         if (usual := _parse_usual(text)) is not None:
             return usual
         known: dict[str, tuple[Any, str]] = {}
@@ -174,19 +174,19 @@ def parse_envelope(body: bytes) -> Event:
                 if name in known:
                     raise ProtocolError(2, f"a frame repeats the member {name}")
                 known[name] = value, raw
-    except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are of its kind
+    except ValueError as error:  # includes UnicodeDecodeError and JSONDecodeError
         raise ProtocolError(2, "a frame is not one JSON object in UTF-8") from error
     kind, _ = known.get("type", (None, ""))
     identity, _ = known.get("id", ("", ""))
     if not isinstance(kind, str) or not kind:
-        raise ProtocolError(2, "an envelope's type is not a string, or empty")
+        raise ProtocolError(2, "an envelope's type is not a string, or is empty")
     if not isinstance(identity, str):
         raise ProtocolError(2, "an envelope's id is not a string")
     if SURROGATE.search(kind) or SURROGATE.search(identity):
-        raise ProtocolError(2, "an envelope's type or id has half a surrogate pair")
+        raise ProtocolError(2, "an envelope's type or id has an unpaired surrogate")
     sender, _ = known.get("from", (None, ""))
     if kind.startswith("__"):
-        sender = None  # it is of no meaning there
+        sender = None  # it has no meaning there
     elif "from" in known and not (isinstance(sender, str) and NODE_ID.fullmatch(sender)):
         raise ProtocolError(2, "an envelope's from is not a NodeID")
     payload, raw = known.get("payload", (None, ""))
@@ -194,7 +194,7 @@ def parse_envelope(body: bytes) -> Event:
 
 
 def _parse_usual(text: str) -> Event | None:
-    """Reads an envelope of the form in which hubs write, in a third of the time that any takes."""
+    """Decodes an envelope in the form that hubs write, three times as fast as the general way."""
     if not (found := _USUAL.match(text)):
         return None
     kind, identity, sender, has_payload = found.groups()
@@ -209,11 +209,11 @@ def _parse_usual(text: str) -> Event | None:
     return Event(kind, identity or "", payload, sender, Json(text[found.end() : end]))
 
 
-_DECIMAL = os.urandom(16).hex()  # stands for a Decimal in what json.dumps makes; nobody can guess it
+_DECIMAL = os.urandom(16).hex()  # placeholder for a Decimal in the output of json.dumps; cannot be guessed
 
 
 def _dumps(payload: object, ensure_ascii: bool) -> str:
-    """Does as json.dumps, and takes Decimal too."""
+    """Does the same as json.dumps, and also accepts Decimal."""
     decimals: list[str] = []
 
     def other(value: object) -> str:
@@ -232,40 +232,40 @@ def _dumps(payload: object, ensure_ascii: bool) -> str:
 
 
 def _payload_text(payload: object, topic: str) -> bytes:
-    """Returns a payload as JSON; raises InvalidPayloadError if it cannot be."""
+    """Returns a payload as JSON. Raises InvalidPayloadError if that is impossible."""
     try:
         if isinstance(payload, Json):
             text = payload.strip(" \t\n\r")
             _, end = _DECODER.raw_decode(text)
             if end != len(text):
-                raise ValueError("more behind the value")
+                raise ValueError("trailing text after the value")
             data = text.encode()
         else:
             text = _dumps(payload, ensure_ascii=False)
-            if SURROGATE.search(text):  # in a payload, an escaped half of a pair may pass
+            if SURROGATE.search(text):  # in a payload, an unpaired surrogate may be sent as an escape
                 text = _dumps(payload, ensure_ascii=True)
             data = text.encode()
     except (ValueError, TypeError, RecursionError) as error:
         raise InvalidPayloadError("invalid_payload", topic, f"not JSON: {error}") from error
     if _depth(text) > MAX_DEPTH - 1:
-        raise InvalidPayloadError("invalid_payload", topic, f"nested more than {MAX_DEPTH - 1} deep")
+        raise InvalidPayloadError("invalid_payload", topic, f"nested more than {MAX_DEPTH - 1} levels deep")
     return data
 
 
 def topic_of(type: str, id: str) -> str:
-    """The topic of a type and an id, which come from an application."""
+    """Returns the topic of a type and an id from the application. Checks that both are str."""
     for name, value in (("type", type), ("id", id)):
         if not isinstance(value, str):
-            raise TypeError(f"{name} is a str, not {kind(value)}")
+            raise TypeError(f"{name} must be a str, not {kind(value)}")
     return type + ":" + id if id else type
 
 
 def encode(type: str, id: str = "", payload: object = None) -> bytes:
-    """Returns a frame, its length first. Raises InvalidPayloadError, InvalidTopicError for half a
-    surrogate pair, and TypeError; checks neither else of the topic nor the size."""
+    """Returns a frame that begins with its length. Raises InvalidPayloadError, TypeError, or, for an
+    unpaired surrogate, InvalidTopicError. It checks nothing else about the topic, and not the size."""
     topic = topic_of(type, id)
     if SURROGATE.search(topic):
-        raise InvalidTopicError("invalid_topic", topic, "half a surrogate pair")
+        raise InvalidTopicError("invalid_topic", topic, "an unpaired surrogate")
     body = b'{"type":' + json.dumps(type, ensure_ascii=False).encode()
     if id:
         body += b',"id":' + json.dumps(id, ensure_ascii=False).encode()
@@ -276,15 +276,15 @@ def encode(type: str, id: str = "", payload: object = None) -> bytes:
 
 
 class FrameReader:
-    """Cuts a stream's bytes into frames. It holds one frame at most that is not whole."""
+    """Splits a stream of bytes into frames. It buffers at most one incomplete frame."""
 
     def __init__(self, max_frame: int = MAX_FRAME) -> None:
         self._max_frame = max_frame
         self._held = bytearray()
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yields each frame, without its length, that data completes. To be exhausted. Raises
-        ProtocolError for a length over the limit, before more of that frame is taken."""
+        """Yields each frame that data completes, without its length. The caller must exhaust the
+        iterator. Raises ProtocolError for a length over the limit, before buffering that frame."""
         self._held += data
         start = 0
         while len(self._held) - start >= 4:
@@ -298,6 +298,6 @@ class FrameReader:
         del self._held[:start]
 
     def end(self) -> None:
-        """Raises ProtocolError if the stream has ended inside a frame."""
+        """Raises ProtocolError if the stream ends inside a frame here."""
         if self._held:
-            raise ProtocolError(2, "the stream has ended inside a frame")
+            raise ProtocolError(2, "the stream ended inside a frame")

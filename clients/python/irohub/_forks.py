@@ -1,4 +1,4 @@
-"""os.fork: iroh's threads do not come along."""
+"""Protection after os.fork, which does not copy iroh's threads."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import iroh
 
 from ._errors import ForkedError
 
-_forks = 0  # that this process has come from, since iroh had begun to work
-spokes: Final[weakref.WeakSet[object]] = weakref.WeakSet()  # all that there are
+_forks = 0  # number of forks between the process that first used iroh and this one
+spokes: Final[weakref.WeakSet[object]] = weakref.WeakSet()  # all spokes that exist
 
 
 def forked() -> bool:
-    """Whether this process is a fork of one in which iroh has worked."""
+    """Reports whether this process is a fork of one that had used iroh."""
     return _forks > 0
 
 
@@ -26,13 +26,13 @@ def check_fork() -> None:
 
 
 def _in_child() -> None:
-    """If iroh has worked in the parent, its threads are gone and its locks may be held for
-    ever. So nothing of it is touched again, not even to free it: objects that wait for it,
-    and spokes with all that they have, are made to stay until the process ends."""
+    """If the parent had used iroh, iroh's threads are missing here, and its locks may be held for
+    ever. So nothing of iroh may be touched again, not even to free it. This function keeps alive
+    all spokes, and the objects that wait for iroh, until the process ends."""
     global _forks
     calls = getattr(iroh.iroh_ffi, "_UniffiContinuationHandleMap", None)
     if not spokes and getattr(calls, "_counter", None) == getattr(iroh.iroh_ffi, "_UNIFFI_HANDLEMAP_INITIAL", 0):
-        return  # it has not worked yet
+        return  # iroh has not been used yet
     _forks += 1
     for kept in (calls, *spokes):
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))

@@ -15,29 +15,28 @@ from ._errors import CloseError, LostError, RefusedError, SpokeError, TimeoutClo
 from ._events import encode
 from ._tasks import within
 
-# One read takes as much. One write takes less, because the binding copies what is written
-# byte by byte in Python, and the event loop stands still meanwhile: about 4 ms for 16 KiB.
+# The most bytes in one read and in one write. Writes are smaller because the binding copies the
+# bytes one by one in Python. This blocks the event loop for about 4 ms per 16 KiB.
 READ_SIZE: Final = 64 << 10
 WRITE_SIZE: Final = 16 << 10
 
-# A request names so many topics at most, in so many bytes, and so many requests are without
-# an answer at once: a hub is to say something now and then, and its answers are to need
-# little room in its queue for this spoke.
+# Limits of requests: topics in one, bytes in one, and requests without an answer. They make the
+# hub answer regularly, and keep small the queue that its answers need.
 REQUEST_TOPICS: Final = 64
 _REQUEST_SIZE: Final = 16 << 10
 _REQUESTS: Final = 4
 
 
 class Call:
-    """What subscribe was called for. It outlives links."""
+    """A call of subscribe. It outlives links."""
 
     def __init__(self, topics: tuple[str, ...], settle: Callable[[Call, SpokeError | None], None]) -> None:
         self.topics = topics
-        self.over = False  # settled, or nobody waits for it
-        # Of the link that it is with.
-        self.left = 0  # topics that are without an answer
-        self.alone = False  # shares no request any more, since it is not clear which call was refused
-        self.sent = False  # it has a part in a request
+        self.over = False  # settled, or its caller has given up
+        # State on the current link.
+        self.left = 0  # topics without an answer
+        self.alone = False  # must not share a request: a shared one was refused, and it is unclear for which call
+        self.sent = False  # part of it was sent in a request
         self._settle = settle
 
     def end(self, error: SpokeError | None) -> None:
@@ -46,16 +45,16 @@ class Call:
             self._settle(self, error)
 
 
-_Part = tuple[Call, str | None]  # a call, and a topic of it; None: it asks for none
+_Part = tuple[Call, str | None]  # a call and one of its topics; None: no topic
 
 
 def cost(topic: str) -> int:
-    """Bytes that a topic takes in a request."""
+    """Returns the number of bytes that a topic takes in a request."""
     return 1 + len(json.dumps(topic, ensure_ascii=False).encode())
 
 
 class Requests:
-    """The requests for topics on one link. One request has parts of several calls."""
+    """The requests for topics on one link. One request may serve several calls."""
 
     def __init__(self, next_id: Callable[[], str], max_frame: int, topics: int) -> None:
         self._next_id = next_id
@@ -65,13 +64,13 @@ class Requests:
         self._asked: dict[str, list[_Part]] = {}  # by the request's id
 
     def add(self, call: Call, topics: Iterable[str]) -> None:
-        """Asks for those of a call's topics that are to be asked for; none: for an empty answer."""
+        """Queues a call's topics for a request. Without topics, the request is empty."""
         parts: list[_Part] = [(call, topic) for topic in topics] or [(call, None)]
         call.left, call.alone, call.sent = len(parts), False, False
         self._waiting.extend(parts)
 
     def next(self) -> tuple[bytes, list[str]] | None:
-        """The next request and its topics, if it is time for one."""
+        """Returns the next request and its topics, if one may be sent now."""
         parts: list[_Part] = []
         names: dict[str, None] = {}
         size = 0
@@ -95,7 +94,7 @@ class Requests:
         return encode("__subscribe", id, {"topics": list(names)}), list(names)
 
     def undo(self, topics: Iterable[str]) -> Iterator[bytes]:
-        """Requests that take topics back, to which there are no answers."""
+        """Yields requests that unsubscribe from topics. They get no answers."""
         names: list[str] = []
         size = 0
         for topic in topics:
@@ -108,12 +107,12 @@ class Requests:
             yield encode("__unsubscribe", "", {"topics": names})
 
     def __bool__(self) -> bool:
-        """Whether there is one to make, or an answer is awaited."""
+        """Reports whether a request is still to be sent or answered."""
         return bool(self._asked) or bool(self._waiting)
 
     def answer(self, id: str, refused: RefusedError | None) -> bool:
-        """Deals with an answer; says whether it is one. What a refusal does not concern is
-        asked again."""
+        """Handles an answer. Returns False if id is not a request of this link. Topics that a refusal
+        does not concern are requested again."""
         parts = self._asked.pop(id, None)
         if parts is None:
             return False
@@ -136,37 +135,37 @@ class Requests:
         return True
 
 
-_Answer = tuple["asyncio.Future[None]", int]  # who waits for an acknowledgement, and how many events it is for
+_Answer = tuple["asyncio.Future[None]", int]  # a caller that waits, and the number of events published before
 
 
 class Link:
-    """One connection and its stream. It makes errors of this package of the binding's.
+    """One connection and its stream. It converts the binding's errors to those of this package.
 
-    What it knows of the binding. A read that is cancelled loses what it had read, so only the
-    end of a link cancels one. Closing the connection ends all that is waiting on it. The
-    connection closes when its last object is freed, so the link holds it.
+    It depends on three facts about the binding. A cancelled read loses the bytes it has read, so
+    reads are cancelled only at the end of a link. Closing the connection ends all calls that wait
+    on it. The connection closes when its last object is freed, so the link keeps the object.
 
-    The protocol has one stream, which the spoke opens. What else a hub opens is accepted and
-    stopped, because what is not accepted is held: iroh's handshake grants it 100 streams of each
-    kind with 1.25 MB each, and takes nothing back.
+    The protocol has one stream, which the spoke opens. The link accepts and stops every other
+    stream that a hub opens, because iroh buffers streams that are not accepted. iroh's handshake
+    allows 100 streams of each kind with 1.25 MB each, and cannot revoke that.
     """
 
     reader: asyncio.Task[SpokeError]
 
     def __init__(self, conn: iroh.Connection, timeout: float, requests: Requests) -> None:
         self.requests = requests
-        self.greeted: dict[str, None] = {}  # topics that it was asked for first, and has not refused
-        # Who is to be asked for; who waits for an answer, by the request's id, with how much was
-        # published before it.
+        self.greeted: dict[str, None] = {}  # topics of the first requests that the hub has not refused
+        # Acknowledgements to request; and by request id, those requested, with the number of
+        # events published before.
         self.unasked: list[_Answer] = []
         self.asked: dict[str, tuple[list[_Answer], int]] = {}
-        self.told = 0  # of how many events somebody was told that they may be lost
-        self.up = False  # the hub has answered for all topics
-        self.whole = False  # the hub has ended its half of the stream, behind a whole frame
-        self.over: SpokeError | None = None  # the reader's last word
+        self.told = 0  # up to this event number, a caller has learned that events may be lost
+        self.up = False  # the hub has answered the requests for all topics
+        self.whole = False  # the hub ended its half of the stream after a complete frame
+        self.over: SpokeError | None = None  # why the link ended
         self.failure: SpokeError | None = None  # why this side has closed the connection
-        self.progressed = 0.0  # when the hub answered last
-        self.news = asyncio.Event()  # it has answered, or the end
+        self.progressed = 0.0  # time of the hub's last answer
+        self.news = asyncio.Event()  # set by an answer, or at the end
         self._conn = conn
         self._timeout = timeout
         self._deadline: asyncio.TimerHandle | None = None
@@ -198,14 +197,14 @@ class Link:
         self._sending, self._receiving = stream.send(), stream.recv()
 
     async def read(self) -> bytes:
-        """Returns some bytes; none at the stream's end."""
+        """Returns at least one byte, or b"" at the end of the stream."""
         try:
             return await self._receiving.read(READ_SIZE)
         except iroh.IrohError as error:
             raise self._error(error) from error
 
     async def write(self, data: bytes) -> bool:
-        """Returns False if that failed. Why, the reader hears."""
+        """Writes data. Returns False if that failed; the reader gets the reason."""
         try:
             for start in range(0, len(data), WRITE_SIZE):
                 part = data[start : start + WRITE_SIZE]
@@ -214,13 +213,13 @@ class Link:
             self.fail(TimeoutClosedError(6, "no progress in writing"))
             return False
         except iroh.IrohError as error:
-            if self._conn.close_reason() is None:  # the stream alone
+            if self._conn.close_reason() is None:  # only the stream failed
                 self.fail(self._error(error))
             return False
         return True
 
     async def finish(self) -> None:
-        """Ends this half. The hub answers by closing the connection."""
+        """Ends the sending half. The hub responds by closing the connection."""
         try:
             await self._sending.finish()
         except iroh.IrohError:
@@ -229,8 +228,8 @@ class Link:
         self._deadline = asyncio.get_running_loop().call_later(self._timeout, self.fail, late)
 
     async def why_closed(self) -> SpokeError:
-        """Waits for the close code, which comes behind the stream's end."""
-        words = "the hub ended its stream, and then not the connection"
+        """Waits for the close code, which follows the end of the stream."""
+        words = "the hub ended its stream but did not close the connection"
         return closed_error(await within(self._timeout, self._conn.closed(), words))
 
     def fail(self, error: SpokeError) -> None:
@@ -251,14 +250,14 @@ class Link:
                 self.told = max(self.told, published)
 
     async def leave(self, *tasks: asyncio.Task[None]) -> None:
-        """Closes the connection, if it is not, and waits for all that works on it."""
+        """Closes the connection if it is open, and waits for all its tasks."""
         self._conn.close(0, b"")
         if self._deadline is not None:
             self._deadline.cancel()
         waiting: list[asyncio.Task[Any]] = [*self._helpers, *tasks]
         if hasattr(self, "reader"):
             waiting.append(self.reader)
-        self.end_answers(LostError("the connection was given up"))  # in general, the reader has done so
+        self.end_answers(LostError("the connection was abandoned"))  # usually the reader has done this already
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
@@ -275,14 +274,14 @@ _CLOSED = re.compile(r"closed by peer: (?:(?P<reason>.*) \(code (?P<code>\d+)\)|
 
 
 def closed_error(words: str) -> SpokeError:
-    """Reads how the binding says why a connection was closed."""
+    """Parses the binding's text about why a connection was closed."""
     if found := _CLOSED.fullmatch(words):
         return close_error(int(found["code"] or found["bare"]), found["reason"] or "")
     return LostError(words)
 
 
 def connect_error(words: str) -> SpokeError:
-    """Reads how the binding says why there was no connection: causes, the last one behind."""
+    """Parses the binding's text about why connecting failed: a chain of causes, the last one at the end."""
     _, _, cause = words.partition("ConnectingError::ConnectionError")
     _, _, cause = cause.partition("\n")
     error = closed_error(cause.strip())

@@ -1,4 +1,4 @@
-"""The spoke: a connection to a hub that comes back by itself."""
+"""The spoke: a connection to a hub that reconnects by itself."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from ._options import Options, State
 from ._subscription import Subscription
 from ._tasks import Opening, event_within, in_background, within
 
-# Bytes that publish may be ahead of the network.
+# The most unwritten bytes before publish waits.
 _OUTBOX_SIZE: Final = 256 << 10
 
 
 class Spoke:
-    """A connection to a hub that comes back by itself. Use connect to make one."""
+    """A connection to a hub that reconnects by itself. Use connect to make one."""
 
     def __init__(
         self, endpoint: iroh.Endpoint, owns_endpoint: bool, address: iroh.EndpointAddr, options: Options
@@ -48,30 +48,30 @@ class Spoke:
         self._state = State("connecting")
         spokes.add(self)
 
-        # To the hub. A request is for one link, an event for whichever there is (None).
+        # Frames for the hub. A request is for one link; an event (None) is for any link.
         self._outbox: deque[tuple[Link | None, bytes]] = deque()
         self._unsent = 0  # bytes
-        self._work = asyncio.Event()  # something in the outbox, or closing
-        self._unfull = asyncio.Event()  # publish may go on, or the end
+        self._work = asyncio.Event()  # set if the outbox has frames, or while closing
+        self._unfull = asyncio.Event()  # set if publish may continue, or at the end
 
         # The connection.
         self._keeper: asyncio.Task[None] | None = None
-        self._link: Link | None = None  # up, and not at its end
-        self._changed = asyncio.Event()  # there is a link, or the end
+        self._link: Link | None = None  # the link that is up; None while disconnected
+        self._changed = asyncio.Event()  # set if there is a link, or at the end
         self._closing: asyncio.Future[None] | None = None
         self._ended: SpokeError | None = None
 
-        # Topics. A call lives until subscribe goes on.
-        self._subs: dict[str, dict[Subscription, None]] = {}  # who gets what; the hub has acknowledged it
+        # Topics. A call lives until subscribe returns.
+        self._subs: dict[str, dict[Subscription, None]] = {}  # subscriptions by acknowledged topic
         self._calls: dict[Call, None] = {}  # in order
-        self._wanted: Counter[str] = Counter()  # how many living calls want it
-        self._asking = False  # _ask is about to be called
-        self._per_request = REQUEST_TOPICS  # fewer, once a hub had no answer in time
-        self._requests = 0  # each has its number for an id
+        self._wanted: Counter[str] = Counter()  # number of living calls for each topic
+        self._asking = False  # a call of _ask is scheduled
+        self._per_request = REQUEST_TOPICS  # reduced when a hub does not answer in time
+        self._requests = 0  # number of requests so far; each uses its number as its id
 
-        # How many events were published, handed to a link, and surely taken by the hub, or
-        # told to be lost; the first thing that went wrong with one, and the first loss, since a
-        # flush has told.
+        # Numbers of events: published, passed to a link, and settled (taken by the hub, or
+        # reported as possibly lost). Then, since the last flush: the first problem with an event,
+        # and the first loss.
         self._published = self._written = self._taken = 0
         self._trouble: SpokeError | None = None
         self._loss: SpokeError | None = None
@@ -80,48 +80,49 @@ class Spoke:
 
     @property
     def node(self) -> str:
-        """The spoke's own NodeID; its mailbox is the topic direct:NODEID."""
+        """The spoke's own NodeID. Its mailbox is the topic direct:NODEID."""
         check_fork()
         return str(self._endpoint.id())
 
     @property
     def state(self) -> State:
-        """How the spoke stands. Options.on_state is called with each change."""
+        """The state of the spoke. Options.on_state is called for each change."""
         return self._state
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection now."""
+        """Whether the spoke is connected now."""
         return self._link is not None and not forked()
 
     @property
     def topics(self) -> frozenset[str]:
-        """The topics of all subscriptions, which the hub has acknowledged."""
+        """The topics of all subscriptions that the hub has acknowledged."""
         return frozenset(self._subs)
 
     def subscribe(self, *topics: str) -> Opening[Subscription]:
-        """Subscribes to topics, or patterns T:*. `events = await spoke.subscribe("a", "b:*")` returns
-        once the hub has acknowledged all of them: what it routes to them from then on
-        comes. `async with spoke.subscribe("a") as events` closes the subscription at the end too.
+        """Subscribes to topics or patterns T:*. `events = await spoke.subscribe("a", "b:*")` returns
+        once the hub has acknowledged all of them. The subscription receives every event that the
+        hub routes after that. `async with spoke.subscribe("a") as events` also closes it at the
+        end.
 
-        It waits while the spoke is disconnected. Calls at once share requests, and each gets its
-        own answer. Raises RefusedError (TopicForbiddenError, InvalidTopicError,
-        TooManySubscriptionsError), or what ended the spoke. When it fails or is cancelled,
-        nothing new stays subscribed.
+        It waits while the spoke is disconnected. Concurrent calls share requests, but each gets its
+        own result. Raises RefusedError (TopicForbiddenError, InvalidTopicError,
+        TooManySubscriptionsError), or the error that ended the spoke. If it fails or is cancelled,
+        it leaves no subscription.
         """
         return Opening(self._subscribe(topics))
 
     async def publish(self, type: str, payload: object = None, *, id: str = "") -> None:
-        """Hands an event to the hub, which gives it to its own listeners and, if its policy
-        is to forward it, to other spokes. It never comes back to this one.
+        """Publishes an event. The hub delivers it to its own listeners and, if its policy allows, to
+        other spokes, but never back to this one.
 
-        payload is what json.dumps takes, with Decimal, or Json text, which stays as it is;
-        None: none. It returns once the event is queued for writing, and waits while over 256
-        KiB are, and so while the spoke is disconnected. See flush, and Options.on_refused,
-        for what the hub makes of it.
+        payload is anything that json.dumps accepts, a Decimal, or Json text, which is sent
+        unchanged. None means no payload. publish returns once the event is queued. It waits while
+        more than 256 KiB are queued, for example while the spoke is disconnected. Use flush and
+        Options.on_refused to learn whether the hub accepted the event.
 
-        Raises TypeError, InvalidTopicError or InvalidPayloadError for what is not allowed, or
-        what ended the spoke.
+        Raises TypeError, InvalidTopicError or InvalidPayloadError for an invalid event, or the
+        error that ended the spoke.
         """
         topic = topic_of(type, id)
         if not type:
@@ -139,12 +140,12 @@ class Spoke:
         self._published += 1
 
     async def flush(self) -> None:
-        """Returns once the hub has taken all that was published before. It waits while the
-        spoke is disconnected.
+        """Returns once the hub has processed every event published before. It waits while the spoke is
+        disconnected.
 
-        Raises the first thing that went wrong with an event since the last flush:
-        RefusedError if the hub refused one, CloseError or LostError if a connection was
-        lost, so that it is not known what the hub got; or what ended the spoke.
+        Raises the first problem with an event since the last flush: RefusedError if the hub refused
+        one; CloseError or LostError if a connection was lost, so that events may be lost; or the
+        error that ended the spoke.
         """
         await self._acknowledgement(await self._connected())
         trouble, self._trouble, self._loss = self._trouble, None, None
@@ -152,13 +153,14 @@ class Spoke:
             raise trouble.with_traceback(None)
 
     async def close(self) -> None:
-        """Ends the spoke: writes what publish has queued, and waits until the hub has taken
-        all of it and said so. The events that come until then are left to the iterations.
+        """Closes the spoke. It writes the queued events and waits until the hub has processed all of
+        them. Events that arrive until then are still delivered to the iterations.
 
-        Raises CloseError or LostError if that failed; if there is no connection, and events are
-        waiting to be written; if a connection was lost before with what may have been on its
-        way, and no flush has told; or if something else had ended the spoke. An endpoint of its
-        own is closed even so, in the background. Later calls do as the first.
+        Raises CloseError or LostError in these cases: closing failed; events were queued while
+        there was no connection; an earlier connection was lost with events that may not have
+        arrived, and no flush has reported it; or another error had ended the spoke. The spoke's own
+        endpoint is closed in any case, in the background. Later calls have the same result as the
+        first.
         """
         check_fork()
         if self._closing is None:
@@ -176,11 +178,11 @@ class Spoke:
             if error is None:
                 raise
 
-    # ---- subscriptions: calls, of which requests are made; see Requests
+    # ---- subscriptions: calls become requests; see Requests
 
     async def _subscribe(self, topics: tuple[str, ...]) -> Subscription:
         if not topics:
-            raise ValueError("a subscription has at least one topic")
+            raise ValueError("a subscription needs at least one topic")
         for topic in topics:
             check_topic(topic)
         self._check_open()
@@ -211,8 +213,8 @@ class Spoke:
                 del self._wanted[topic]
 
     def _settle(self, sub: Subscription, done: asyncio.Future[None], call: Call, error: SpokeError | None) -> None:
-        """The end of a call. From here on the subscription gets what comes, so that there is no
-        gap behind the acknowledgement."""
+        """Ends a call. The subscription receives events from here on, so there is no gap after the
+        acknowledgement."""
         if error is None:
             for topic in sub.topics:
                 self._subs.setdefault(topic, {})[sub] = None
@@ -222,7 +224,7 @@ class Spoke:
             done.set_exception(error.with_traceback(None))
 
     def _leave(self, sub: Subscription) -> None:
-        """The end of a subscription."""
+        """Ends a subscription."""
         left = [topic for topic in sub.topics if sub in self._subs.get(topic, ())]
         for topic in left:
             del self._subs[topic][sub]
@@ -231,17 +233,17 @@ class Spoke:
         self._release(left)
 
     def _release(self, topics: Iterable[str]) -> None:
-        """Tells the hub of topics that nobody wants any more."""
+        """Unsubscribes from the topics that nobody wants any more."""
         if self._link is not None and self._closing is None:
             unwanted = [topic for topic in topics if topic not in self._subs and topic not in self._wanted]
             for frame in self._link.requests.undo(unwanted):
                 self._send(self._link, frame)
 
     def _request(self, link: Link, call: Call) -> None:
-        """Asks for what a call wants that is not there already."""
+        """Requests the topics of a call that are not subscribed yet."""
         if missing := [topic for topic in call.topics if topic not in self._subs]:
             link.requests.add(call, missing)
-            if not self._asking:  # not before all that is about to subscribe has done so
+            if not self._asking:  # later, so that concurrent calls share a request
                 self._asking = True
                 asyncio.get_running_loop().call_soon(self._ask)
         else:
@@ -257,10 +259,11 @@ class Spoke:
         self._requests += 1
         return str(self._requests)
 
-    # ---- acknowledgements for flush: one at a time, for all that wait
+    # ---- acknowledgements for flush: one at a time, for all callers that wait
 
     def _acknowledgement(self, link: Link) -> asyncio.Future[None]:
-        """Asks behind all that is to be written. Raises RefusedError, or why the link was lost."""
+        """Requests an acknowledgement after everything queued. The future raises RefusedError, or why
+        the link was lost."""
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         link.unasked.append((answer, self._published))
         if not link.asked:
@@ -274,7 +277,7 @@ class Spoke:
             link.unasked = []
             self._send(link, encode("__subscribe", id, {"topics": []}))
 
-    # ---- what is to be written
+    # ---- writing
 
     def _check_open(self) -> None:
         check_fork()
@@ -297,7 +300,7 @@ class Spoke:
         self._work.set()
 
     async def _write(self, link: Link) -> None:
-        """The writer's task, one a link: ended by the link's end, or by closing."""
+        """Runs in the writer's task, one per link. It ends with the link, or when the spoke closes."""
         while True:
             batch = bytearray()
             while self._outbox and len(batch) < WRITE_SIZE:
@@ -318,11 +321,11 @@ class Spoke:
                 self._work.clear()
                 await self._work.wait()
 
-    # ---- what comes
+    # ---- reading
 
     async def _read(self, link: Link) -> SpokeError:
-        """The reader's task, one a link: returns why that has ended. It waits for nobody but the
-        hub, so that what comes is bounded by each subscription's own limit."""
+        """Runs in the reader's task, one per link. Returns why the link ended. It waits only for the
+        hub; the limit of each subscription bounds what is buffered."""
         frames = FrameReader(max(self._options.max_frame, MAX_ANSWER))
         try:
             while data := await link.read():
@@ -330,7 +333,7 @@ class Spoke:
                     event = parse_envelope(body)
                     if event.type.startswith("__"):
                         self._answer(link, event)
-                    elif link.up:  # else the application has not heard of this link, and may never
+                    elif link.up:  # before that, the application does not know of this link
                         self._pass_on(event, body)
             frames.end()
             link.whole = True
@@ -347,7 +350,7 @@ class Spoke:
         return error
 
     def _pass_on(self, event: Event, body: bytes) -> None:
-        """Gives an event to each subscription that has its topic, once."""
+        """Delivers an event once to each subscription to its topic."""
         subs = [*self._subs.get(event.topic, ())]
         pattern = event.topic.partition(":")[0] + ":*"
         subs += [sub for sub in self._subs.get(pattern, ()) if sub not in subs]
@@ -355,7 +358,7 @@ class Spoke:
             sub._push(body)
 
     def _answer(self, link: Link, event: Event) -> None:
-        """Deals with a control event. Of what is not an answer to this link, nothing is kept."""
+        """Handles a control event. Events that do not answer a request of this link are ignored."""
         if event.type not in ("__ack", "__error"):
             return
         refused = refusal(event.payload) if event.type == "__error" else None
@@ -382,7 +385,7 @@ class Spoke:
             self._trouble = self._trouble or refused
             self._call(self._options.on_refused, refused)
 
-    # ---- the keeper, which sees to it that there is a link
+    # ---- the keeper, which reconnects
 
     async def _start(self) -> None:
         self._call(self._options.on_state, self._state)
@@ -394,7 +397,7 @@ class Spoke:
         self._keeper = asyncio.create_task(self._keep(link))
 
     async def _keep(self, link: Link) -> None:
-        """The keeper's task, ended by the spoke's end."""
+        """Runs in the keeper's task until the spoke ends."""
         options, loop = self._options, asyncio.get_running_loop()
         pause = options.min_backoff
         try:
@@ -412,24 +415,24 @@ class Spoke:
                 if final:
                     return
                 if loop.time() - since >= options.max_backoff:
-                    pause = options.min_backoff  # it held; one that never does is not to hammer
+                    pause = options.min_backoff  # the link lasted; if links never last, the pause keeps growing
                 link, pause = await self._redial(pause)
         except SpokeError as error:
             self._end(error)
-        except BaseException as error:  # cancelled by _close or with the event loop, or a mistake of ours
+        except BaseException as error:  # cancelled by _close or with the event loop, or a bug of this package
             unsent = self._published - self._written
             if self._closing is None:
                 self._end(LostError("the event loop has ended"))
             elif unsent:
-                self._end(LostError(f"closed without a connection, and {unsent} events were waiting to be written"))
+                self._end(LostError(f"closed without a connection; {unsent} events were not written"))
             else:
                 self._end(ClosedError("the spoke is closed"))
             if not isinstance(error, asyncio.CancelledError):
                 raise
 
     async def _redial(self, pause: float) -> tuple[Link, float]:
-        """Dials until there is a link, and returns it with the pause that the next loss
-        begins with. Raises what makes it useless to go on."""
+        """Dials until there is a link. Returns the link, and the first pause after its loss. Raises
+        errors after which dialling again is useless."""
         while True:
             await asyncio.sleep(pause * random.uniform(0.5, 1))
             pause = min(2 * pause, max(self._options.min_backoff, self._options.max_backoff))
@@ -443,7 +446,7 @@ class Spoke:
                 self._change(State("reconnecting", self._state.attempt + 1, error))
 
     async def _dial(self) -> Link:
-        """Returns a link whose hub has acknowledged all topics."""
+        """Returns a new link after the hub has acknowledged all topics."""
         loop, timeout, words = asyncio.get_running_loop(), self._options.handshake_timeout, "the hub does not answer"
         started = loop.time()
         try:
@@ -462,8 +465,8 @@ class Spoke:
         return link
 
     async def _greet(self, link: Link) -> None:
-        """Subscribes to all topics anew. A first request, which may be empty, is what the hub waits
-        for in any case. The reader brings the link up, with the last answer."""
+        """Subscribes to all topics again. The hub waits for a first request, which may be empty. With
+        the last answer, the reader brings the link up."""
         loop, timeout = asyncio.get_running_loop(), self._options.handshake_timeout
         link.greeted = dict.fromkeys(sorted(self._subs))
         for topic in link.greeted:
@@ -475,7 +478,7 @@ class Spoke:
             link.news.clear()
             while not link.up and (request := link.requests.next()):
                 await link.write(request[0])
-            if link.up:  # if it has ended since, that is to be told of
+            if link.up:  # even if it has ended since, which the keeper then reports
                 return
             if link.over is not None:
                 raise link.over.with_traceback(None)
@@ -500,7 +503,7 @@ class Spoke:
         back = self._state.name == "reconnecting"
         link.up = True
         self._link = link
-        self._release(link.greeted)  # what was left meanwhile
+        self._release(link.greeted)  # topics that were unsubscribed meanwhile
         for call in [*self._calls]:
             self._request(link, call)
         self._changed.set()
@@ -509,7 +512,7 @@ class Spoke:
             self._call(self._options.on_reconnect)
 
     async def _serve(self, link: Link) -> SpokeError:
-        """Lets a link work until its end, and returns why it ended."""
+        """Runs a link until it ends, and returns why it ended."""
         writer = asyncio.create_task(self._write(link))
         try:
             error = await asyncio.shield(link.reader)
@@ -518,8 +521,8 @@ class Spoke:
             writer.cancel()
             await link.leave(writer)
         if self._closing is not None and link.whole and isinstance(error, EndedError):
-            error = ClosedError("the spoke is closed")  # the hub has taken all
-        elif self._written > max(self._taken, link.told):  # who knows what it got
+            error = ClosedError("the spoke is closed")  # the hub has processed everything
+        elif self._written > max(self._taken, link.told):  # the hub may have missed events
             self._trouble, self._loss = self._trouble or error, self._loss or error
         self._taken = self._written
         return error
@@ -536,7 +539,7 @@ class Spoke:
         clean = isinstance(self._ended, ClosedError)
         if self._owns_endpoint:
             ending = in_background(self._endpoint.close())
-            if clean:  # which is quick
+            if clean:  # closing is quick then
                 await asyncio.shield(ending)
         error = self._loss if clean else self._ended
         if error is not None:

@@ -1,4 +1,4 @@
-"""A subscription: events of some topics, as an asynchronous iterator."""
+"""A subscription: the events of some topics as an asynchronous iterator."""
 
 from __future__ import annotations
 
@@ -11,37 +11,39 @@ from ._errors import ClosedError, SlowError, SpokeError
 from ._events import Event, parse_envelope
 from ._forks import check_fork
 
-# What an event that waits takes besides its bytes: Python's head of a bytes object, what
-# malloc rounds up, and its place in the queue.
+# The memory of a queued event besides its text, in bytes: Python's header of a bytes object,
+# malloc's rounding, and the entry in the queue.
 _EVENT_COST: Final = 64
 
 
 class Subscription:
-    """The events of some topics, in the order in which they come. Spoke.subscribe makes it.
+    """The events of some topics, in order of arrival. Spoke.subscribe makes it.
 
         async with spoke.subscribe("chat:*", "news") as events:
             async for event in events:
                 print(event.topic, event.payload)
 
-    Each subscription has a queue of its own, and each gets every event of its topics, an
-    event of several of them once. It goes on over lost connections. The iteration ends
-    after Spoke.close, behind what had come until then, and after close. It raises what
-    else ended it, behind what had come: what ended the spoke; a RefusedError where the hub
-    refuses a topic as the spoke comes back; and a SlowError where over Options.max_queue
-    bytes were waiting. The spoke and its other subscriptions go on then.
+    Each subscription has its own queue and receives every event of its topics. An event that
+    matches several of them arrives once. A subscription continues across reconnections.
 
-    One task at a time iterates.
+    The iteration ends after close, and, once its queue is empty, after Spoke.close. Any other
+    end raises an error once the queue is empty: the error that ended the spoke; RefusedError if
+    the hub refuses a topic after a reconnection; or SlowError if more than Options.max_queue
+    bytes were queued. After a RefusedError or SlowError, the spoke and its other subscriptions
+    continue.
+
+    Only one task at a time may iterate.
     """
 
     def __init__(self, topics: tuple[str, ...], limit: int, leave: Callable[[Subscription], None]) -> None:
         self._topics = topics
         self._limit = limit
         self._leave = leave
-        # Frames of sound events, which are decoded anew when they are taken: what waits takes
-        # as little memory as it can.
+        # Frames of valid events. They are decoded again when they are taken, because the encoded
+        # form needs less memory.
         self._queue: deque[bytes] = deque()
-        self._queued = 0  # bytes of memory
-        self._arrived = asyncio.Event()  # something in the queue, or the end
+        self._queued = 0  # bytes of memory, with _EVENT_COST for each event
+        self._arrived = asyncio.Event()  # set if the queue has an event, or at the end
         self._ended: SpokeError | None = None
 
     @property
@@ -49,8 +51,8 @@ class Subscription:
         return self._topics
 
     def close(self) -> None:
-        """Ends the subscription at once, and drops what is waiting. The hub is told of topics
-        that no other subscription has."""
+        """Ends the subscription at once and discards its queue. The spoke unsubscribes from topics
+        that no other subscription uses."""
         self._end(ClosedError("the subscription is closed"))
         self._queue.clear()
         self._queued = 0
@@ -77,12 +79,12 @@ class Subscription:
         self._queued -= len(body) + _EVENT_COST
         return parse_envelope(body)
 
-    # ---- what the spoke does
+    # ---- called by the spoke
 
     def _push(self, body: bytes) -> None:
         size = len(body) + _EVENT_COST
         if self._queue and self._queued + size > self._limit:
-            self._end(SlowError(4, f"{self._queued} bytes are waiting, and {self._limit} may"))
+            self._end(SlowError(4, f"{self._queued} bytes are queued; at most {self._limit} may be"))
             return
         self._queue.append(body)
         self._queued += size

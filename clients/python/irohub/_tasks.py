@@ -1,4 +1,4 @@
-"""Tasks: what makes something that is to be closed, what goes on in the background, limits of time."""
+"""Helpers for tasks: opening resources, work in the background, and time limits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _C = TypeVar("_C", bound=AbstractAsyncContextManager[Any])
 
 
 class Opening(Coroutine[Any, Any, _C], Generic[_C]):
-    """What makes something that is to be closed: `x = await opening`, or `async with opening as x`."""
+    """Opens a resource: `x = await opening`, or, to close it too, `async with opening as x`."""
 
     def __init__(self, work: Coroutine[Any, Any, _C]) -> None:
         self._work = work
@@ -40,8 +40,8 @@ class Opening(Coroutine[Any, Any, _C], Generic[_C]):
 
 
 class Steady(asyncio.Task[_T]):
-    """A task that goes on when it is cancelled: iroh's bind, which takes some ms, leaks what
-    it has opened by then."""
+    """A task that ignores cancellation. iroh's bind takes some ms, and leaks what it has opened if it
+    is cancelled."""
 
     def cancel(self, msg: object = None) -> bool:
         return False
@@ -51,8 +51,8 @@ _background: Final[set[asyncio.Future[Any]]] = set()
 
 
 def in_background(work: Coroutine[Any, Any, None]) -> asyncio.Future[Any]:
-    """Does what nobody has to wait for. If the event loop ends first, no harm is done, and
-    nothing is said: a task of gather's is not missed."""
+    """Runs work that nobody has to wait for. If the event loop ends first, asyncio reports nothing,
+    because gather hides the task; no harm is done."""
     _background.difference_update([done for done in _background if done.get_loop().is_closed()])
     done = asyncio.gather(work, return_exceptions=True)
     _background.add(done)
@@ -61,8 +61,8 @@ def in_background(work: Coroutine[Any, Any, None]) -> asyncio.Future[Any]:
 
 
 async def within(seconds: float, work: Coroutine[Any, Any, _T], words: str) -> _T:
-    """Awaits work; raises LostError if that takes longer. Unlike wait_for, before Python 3.12, it
-    never swallows that it is cancelled."""
+    """Awaits work, or raises LostError after the time limit. Unlike wait_for before Python 3.12, it
+    never swallows a cancellation."""
     task = asyncio.ensure_future(work)
     try:
         done, _ = await asyncio.wait([task], timeout=max(0.0, seconds))
@@ -79,7 +79,7 @@ async def within(seconds: float, work: Coroutine[Any, Any, _T], words: str) -> _
 
 
 async def event_within(event: asyncio.Event, seconds: float | None) -> None:
-    """Waits for an event, and no longer than that."""
+    """Waits until the event is set, or the time is over."""
     timer = asyncio.get_running_loop().call_later(seconds, event.set) if seconds is not None else None
     try:
         await event.wait()

@@ -43,7 +43,7 @@ class Bounds(PlayedCase):
                 await self.next(spoke)
                 got += 1
         self.assertEqual(got, limit // (len(EVENT) + 60))
-        self.assertIn("bytes are waiting", str(raised.exception))
+        self.assertIn("bytes are queued", str(raised.exception))
         await self.closing(spoke, link)
 
     async def closing(self, spoke: irohub.Spoke, link: PlayedLink) -> None:

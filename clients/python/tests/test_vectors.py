@@ -21,10 +21,10 @@ REASONS = {
     "json": "not one JSON object in UTF-8",
     "not_object": "not one JSON object in UTF-8",
     "depth": "deep",
-    "type": "type is not a string, or empty",
+    "type": "type is not a string, or is empty",
     "id": "id is not a string",
     "repeated": "repeats",
-    "surrogate": "half a surrogate pair",
+    "surrogate": "an unpaired surrogate",
 }
 
 
@@ -54,7 +54,7 @@ def named_topics(event: irohub.Event) -> tuple[list[str] | None, str | None]:
     if not isinstance(topics, list) or not all(isinstance(topic, str) for topic in topics):
         return None, "invalid_payload"
     if any(_events.SURROGATE.search(topic) for topic in topics):
-        raise irohub.ProtocolError(2, "a topic has half a surrogate pair")
+        raise irohub.ProtocolError(2, "a topic has an unpaired surrogate")
     try:
         for topic in topics:
             irohub.check_topic(topic)

@@ -1,6 +1,6 @@
-// Runs the simulation's program, one seed after the other, each in an instance of its own
-// whose every source of chance and of time is made of the seed. So select, maps and the
-// scheduler of the Go runtime do the same again for the same seed.
+// Runs the simulation's program for one seed after another, each in a new WebAssembly instance.
+// All sources of randomness and time are derived from the seed. So select, maps and the scheduler
+// of the Go runtime behave identically for the same seed.
 //
 //	node host.mjs PROGRAM TRACE(0|1) < one seed a line
 //
@@ -19,7 +19,7 @@ function run(seed) {
   const imports = { ...wasi.getImportObject().wasi_snapshot_preview1 }
   let instance
   let view
-  const memory = () => { // which moves when it grows
+  const memory = () => { // the buffer is replaced when the memory grows
     const buffer = instance.exports.memory.buffer
     if (view?.buffer !== buffer) view = new DataView(buffer)
     return view
@@ -40,7 +40,7 @@ function run(seed) {
     return 0
   }
 
-  // The clock goes on by a microsecond each time that it is read.
+  // The clock advances by a microsecond each time it is read.
   let now = 1_000_000_000_000_000_000n
   imports.clock_time_get = (clock, precision, at) => {
     now += 1000n
@@ -48,7 +48,7 @@ function run(seed) {
     return 0
   }
 
-  // What the runtime waits for is time, which then has passed.
+  // The runtime only waits for time. The clock advances to the end of the wait at once.
   imports.poll_oneoff = (subscriptions, events, count, written) => {
     const m = memory()
     let done = 0

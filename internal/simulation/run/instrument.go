@@ -13,12 +13,12 @@ import (
 	"strings"
 )
 
-// instrumented are the packages, below the root, whose goroutines the simulation interleaves.
+// instrumented are the packages below the root whose goroutines the simulation interleaves.
 var instrumented = []string{".", "internal/logging"}
 
 // overlay writes copies of the packages' files with a yield.Point before each statement, and a
-// file that tells the go command to build these instead. What shares nothing between
-// goroutines stays as it is. Lines keep their numbers.
+// file that makes the go command build these instead. Files that share nothing between
+// goroutines stay unchanged. Line numbers stay the same.
 func overlay(root, dir string) (string, error) {
 	var files []string
 	for _, pkg := range instrumented {
@@ -44,7 +44,7 @@ func overlay(root, dir string) (string, error) {
 		if text == nil {
 			continue
 		}
-		copied := filepath.Join(dir, filepath.Base(file)+".txt") // gofmt and the like pass over it
+		copied := filepath.Join(dir, filepath.Base(file)+".txt") // tools like gofmt ignore it
 		if err := write(copied, text); err != nil {
 			return "", err
 		}
@@ -58,7 +58,7 @@ func overlay(root, dir string) (string, error) {
 	return name, write(name, text)
 }
 
-// write writes a file that others may be reading.
+// write replaces a file that other processes may be reading.
 func write(name string, text []byte) error {
 	fresh := fmt.Sprintf("%s.%d", name, os.Getpid())
 	if err := os.WriteFile(fresh, text, 0o644); err != nil {
@@ -67,7 +67,7 @@ func write(name string, text []byte) error {
 	return os.Rename(fresh, name)
 }
 
-// instrument returns a file with its points; nil: it needs none.
+// instrument returns the file with points inserted; nil if it needs none.
 func instrument(name string, src []byte) ([]byte, error) {
 	set := token.NewFileSet()
 	file, err := parser.ParseFile(set, name, src, parser.SkipObjectResolution)

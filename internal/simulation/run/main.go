@@ -1,5 +1,5 @@
-// Command run builds the simulation as a program that is the same step for step for the same
-// seed, and runs seeds until one fails or the time is over.
+// Command run builds the simulation as a deterministic program: the same seed takes the same
+// steps. It runs seeds until one fails or the time is over.
 //
 //	go run ./internal/simulation/run -for 1m
 //	go run ./internal/simulation/run -seed 17     with its trace
@@ -102,14 +102,14 @@ func run(seed uint64, last time.Duration, kept, all bool, expect string) error {
 	return found.err()
 }
 
-// A result is what a seed has come to.
+// A result is the outcome of a seed.
 type result struct {
 	steps int
 	err   error
 }
 
-// results runs seeds in several processes and yields what each comes to, until next has no
-// more or the loop is left.
+// results runs seeds in several processes and yields their results, until next has no more
+// seeds or the loop ends.
 func results(program string, processes int, next func() (uint64, bool)) iter.Seq[result] {
 	return func(yield func(result) bool) {
 		seeds, out, left := make(chan uint64), make(chan result), make(chan struct{})
@@ -160,7 +160,7 @@ func results(program string, processes int, next func() (uint64, bool)) iter.Seq
 	}
 }
 
-// keptSeeds reads seeds, each at the beginning of a line.
+// keptSeeds reads seeds; each is at the beginning of a line.
 func keptSeeds(name string) (seeds []uint64, err error) {
 	text, err := os.ReadFile(name)
 	if err != nil {
@@ -178,14 +178,14 @@ func keptSeeds(name string) (seeds []uint64, err error) {
 	return seeds, nil
 }
 
-// build makes the program, always in the same place, so that the go command's cache knows it.
+// build compiles the program, always in the same folder, so that the go command's cache works.
 func build() (string, error) {
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
 	if err != nil {
 		return "", fmt.Errorf("this runs in the module irohub: %w", err)
 	}
 	root := strings.TrimSpace(string(out))
-	dir := filepath.Join(root, "bin", "_simulation") // the go command passes over it
+	dir := filepath.Join(root, "bin", "_simulation") // the go command ignores it
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
@@ -204,12 +204,12 @@ func build() (string, error) {
 	return program, cmd.Run()
 }
 
-// A machine runs the program.
+// A machine is a process that runs the program.
 type machine struct {
 	cmd   *exec.Cmd
 	seeds io.WriteCloser
 	lines *bufio.Reader
-	trace bool // print all
+	trace bool // print every step
 }
 
 func start(program string, trace bool) (*machine, error) {
@@ -234,7 +234,7 @@ func start(program string, trace bool) (*machine, error) {
 	return &machine{cmd, in, bufio.NewReaderSize(out, 1<<20), trace}, nil
 }
 
-// stop ends the process, whatever it does.
+// stop kills the process.
 func (m *machine) stop() {
 	m.seeds.Close()
 	m.cmd.Process.Kill()
@@ -243,7 +243,7 @@ func (m *machine) stop() {
 
 var stepsDone = regexp.MustCompile(`(?m)^steps (\d+) digest`)
 
-// run runs one seed and returns its steps.
+// run runs one seed and returns the number of steps.
 func (m *machine) run(seed uint64) (steps int, err error) {
 	if _, err := fmt.Fprintln(m.seeds, seed); err != nil {
 		return 0, err
@@ -271,7 +271,7 @@ func (m *machine) run(seed uint64) (steps int, err error) {
 	return steps, err
 }
 
-// A violation is a seed that has failed, and what it printed.
+// A violation is a failed seed with its output.
 type violation struct {
 	seed   uint64
 	output string
@@ -281,7 +281,7 @@ func (v *violation) Error() string {
 	return fmt.Sprintf("%s\nreplay it with: make simulate SEED=%d", tail(v.output), v.seed)
 }
 
-// tail is the last steps, what was violated, and of very long stacks the beginning.
+// tail returns the last steps and the violation, and only the beginning of very long stacks.
 func tail(output string) string {
 	const before, after = 40, 80 // lines
 	lines := strings.SplitAfter(output, "\n")
@@ -292,7 +292,7 @@ func tail(output string) string {
 	return strings.Join(lines[max(at-before, 0):min(at+after, len(lines))], "")
 }
 
-// findings are violations by kind: what they say, but for the numbers in it.
+// findings groups violations by their text without the numbers in it.
 type findings map[string][]*violation
 
 var (

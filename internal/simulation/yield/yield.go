@@ -1,8 +1,8 @@
-// Package yield interrupts goroutines where a seed says so. The simulation puts a call of
-// [Point] before every statement of package irohub that could matter (see its command
-// run); nothing else imports this package, and no build but the simulation's.
+// Package yield interrupts goroutines as a seed says. The simulation inserts a call of [Point]
+// before every relevant statement of package irohub (see its command run). Only the
+// simulation's build imports this package.
 //
-// It knows no locks, and so is for one thread alone.
+// It uses no locks, so it works only in a single-threaded program.
 package yield
 
 import (
@@ -13,15 +13,15 @@ import (
 )
 
 var (
-	left   int // points that are passed before the next interruption
-	mean   int // between two of them
+	left   int // points to pass before the next interruption
+	mean   int // mean number of points between two interruptions
 	random *rand.Rand
 
-	// Count is how many interruptions there have been.
+	// Count is the number of interruptions so far.
 	Count int
 )
 
-// Start interrupts a goroutine about every so many points; 0: never.
+// Start sets the mean number of points between two interruptions; 0: none.
 func Start(every int, r *rand.Rand) {
 	mean, random = every, r
 	next()
@@ -41,8 +41,8 @@ func Point() {
 	}
 }
 
-// interrupt lets others run: mostly for as long as all of them once, sometimes for much
-// longer, and now and then for a while by the clock, as where a machine is busy.
+// interrupt lets other goroutines run: mostly about one turn each, sometimes much longer, and
+// now and then for a time by the clock, as on a busy machine.
 func interrupt() {
 	if mean == 0 {
 		next()

@@ -1,5 +1,5 @@
-// Package native names the file of iroh's native library for each platform, and
-// pins what it must contain.
+// Package native names the file of iroh's native library for each platform and pins its
+// checksum.
 package native
 
 import (
@@ -12,11 +12,11 @@ import (
 	"runtime"
 )
 
-// Version is the version of the Python package "iroh" whose wheels carry the
-// library. iroh's authors publish it in no form made for Go.
+// Version is the version of the Python package "iroh", whose wheels contain the library.
+// iroh's authors publish no build of it for Go.
 const Version = "1.2.0"
 
-// A File is the library for one platform, and the wheel that it comes in.
+// A File describes the library for one platform and the wheel that contains it.
 type File struct {
 	Name        string // of the library
 	SHA256      string // of the library
@@ -48,19 +48,19 @@ var files = map[string]File{
 // Platform is the name of the platform that this program runs on.
 func Platform() string { return runtime.GOOS + "-" + runtime.GOARCH }
 
-// ForPlatform returns the library for a platform; false where there is none.
+// ForPlatform returns the library for a platform; false if there is none.
 func ForPlatform(platform string) (File, bool) {
 	f, ok := files[platform]
 	return f, ok
 }
 
-// Path is where the library is kept below a directory, normally a project's own.
+// Path returns where the library is stored below dir, normally a project's directory.
 func (f File) Path(dir, platform string) string {
 	return filepath.Join(dir, ".native", platform, f.Name)
 }
 
-// Check reports whether the file at path is this library, byte for byte. The
-// error wraps fs.ErrNotExist where there is none.
+// Check returns nil if the file at path is this library, byte for byte. If there is no
+// file, the error wraps fs.ErrNotExist.
 func (f File) Check(path string) error {
 	file, err := os.Open(path)
 	if err != nil {
