@@ -364,5 +364,23 @@ func (w *writer) finish() error {
 		return w.failed
 	}
 	w.handedOver.Store(true)
-	return w.last
+	if w.ready == nil {
+		return w.last
+	}
+	return w.lastWord()
+}
+
+// lastWord waits for the hub's answer to the end of a Spoke's stream. The transport's
+// acknowledgement alone does not say that the hub has processed the events: the hub may drop
+// what it has not read. The hub ends its half once it has processed everything; the reader then
+// ends the link. Events that keep coming do not extend the limit, so no hub can prevent Close.
+func (w *writer) lastWord() error {
+	limit := time.NewTimer(w.timeout)
+	defer limit.Stop()
+	select {
+	case <-w.ctx.Done():
+		return w.err()
+	case <-limit.C:
+		return &CloseError{Code: CodeTimeout, Reason: fmt.Sprintf("the hub did not end its stream within %v", w.timeout)}
+	}
 }

@@ -239,8 +239,9 @@ func (s *Spoke) Subscribe(ctx context.Context, topics ...string) (*Subscription,
 }
 
 // Close closes the Spoke gracefully. It writes the events that Publish has queued, waits until
-// the hub has acknowledged them, and closes the connection. It gives up after the
-// WriteTimeout without progress.
+// the hub has processed them and has ended its half of the stream, and closes the connection.
+// It gives up if a write makes no progress for the WriteTimeout, or if the hub has not ended
+// its half within the WriteTimeout after the last write.
 //
 // Close returns an error if events may be lost: because closing failed, because events are
 // queued but the Spoke is not connected, or because an earlier connection was lost with events

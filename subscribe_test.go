@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -745,21 +746,23 @@ func (s *sink) CloseWrite(context.Context) error               { return nil }
 // A Spoke is closed as soon as it is connected. The writer then finds its last batch and the
 // closed ready channel at the same time. Its select picks at random, so the test repeats.
 func TestWriter_WritesWhatWasPublishedBeforeTheLast(t *testing.T) {
-	for range 100 {
-		stream := &sink{}
-		l := newLink(context.Background(), stream, 1<<20, time.Second)
-		published := make(chan frames, 1)
-		g := newGate()
-		g.shut()
-		l.published, l.gate, l.ready = published, &g, make(chan struct{})
-		close(l.ready)
-		published <- frames{[]byte("event"), 1}
-		l.out.finish(&CloseError{})
-		l.writeLoop()
-		if stream.n == 0 {
-			t.Fatal("an event was not written")
+	synctest.Test(t, func(t *testing.T) {
+		for range 100 {
+			stream := &sink{}
+			l := newLink(context.Background(), stream, 1<<20, time.Second)
+			published := make(chan frames, 1)
+			g := newGate()
+			g.shut()
+			l.published, l.gate, l.ready = published, &g, make(chan struct{})
+			close(l.ready)
+			published <- frames{[]byte("event"), 1}
+			l.out.finish(&CloseError{})
+			l.writeLoop()
+			if stream.n == 0 {
+				t.Fatal("an event was not written")
+			}
 		}
-	}
+	})
 }
 
 // A tape is a stream that notes the size of each write.

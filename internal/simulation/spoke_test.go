@@ -35,12 +35,10 @@ type spoke struct {
 // A promise records that the hub has taken events, at a time when its own listener had missed
 // nothing.
 type promise struct {
-	what  string
-	keys  []eventKey
-	deaf  int
-	by    *spoke
-	where *hub
-	late  bool // the hub has it, but a callback may delay reading it until the next calm
+	what string
+	keys []eventKey
+	deaf int
+	by   *spoke
 }
 
 func (w *world) newSpoke(host string, hubID irohub.NodeID) *spoke {
@@ -198,7 +196,7 @@ func (s *spoke) callback(name string) {
 func (s *spoke) publish(src *source, events, pad int, flush bool) func(*irohub.Spoke) {
 	w := s.w
 	return func(sp *irohub.Spoke) {
-		p := promise{by: s, where: w.lastHub(), deaf: w.deafness()}
+		p := promise{by: s, deaf: w.deafness()}
 		for i := range events {
 			topic := i % topics
 			if !w.isCalm() {
@@ -244,14 +242,9 @@ func (w *world) promised(p promise) {
 func (w *world) kept() {
 	w.mu.Lock()
 	fault := ""
-	var later []promise
 	for _, p := range w.mustHear {
-		if p.deaf != w.deaf || p.late && p.where.down.Load() {
+		if p.deaf != w.deaf {
 			continue // unknown
-		}
-		if p.late && !w.calm {
-			later = append(later, p)
-			continue
 		}
 		for _, key := range p.keys {
 			if !w.heard[key] {
@@ -259,7 +252,7 @@ func (w *world) kept() {
 			}
 		}
 	}
-	w.mustHear = later
+	w.mustHear = nil
 	w.mu.Unlock()
 	if fault != "" {
 		w.violated("%s", fault)
@@ -393,7 +386,7 @@ func (s *spoke) closeBeside(publishers, events int) {
 	}
 	w.logf("spoke %d closes, beside %d publishers", s.number, publishers)
 	go func() {
-		p := promise{what: fmt.Sprintf("Close of spoke %d returned nil", s.number), by: s, where: w.lastHub(), deaf: w.deafness()}
+		p := promise{what: fmt.Sprintf("Close of spoke %d returned nil", s.number), by: s, deaf: w.deafness()}
 		link := s.endpoint.link()
 		_, losses := s.endpoint.lost()
 		done := make(chan []eventKey, publishers)
@@ -426,7 +419,7 @@ func (s *spoke) closeBeside(publishers, events int) {
 		w.net.mu.Lock()
 		sound := link.ended && !link.faulty && link.code == 0 && link.sides[1].code() == 0
 		w.net.mu.Unlock()
-		p.late = true
+
 		if sound {
 			w.promised(p)
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math"
 	"net"
@@ -81,6 +82,15 @@ func (r *rawSpoke) refuse(id, topic string) {
 }
 
 // answerOne acknowledges the next request.
+// endLast ends as a hub does once the spoke has ended its stream.
+func (r *rawSpoke) endLast() {
+	if _, err := r.frame(); err != io.EOF {
+		r.w.Errorf("read: %v, want the end of the stream", err)
+	}
+	r.stream.CloseWrite(r.w.Context())
+	r.conn.Close(0, "")
+}
+
 func (r *rawSpoke) answerOne() {
 	r.w.Helper()
 	id, _ := r.request()
@@ -315,11 +325,27 @@ func TestSpoke_CloseTellsOfAnEarlierLoss(t *testing.T) {
 			h = <-w.hubs
 			h.answerOne()
 			synctest.Wait()
+			go h.endLast()
 			if err := w.s.Close(); (err != nil) != lossy {
 				t.Errorf("lost=%v: Close returned %v", lossy, err)
 			}
 		})
 	}
+}
+
+// A hub that does not answer the end of the stream does not hold up Close for ever.
+func TestSpoke_CloseGivesUp(t *testing.T) {
+	withFakeHub(t, irohub.SpokeOptions{}, func(w *fakeWorld, h *rawSpoke) {
+		go h.frame() // the end of the stream, and nothing follows
+		start := time.Now()
+		err := w.s.Close()
+		if end, ok := errors.AsType[*irohub.CloseError](err); !ok || end.Code != irohub.CodeTimeout {
+			t.Errorf("Close: %v", err)
+		}
+		if took := time.Since(start); took != 10*time.Second {
+			t.Errorf("Close took %v", took)
+		}
+	})
 }
 
 // An event that Publish accepts during Close is delivered, or Close reports that it was not.

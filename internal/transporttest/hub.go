@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"irohub"
@@ -418,6 +419,39 @@ func testShutdown(e *env) {
 	}
 	e.must(h.hub.Shutdown(h.ctx))
 	wg.Wait()
+}
+
+// Close waits until the hub has processed all events, and not only for the transport: a hub
+// whose policy is slow has not read them yet.
+func testSpokeCloseWaits(e *env) {
+	var asked atomic.Int32
+	blocked, release := make(chan struct{}), make(chan struct{})
+	h := e.serve(irohub.HubOptions{AllowPublish: func(irohub.NodeID, string) error {
+		if asked.Add(1) == 1 {
+			close(blocked)
+			<-release
+		}
+		return nil
+	}})
+	s, _ := h.dial(0, irohub.SpokeOptions{})
+	for i := range 3 {
+		e.must(s.Publish(e.ctx, numbered("n", i)))
+	}
+	<-blocked
+	closed := make(chan error, 1)
+	go func() { closed <- s.Close() }()
+	select {
+	case err := <-closed:
+		e.Errorf("Close returned %v before the hub had processed the events", err)
+		close(release)
+		return
+	case <-time.After(300 * time.Millisecond): // enough for Close to return too early
+	}
+	close(release)
+	e.must(<-closed)
+	if n := asked.Load(); n != 3 {
+		e.Errorf("the hub has processed %d events, want 3", n)
+	}
 }
 
 func testSpokeClose(e *env) {

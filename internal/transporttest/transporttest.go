@@ -55,6 +55,7 @@ func Run(t *testing.T, transport Transport) {
 		{"HubEndsOneStreamOfSeveral", testStreams},
 		{"HubShutdownDelivers", testShutdown},
 		{"SpokeCloseDelivers", testSpokeClose},
+		{"SpokeCloseWaitsForTheHub", testSpokeCloseWaits},
 		{"SpokeReconnects", testReconnect},
 		{"EventsUpToTheLimit", testSizes},
 		{"Sessions", testSessions},
