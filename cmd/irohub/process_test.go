@@ -279,7 +279,7 @@ func testMaxFrame(t *testing.T) {
 	t.Run("own limit", func(t *testing.T) {
 		pub := start(t, "pub", "-max-frame", fmt.Sprint(limit), hub.addr)
 		pub.write(event(limit/2), event(limit))
-		pub.wantExit(2, "line 2: ", "the limit is")
+		pub.wantExit(2, "line 2: ", "the limit of the frame is")
 	})
 	t.Run("hub's limit", func(t *testing.T) {
 		start(t, "pub", hub.addr, "n", `"`+strings.Repeat("x", limit)+`"`).wantExit(1, "protocol error")
