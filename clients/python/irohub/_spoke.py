@@ -13,6 +13,7 @@ import iroh
 
 from ._errors import (
     ClosedError,
+    CloseError,
     EndedError,
     ForbiddenError,
     InvalidPayloadError,
@@ -147,7 +148,15 @@ class Spoke:
         one; CloseError or LostError if a connection was lost, so that events may be lost; or the
         error that ended the spoke.
         """
-        await self._acknowledgement(await self._connected())
+        answer = self._acknowledgement(await self._connected())
+        try:
+            await answer
+        except asyncio.CancelledError:
+            # If this call was cancelled as it learned of a loss, the next one reports the loss.
+            failure = answer.exception() if answer.done() and not answer.cancelled() else None
+            if isinstance(failure, (CloseError, LostError)):
+                self._trouble, self._loss = self._trouble or failure, self._loss or failure
+            raise
         trouble, self._trouble, self._loss = self._trouble, None, None
         if trouble is not None:
             raise trouble.with_traceback(None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import unittest
+import unittest.mock
 
 import irohub
 from tests.hubs import Case, Happenings, PlayedCase, soon
@@ -156,6 +157,31 @@ class Packing(PlayedCase):
                 else:
                     self.assertEqual(undone, {f"own:{cancelled}"})
                 self.assertEqual(spoke.topics, left)
+
+    async def test_flush_cancelled_as_it_learns_of_a_loss(self) -> None:
+        """The loss is then reported by the next call."""
+        spoke, link = await self.meet()
+        await spoke.publish("t", 1)
+        await link.next()
+        flushing = asyncio.create_task(spoke.flush())
+        await link.next()
+        mine = spoke._link
+        assert mine is not None
+        report = mine.end_answers
+
+        def report_and_cancel(error: irohub.SpokeError) -> None:
+            report(error)
+            flushing.cancel()
+
+        with unittest.mock.patch.object(mine, "end_answers", report_and_cancel):
+            await link.end(1)
+            with self.assertRaises(asyncio.CancelledError):
+                await soon(flushing)
+        link = await self.greet_next()
+        flushing = asyncio.create_task(spoke.flush())
+        await link.send("__ack", (await link.next()).id)
+        with self.assertRaises(irohub.ShutdownError):
+            await soon(flushing)
 
     async def test_flushes_share_requests(self) -> None:
         spoke, link = await self.meet()
