@@ -22,7 +22,8 @@ type peer struct {
 	cancel context.CancelCauseFunc
 	silent *time.Timer // closes a connection that has no spoke in time; the router stops it
 
-	// Owned by the connection's goroutine. Others may read them after its letGo.
+	// Owned by the connection's goroutine. It sets conn before it starts a stream's goroutines,
+	// which may read it. Others may read both after its letGo.
 	conn Conn  // nil before the handshake
 	why  error // why the connection ended
 

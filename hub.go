@@ -247,23 +247,10 @@ func (h *Hub) Serve(ctx context.Context) error {
 // payload after Publish has returned.
 func (h *Hub) Publish(ctx context.Context, ev Event) error {
 	r, err := ev.encode(h.opts.MaxFrame)
-	if err == nil {
-		err = ctx.Err()
-	}
 	if err != nil {
 		return err
 	}
-	m := message{run: r, forward: true}
-	if !h.inbox.enter() {
-		return ErrHubClosed
-	}
-	defer h.inbox.gate.leave()
-	select {
-	case h.inbox.publish <- m: // usually there is room, and this is cheaper than post's select
-		return nil
-	default:
-	}
-	return post(ctx, h.inbox, h.inbox.publish, m)
+	return pass(ctx, &h.inbox.gate, h.inbox.publish, message{run: r, forward: true})
 }
 
 // Subscribe listens to the events that spokes publish on the given topics or patterns T:*.
@@ -282,7 +269,7 @@ func (h *Hub) Subscribe(ctx context.Context, topics ...string) (*Subscription, e
 	// In parts, because one long list would block the router.
 	for part := range slices.Chunk(topics, pageSize) {
 		q := request[listening]{listening{sub, part}, make(chan error, 1)}
-		err := post(ctx, h.inbox, h.inbox.listen, q)
+		err := pass(ctx, &h.inbox.gate, h.inbox.listen, q)
 		if err == nil {
 			err = <-q.reply
 		}
@@ -292,22 +279,6 @@ func (h *Hub) Subscribe(ctx context.Context, topics ...string) (*Subscription, e
 		}
 	}
 	return sub, nil
-}
-
-// post sends to the router unless ctx ends or the hub closes first.
-func post[T any](ctx context.Context, in *inbox, to chan<- T, v T) error {
-	// If several cases are ready, the select below picks one at random. So check ctx first.
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	select {
-	case to <- v:
-		return nil
-	case <-in.closing:
-		return ErrHubClosed
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // Shutdown closes the hub gracefully. It accepts nothing new, sends all events that were

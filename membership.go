@@ -256,14 +256,14 @@ func (r *router) unlistened(sub *Subscription, reason error) {
 	sub.end(reason)
 }
 
-// stop begins a shutdown: the router accepts nothing new. It first routes what was accepted
-// before.
+// stop begins a shutdown: Publish and Subscribe are refused from now on, and what was accepted
+// before is routed. Connections and spokes still come in until drain.
 func (r *router) stop() {
 	if r.stopping {
 		return
 	}
 	r.stopping = true
-	r.shut()
+	r.shut(ErrHubClosed)
 	drain(&r.gate, r.publish, func(m message) { r.route(&m) })
 	for range len(r.inbound) {
 		r.arrived(<-r.inbound)
@@ -284,7 +284,7 @@ func (r *router) drain() {
 // end ends everything at once.
 func (r *router) end() {
 	if !r.stopping {
-		r.shut()
+		r.shut(ErrHubClosed)
 	}
 	r.stopping, r.draining, r.quitting = true, true, true
 	for len(r.members) > 0 {

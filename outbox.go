@@ -2,6 +2,7 @@ package irohub
 
 import (
 	"cmp"
+	"context"
 	"encoding/binary"
 	"sync"
 	"sync/atomic"
@@ -224,10 +225,12 @@ func (o *outbox[T]) waiting() (bytes, events int) {
 var errSlow = &CloseError{Code: CodeSlow, Reason: "too many bytes waiting"}
 
 // A gate guards a channel that has many senders and one receiver. A sender enters before it
-// sends and leaves afterwards. At the end the receiver shuts the gate and receives until all
-// senders have left. No value can follow then, so that nothing accepted is lost.
+// sends and leaves afterwards; pass does so. At the end the router shuts the gate, and the
+// receiver drains the channel until all senders have left. No value can follow then, so that
+// nothing accepted is lost.
 type gate struct {
 	closing chan struct{} // closed by shut; senders that are blocked inside give up
+	cause   error         // why the gate was shut; written before closing is closed
 	inside  atomic.Int64  // senders that have entered and not left
 	empty   chan struct{} // capacity 1; a value says that the last sender has left a shut gate
 }
@@ -255,8 +258,37 @@ func (g *gate) leave() {
 	}
 }
 
-// shut closes the gate. Only the receiver calls it, once, and then calls drain.
-func (g *gate) shut() { close(g.closing) }
+// shut closes the gate. Only the router calls it, once.
+func (g *gate) shut(cause error) {
+	g.cause = cause
+	close(g.closing)
+}
+
+// pass sends v through the gate, unless ctx ends or the gate is shut first. It then returns
+// ctx's error or the gate's cause.
+func pass[T any](ctx context.Context, g *gate, to chan<- T, v T) error {
+	// If several cases are ready, a select picks one at random. So check ctx first.
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if !g.enter() {
+		return g.cause
+	}
+	defer g.leave()
+	select {
+	case to <- v: // usually there is room, and this is cheaper than the select below
+		return nil
+	default:
+	}
+	select {
+	case to <- v:
+		return nil
+	case <-g.closing:
+		return g.cause
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
 
 // drain passes to take every value from senders that had entered, and waits until all have
 // left.

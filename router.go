@@ -12,7 +12,7 @@ import (
 // that none blocks after the router's end. A channel is unbuffered unless its comment says
 // otherwise: after a send, the router is already at work on the value.
 type inbox struct {
-	gate                   // guards publish; shut when the router accepts nothing new
+	gate                   // guards publish; Subscribe passes it too; shut when a shutdown begins
 	publish  chan message  // from Hub.Publish; buffered, so that a round finds several
 	inbound  chan *inbound // from readers; buffered for the same reason; at most two per reader
 	begin    chan *peer    // a connection's first packet has arrived
@@ -55,7 +55,7 @@ type router struct {
 	byNode    map[NodeID][]*member // ordered by connection, oldest first
 	listeners map[*Subscription]struct{}
 	pending   []*peer // connections without a spoke, oldest first
-	stopping  bool    // a shutdown has begun; nothing new is accepted
+	stopping  bool    // a shutdown has begun; the gate is shut
 	draining  bool    // the outboxes have all that was accepted before
 	quitting  bool    // the router ends now
 

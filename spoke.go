@@ -140,9 +140,6 @@ func Dial(ctx context.Context, endpoint Endpoint, addr Addr, opts SpokeOptions) 
 // error that ended the Spoke.
 func (s *Spoke) Publish(ctx context.Context, ev Event) error {
 	r, err := ev.encode(s.opts.MaxFrame - fromOverhead)
-	if err == nil {
-		err = ctx.Err()
-	}
 	if err != nil {
 		return err
 	}
@@ -151,24 +148,11 @@ func (s *Spoke) Publish(ctx context.Context, ev Event) error {
 
 // write queues a frame behind those published before.
 func (s *Spoke) write(ctx context.Context, f frames) error {
-	in := s.inbox
-	if !in.enter() {
-		return in.cause
+	err := pass(ctx, &s.inbox.gate, s.inbox.published, f)
+	if err == nil {
+		s.inbox.count.Add(int64(f.count)) // only now: a Flush must count only the events queued ahead of it
 	}
-	defer in.leave()
-	select {
-	case in.published <- f: // usually there is room, and this is cheaper than the select below
-	default:
-		select {
-		case in.published <- f:
-		case <-in.closing:
-			return in.cause
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	in.count.Add(int64(f.count)) // only now: a Flush must count only the events queued ahead of it
-	return nil
+	return err
 }
 
 // Flush waits until the hub has processed all events published before. It returns nil if the

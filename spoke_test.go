@@ -91,7 +91,7 @@ func TestWriter_WaitsForThoseWhoHaveEntered(t *testing.T) {
 		l.published, l.gate, l.ready = published, &g, make(chan struct{})
 		close(l.ready)
 		g.enter()
-		g.shut()
+		g.shut(errSpokeClosed)
 		l.out.finish(&CloseError{})
 		written := make(chan error, 1)
 		go func() { written <- l.writeLoop() }()

@@ -37,9 +37,8 @@ type spokeInbox struct {
 	notify chan notification
 	untold []notification // those left at the router's end; written before done is closed
 
-	cause error         // why the gate was shut; written before closing is closed
-	done  chan struct{} // closed by the router at its end
-	err   error         // the result of Close; written before done is closed
+	done chan struct{} // closed by the router at its end
+	err  error         // the result of Close; written before done is closed
 }
 
 // publishBuffer is how many events Publish may be ahead of the writer.
@@ -464,8 +463,8 @@ func (r *spokeRouter) finish() {
 	if r.closed {
 		return
 	}
-	r.closed, r.cause = true, errSpokeClosed
-	r.shut()
+	r.closed = true
+	r.shut(errSpokeClosed)
 	if r.on != nil && r.on.begun {
 		r.on.link.out.finish(errSpokeClosed)
 		return
@@ -482,8 +481,7 @@ func (r *spokeRouter) finish() {
 // end ends the Spoke for a reason.
 func (r *spokeRouter) end(err error) {
 	if !r.closed {
-		r.cause = err
-		r.shut()
+		r.shut(err)
 	}
 	r.closed, r.ended, r.err = true, true, err
 	if err == errSpokeClosed {

@@ -752,7 +752,7 @@ func TestWriter_WritesWhatWasPublishedBeforeTheLast(t *testing.T) {
 			l := newLink(context.Background(), stream, 1<<20, time.Second)
 			published := make(chan frames, 1)
 			g := newGate()
-			g.shut()
+			g.shut(errSpokeClosed)
 			l.published, l.gate, l.ready = published, &g, make(chan struct{})
 			close(l.ready)
 			published <- frames{[]byte("event"), 1}
