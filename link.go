@@ -363,6 +363,7 @@ func (w *writer) finish() error {
 		<-w.ctx.Done()
 		return w.failed
 	}
+	w.stalled.Stop()
 	w.handedOver.Store(true)
 	if w.ready == nil {
 		return w.last
@@ -375,12 +376,10 @@ func (w *writer) finish() error {
 // what it has not read. The hub ends its half once it has processed everything; the reader then
 // ends the link. Events that keep coming do not extend the limit, so no hub can prevent Close.
 func (w *writer) lastWord() error {
-	limit := time.NewTimer(w.timeout)
-	defer limit.Stop()
 	select {
 	case <-w.ctx.Done():
 		return w.err()
-	case <-limit.C:
+	case <-time.After(w.timeout):
 		return &CloseError{Code: CodeTimeout, Reason: fmt.Sprintf("the hub did not end its stream within %v", w.timeout)}
 	}
 }

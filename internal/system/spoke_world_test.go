@@ -348,6 +348,25 @@ func TestSpoke_CloseGivesUp(t *testing.T) {
 	})
 }
 
+// Close gives the hub the WriteTimeout from the moment at which all was written.
+func TestSpoke_CloseGivesUpBehindTheLastWrite(t *testing.T) {
+	withFakeHub(t, irohub.SpokeOptions{}, func(w *fakeWorld, h *rawSpoke) {
+		if err := w.s.Publish(w.Context(), event("n", 1)); err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			time.Sleep(3 * time.Second) // what is written is not acknowledged before
+			h.frame()
+			h.frame()
+		}()
+		start := time.Now()
+		err := w.s.Close()
+		if took := time.Since(start); took != 13*time.Second || !strings.Contains(fmt.Sprint(err), "did not end its stream") {
+			t.Errorf("after %v, Close returned %v", took, err)
+		}
+	})
+}
+
 // An event that Publish accepts during Close is delivered, or Close reports that it was not.
 func TestSpoke_PublishBesideCloseLosesNothing(t *testing.T) {
 	for round := range 200 {
