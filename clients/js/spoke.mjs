@@ -193,22 +193,14 @@ export class Spoke extends EventTarget {
     const endpoint = options.endpoint ?? (await bind(options, timeout))
     const spoke = new Spoke(endpoint, address, options)
     const connected = spoke.#dial()
-    /** @type {() => void} */
-    let abort = () => {}
-    /** @type {Promise<never>} */
-    const aborted = new Promise((_, reject) => (abort = () => reject(signal?.reason)))
-    signal?.addEventListener('abort', abort)
-    if (signal?.aborted) abort() // aborted during bind
     try {
-      spoke.#keep(await Promise.race([connected, aborted]))
+      spoke.#keep(await unlessAborted(connected, signal))
     } catch (error) {
       connected.catch(() => {})
       spoke.#isClosing = true
       spoke.#dialled?.abort(new CloseError(CloseCode.normal, 'given up'))
       if (!options.endpoint) release(endpoint).catch(() => {}) // not awaited: it may take 3 s
       throw error
-    } finally {
-      signal?.removeEventListener('abort', abort)
     }
     return spoke
   }

@@ -155,7 +155,7 @@ class Spoke:
             # If this call was cancelled as it learned of a loss, the next one reports the loss.
             failure = answer.exception() if answer.done() and not answer.cancelled() else None
             if isinstance(failure, (CloseError, LostError)):
-                self._trouble, self._loss = self._trouble or failure, self._loss or failure
+                self._note_loss(failure)
             raise
         trouble, self._trouble, self._loss = self._trouble, None, None
         if trouble is not None:
@@ -532,9 +532,14 @@ class Spoke:
         if self._closing is not None and link.whole and isinstance(error, EndedError):
             error = ClosedError("the spoke is closed")  # the hub has processed everything
         elif self._written > max(self._taken, link.told):  # the hub may have missed events
-            self._trouble, self._loss = self._trouble or error, self._loss or error
+            self._note_loss(error)
         self._taken = self._written
         return error
+
+    def _note_loss(self, error: SpokeError) -> None:
+        """Leaves a loss for the next flush, or for close."""
+        self._trouble = self._trouble or error
+        self._loss = self._loss or error
 
     async def _close(self) -> None:
         assert self._keeper is not None
