@@ -3,11 +3,12 @@ package irohub
 import (
 	"context"
 	"errors"
-	"irohub/internal/logging"
 	"log/slog"
 	"net"
 	"sync/atomic"
 	"time"
+
+	"irohub/internal/logging"
 )
 
 // This file handles a connection from its first packet to its streams.

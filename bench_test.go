@@ -5,13 +5,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"irohub/internal/jsonscan/reference"
-	"irohub/internal/logging"
 	"math"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
+
+	"irohub/internal/jsonscan/reference"
+	"irohub/internal/logging"
 )
 
 // newBenchRouter makes a router with spokes that have outboxes but no writers.

@@ -5,12 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"irohub/internal/logging"
 	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"irohub/internal/logging"
 )
 
 // ErrHubClosed is returned by Serve and by other methods of a Hub after Shutdown or

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"irohub/internal/logging"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -13,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"irohub/internal/logging"
 )
 
 // These tests call the router's methods without goroutines and check its state after each step.

@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"irohub/internal/framing"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"irohub/internal/framing"
 )
 
 // Defaults that hubs and spokes share, besides maxFrame; and the maximum of MaxFrame.

@@ -1,10 +1,11 @@
 package irohub
 
 import (
-	"irohub/internal/logging"
 	"log/slog"
 	"slices"
 	"time"
+
+	"irohub/internal/logging"
 )
 
 // This file is how the hub's router adds and removes connections, spokes, listeners and

@@ -4,11 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"irohub/internal/framing"
 	"log/slog"
 	"strings"
 	"sync"
 	"time"
+
+	"irohub/internal/framing"
 )
 
 // A member is the hub's side of one spoke, that is, of one stream. This file is its

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"irohub/internal/framing"
 	"maps"
 	"math"
 	"math/rand/v2"
@@ -16,6 +15,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"irohub/internal/framing"
 )
 
 // A tableModel is a simple model of a table: the subscriptions of each subscriber.

@@ -104,11 +104,11 @@ func (c *benchConfig) check() error {
 }
 
 func (c *benchConfig) run(ctx context.Context, args []string, std stdio) error {
-	switch {
-	case len(args) == 1 && args[0] == workerArgument:
+	if len(args) == 1 && args[0] == workerArgument {
 		return runWorker(std.in, std.out)
-	case len(args) > 0:
-		return usagef("unexpected argument %q", args[0])
+	}
+	if err := unexpected(args); err != nil {
+		return err
 	}
 	if err := c.check(); err != nil {
 		return err

@@ -102,7 +102,7 @@ func (p *program) root() *cobra.Command {
 		Long:          about,
 		SilenceErrors: true, // run prints them
 		SilenceUsage:  true,
-		Args:          func(c *cobra.Command, args []string) error { return unknownCommand(c, args) },
+		Args:          unknownCommand,
 		RunE: func(c *cobra.Command, _ []string) error {
 			fmt.Fprint(p.said, c.UsageString())
 			return usagef("a command is needed")

@@ -63,18 +63,24 @@ func (m *manager) wantTold(state string) {
 	}
 }
 
-// The socket outlives the hub: who dials between two of them waits for the second.
-func TestHub_TakesASocketAndTellsItsManager(t *testing.T) {
+// handedIn opens a listening socket to be handed in.
+func handedIn(t *testing.T) (addr string, file *os.File) {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	file, err := listener.(*net.TCPListener).File()
-	if err != nil {
+	t.Cleanup(func() { listener.Close() })
+	if file, err = listener.(*net.TCPListener).File(); err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
+	t.Cleanup(func() { file.Close() })
+	return listener.Addr().String(), file
+}
+
+// The socket outlives the hub: who dials between two of them waits for the second.
+func TestHub_TakesASocketAndTellsItsManager(t *testing.T) {
+	addr, file := handedIn(t)
 	m := newManager(t)
 	key, node := keyFile(t)
 	run := func() *testHub {
@@ -85,7 +91,7 @@ func TestHub_TakesASocketAndTellsItsManager(t *testing.T) {
 		return hub
 	}
 	hub := run()
-	if want := node + "@" + listener.Addr().String(); hub.addr != want {
+	if want := node + "@" + addr; hub.addr != want {
 		t.Errorf("the hub is at %s, want %s", hub.addr, want)
 	}
 	p := newProcess(t, "pub", "-transport", overTLS, hub.addr, "n", "1").run()
@@ -117,16 +123,7 @@ func TestHub_WrongSockets(t *testing.T) {
 		p.cmd.ExtraFiles = []*os.File{null, null}
 		p.run().wantExit(2, "LISTEN_FDS", test.says)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	file, err := listener.(*net.TCPListener).File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
+	_, file := handedIn(t)
 	for args, says := range map[string]string{
 		"--transport iroh":                    "which --transport tls alone takes",
 		"--transport tls --addr 127.0.0.1:0":  "says where to listen",

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -108,8 +109,17 @@ type code struct {
 	ends     map[string]bool     // and those that can only send, or only receive
 }
 
+// parseModule returns what the code has, for all tests to read.
 func parseModule(t *testing.T) *code {
 	t.Helper()
+	c, err := parsed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+var parsed = sync.OnceValues(func() (*code, error) {
 	c := &code{
 		names: make(map[string]bool), embeds: make(map[string][]string),
 		starters: make(map[string]bool), makers: make(map[string]bool), channels: make(map[string]bool),
@@ -136,11 +146,8 @@ func parseModule(t *testing.T) *code {
 		c.add(file, prefix)
 		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
+	return c, err
+})
 
 func (c *code) add(file *ast.File, prefix string) {
 	for _, decl := range file.Decls {

@@ -4,9 +4,10 @@ import (
 	"bytes"
 	"encoding/binary"
 	"io"
-	"irohub/internal/jsonscan/reference"
 	"strings"
 	"testing"
+
+	"irohub/internal/jsonscan/reference"
 )
 
 // refFrames is a reference implementation that splits a stream. err says how it ends.

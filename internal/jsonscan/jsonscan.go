@@ -18,8 +18,8 @@ const MaxDepth = 128
 // Valid reports whether text is one JSON value in UTF-8. depth is the number of objects and
 // arrays around it.
 func Valid(text []byte, depth int) bool {
-	end, ok := SkipValue(text, SkipSpace(text, 0), depth)
-	return ok && SkipSpace(text, end) == len(text)
+	end, ok := SkipValue(text, skipSpace(text, 0), depth)
+	return ok && skipSpace(text, end) == len(text)
 }
 
 // An Object iterates over the members of the JSON object in Text.
@@ -57,11 +57,11 @@ const (
 // open skips the bracket left, with which text must begin. It returns the index of the first
 // element.
 func open(text []byte, left, right byte) (at int, state walkState) {
-	at = SkipSpace(text, 0)
+	at = skipSpace(text, 0)
 	if !IsAt(text, at, left) {
 		return at, walkBroken
 	}
-	at = SkipSpace(text, at+1)
+	at = skipSpace(text, at+1)
 	if IsAt(text, at, right) {
 		return at + 1, walkEnd
 	}
@@ -70,10 +70,10 @@ func open(text []byte, left, right byte) (at int, state walkState) {
 
 // step skips the comma after a value or the bracket that ends the text.
 func step(text []byte, at int, right byte) (next int, state walkState) {
-	at = SkipSpace(text, at)
+	at = skipSpace(text, at)
 	switch {
 	case IsAt(text, at, ','):
-		return SkipSpace(text, at+1), walkOn
+		return skipSpace(text, at+1), walkOn
 	case IsAt(text, at, right):
 		return at + 1, walkEnd
 	}
@@ -98,11 +98,11 @@ func (o *Object) Next() bool {
 	}
 	// A name with an unpaired surrogate is JSON too. It never equals a name of the protocol.
 	o.Name, _ = Unquote(o.Text[at:end])
-	at = SkipSpace(o.Text, end)
+	at = skipSpace(o.Text, end)
 	if !IsAt(o.Text, at, ':') {
 		return false
 	}
-	at = SkipSpace(o.Text, at+1)
+	at = skipSpace(o.Text, at+1)
 	end, ok = SkipValue(o.Text, at, o.Depth)
 	if !ok {
 		return false
@@ -114,7 +114,7 @@ func (o *Object) Next() bool {
 
 // Complete reports whether Text was one whole object and nothing else.
 func (o *Object) Complete() bool {
-	return o.state == walkEnd && SkipSpace(o.Text, o.at) == len(o.Text)
+	return o.state == walkEnd && skipSpace(o.Text, o.at) == len(o.Text)
 }
 
 // Next advances to the next element and reports whether there is one.
@@ -140,15 +140,15 @@ func (a *Array) Next() bool {
 
 // Complete reports whether Text was one whole array and nothing else.
 func (a *Array) Complete() bool {
-	return a.state == walkEnd && SkipSpace(a.Text, a.at) == len(a.Text)
+	return a.state == walkEnd && skipSpace(a.Text, a.at) == len(a.Text)
 }
 
 // IsAt reports whether i is an index of b and b[i] is c. The unsigned comparison checks both
 // bounds at once, and the compiler adds no bounds check.
 func IsAt(b []byte, i int, c byte) bool { return uint(i) < uint(len(b)) && b[i] == c }
 
-// SkipSpace returns the index of the first byte from b[i] on that is not white space.
-func SkipSpace(b []byte, i int) int {
+// skipSpace returns the index of the first byte from b[i] on that is not white space.
+func skipSpace(b []byte, i int) int {
 	const spaces uint64 = 1<<' ' | 1<<'\n' | 1<<'\t' | 1<<'\r'
 	for uint(i) < uint(len(b)) && b[i] <= ' ' && spaces>>b[i]&1 != 0 {
 		i++
@@ -173,11 +173,11 @@ value:
 			if i, ok = skipString(b, i+1); !ok {
 				return i, false
 			}
-			i = SkipSpace(b, i)
+			i = skipSpace(b, i)
 			if !IsAt(b, i, ':') {
 				return i, false
 			}
-			i = SkipSpace(b, i+1)
+			i = skipSpace(b, i+1)
 		}
 		if uint(i) >= uint(len(b)) {
 			return i, false
@@ -192,7 +192,7 @@ value:
 			level++
 			rest = rest<<1 | last>>63
 			last = last<<1 | uint64(c>>5&1) // '{' and '[' differ in this bit
-			i = SkipSpace(b, i+1)
+			i = skipSpace(b, i+1)
 			if !IsAt(b, i, c+2) { // '}' is '{'+2, and ']' is '['+2
 				continue value
 			}
@@ -209,13 +209,13 @@ value:
 			return i, false
 		}
 		for level > 0 {
-			i = SkipSpace(b, i)
+			i = skipSpace(b, i)
 			if uint(i) >= uint(len(b)) {
 				return i, false
 			}
 			switch b[i] {
 			case ',':
-				i = SkipSpace(b, i+1)
+				i = skipSpace(b, i+1)
 				continue value
 			case ']' | byte(last&1)<<5: // or '}' in an object
 				i++

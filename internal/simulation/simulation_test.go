@@ -68,36 +68,26 @@ func TestPutBack(t *testing.T) {
 	if !*putback {
 		t.Skip("make simulate-proof does this: go test ./internal/simulation -run PutBack -putback")
 	}
-	patches, err := filepath.Glob("testdata/*.patch")
-	if err != nil || len(patches) == 0 {
-		t.Fatalf("there are no patches: %v", err)
-	}
-	for _, name := range patches {
-		t.Run(strings.TrimSuffix(filepath.Base(name), ".patch"), func(t *testing.T) {
-			patch, err := os.ReadFile(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			first, _, _ := strings.Cut(string(patch), "\n")
-			expect, ok := strings.CutPrefix(first, "expect: ")
-			if !ok {
-				t.Fatal("the patch does not say what to expect")
-			}
-			dir := t.TempDir()
-			if err := copyModule(dir); err != nil {
-				t.Fatal(err)
-			}
-			apply(t, dir, patch)
-			begin := time.Now()
-			find := exec.Command("go", "run", "./internal/simulation/run", "-for", "1m", "-expect", expect)
-			find.Dir = dir
-			out, err := find.CombinedOutput()
-			if err != nil {
-				t.Fatalf("not found in %s: %v\n%.8000s", time.Since(begin), err, out)
-			}
-			t.Logf("found in %s: %s", time.Since(begin).Round(time.Second), out)
-		})
-	}
+	eachPatch(t, func(t *testing.T, patch []byte) {
+		first, _, _ := strings.Cut(string(patch), "\n")
+		expect, ok := strings.CutPrefix(first, "expect: ")
+		if !ok {
+			t.Fatal("the patch does not say what to expect")
+		}
+		dir := t.TempDir()
+		if err := copyModule(dir); err != nil {
+			t.Fatal(err)
+		}
+		apply(t, dir, patch)
+		begin := time.Now()
+		find := exec.Command("go", "run", "./internal/simulation/run", "-for", "1m", "-expect", expect)
+		find.Dir = dir
+		out, err := find.CombinedOutput()
+		if err != nil {
+			t.Fatalf("not found in %s: %v\n%.8000s", time.Since(begin), err, out)
+		}
+		t.Logf("found in %s: %s", time.Since(begin).Round(time.Second), out)
+	})
 }
 
 // TestPatches_Fit checks that each patch still applies. When lines around it change, the patch
@@ -112,6 +102,12 @@ func TestPatches_Fit(t *testing.T) {
 		}
 		t.Skipf("it needs patch; install it: %v", err)
 	}
+	eachPatch(t, func(t *testing.T, patch []byte) { apply(t, filepath.Join("..", ".."), patch, "--dry-run") })
+}
+
+// eachPatch runs a test for each fault in testdata.
+func eachPatch(t *testing.T, test func(t *testing.T, patch []byte)) {
+	t.Helper()
 	patches, err := filepath.Glob("testdata/*.patch")
 	if err != nil || len(patches) == 0 {
 		t.Fatalf("there are no patches: %v", err)
@@ -122,7 +118,7 @@ func TestPatches_Fit(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			apply(t, filepath.Join("..", ".."), patch, "--dry-run")
+			test(t, patch)
 		})
 	}
 }

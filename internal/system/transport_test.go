@@ -1,11 +1,12 @@
 package system_test
 
 import (
-	"irohub"
 	"reflect"
 	"strconv"
 	"strings"
 	"testing"
+
+	"irohub"
 )
 
 func TestCloseError_ReasonIsPrintable(t *testing.T) {

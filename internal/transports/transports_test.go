@@ -3,11 +3,12 @@ package transports_test
 import (
 	"context"
 	"errors"
+	"testing"
+
 	"irohub"
 	"irohub/internal/transports"
 	"irohub/irohubtest"
 	"irohub/key"
-	"testing"
 )
 
 // One hub serves all transports at once: spokes receive events from spokes on every transport.
