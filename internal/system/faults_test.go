@@ -217,14 +217,7 @@ func TestHub_ConnectionEndsWithItsLastSpoke(t *testing.T) {
 			}
 			synctest.Wait()
 		}
-		open := 0
-		for _, c := range conns {
-			ctx, cancel := context.WithTimeout(w.Context(), 0)
-			if err := c.Wait(ctx); errors.Is(err, context.DeadlineExceeded) {
-				open++
-			}
-			cancel()
-		}
+		open := w.open(conns)
 		st := w.hub.Stats()
 		if open > 5 {
 			t.Errorf("after 3 minutes %d connections are open; spokes %d, pending %d", open, st.Spokes, st.Pending)
@@ -233,6 +226,18 @@ func TestHub_ConnectionEndsWithItsLastSpoke(t *testing.T) {
 			c.Close(0, "")
 		}
 	})
+}
+
+// open counts the connections that have not ended.
+func (w *world) open(conns []irohub.Conn) (n int) {
+	for _, c := range conns {
+		ctx, cancel := context.WithTimeout(w.Context(), 0)
+		if err := c.Wait(ctx); errors.Is(err, context.DeadlineExceeded) {
+			n++
+		}
+		cancel()
+	}
+	return n
 }
 
 // A spoke that has closed its half and does not read counts as long as its queue is not empty.
@@ -253,14 +258,7 @@ func TestHub_SpokeThatEndsCountsUntilItIsGone(t *testing.T) {
 			synctest.Wait()
 			conns = append(conns, c)
 		}
-		open := 0
-		for _, c := range conns {
-			ctx, cancel := context.WithTimeout(w.Context(), 0)
-			if err := c.Wait(ctx); errors.Is(err, context.DeadlineExceeded) {
-				open++
-			}
-			cancel()
-		}
+		open := w.open(conns)
 		if open > 2 {
 			t.Errorf("%d connections with 900 kB waiting for each; spokes %d, MaxSpokes 2", open, w.hub.Stats().Spokes)
 		}

@@ -81,7 +81,6 @@ func (r *rawSpoke) refuse(id, topic string) {
 	r.send(fmt.Sprintf(`{"type":"__error","id":%q,"payload":{"code":"forbidden","topic":%q,"message":"no"}}`, id, topic))
 }
 
-// answerOne acknowledges the next request.
 // endLast ends as a hub does once the spoke has ended its stream.
 func (r *rawSpoke) endLast() {
 	if _, err := r.frame(); err != io.EOF {
@@ -91,6 +90,7 @@ func (r *rawSpoke) endLast() {
 	r.conn.Close(0, "")
 }
 
+// answerOne acknowledges the next request.
 func (r *rawSpoke) answerOne() {
 	r.w.Helper()
 	id, _ := r.request()
