@@ -47,9 +47,9 @@ func (e Event) Topic() string {
 var ErrInvalid = errors.New("irohub: invalid")
 
 const (
-	maxTopic     = 1024              // bytes of a topic
-	maxDepth     = jsonscan.MaxDepth // nested objects and arrays of a frame, including the envelope
-	headerSize   = 4                 // a frame's length, big-endian
+	maxTopic     = 1024               // bytes of a topic
+	maxDepth     = jsonscan.MaxDepth  // nested objects and arrays of a frame, including the envelope
+	headerSize   = framing.HeaderSize // of the length before a frame
 	maxFrame     = 1 << 20
 	controlMark  = "__"
 	directPrefix = "direct:"
