@@ -141,10 +141,10 @@ func (h *hub) listen() {
 	go func() {
 		f.listen()
 		if err := sub.Err(); err != nil && !errors.Is(err, irohub.ErrHubClosed) {
-			w.mu.Lock()
-			w.deaf++
-			w.mu.Unlock()
 			h.listen()
+			w.mu.Lock()
+			w.deaf++ // only now: what came before the new listener, nobody has heard
+			w.mu.Unlock()
 		}
 	}()
 }
