@@ -41,6 +41,7 @@ type peer struct {
 
 var (
 	errGone     = &CloseError{Reason: "connection ended"}
+	errSilent   = &CloseError{Code: CodeTimeout, Reason: "no whole frame in time"}
 	errShutdown = &CloseError{Code: CodeShutdown, Reason: "hub is shutting down"}
 )
 
@@ -62,9 +63,7 @@ func (h *Hub) accept(ctx, base context.Context, endpoint Endpoint) error {
 		p := &peer{hub: h, addr: in.RemoteAddr(), over: make(chan struct{})}
 		p.users.Store(1)
 		p.ctx, p.cancel = context.WithCancelCause(base)
-		p.silent = time.AfterFunc(h.opts.HandshakeTimeout, func() {
-			p.cancel(&CloseError{Code: CodeTimeout, Reason: "no whole frame in time"})
-		})
+		p.silent = cancelAfter(h.opts.HandshakeTimeout, p.cancel, errSilent)
 		select {
 		case h.inbox.begin <- p:
 		case <-h.inbox.done:

@@ -123,9 +123,7 @@ func (s *Spoke) connect(ctx, base context.Context, limit time.Duration) (*link, 
 	l.shut = func(end *CloseError) { conn.Close(end.Code, end.Reason) }
 	a := newAttachment(l)
 	if limit > 0 {
-		a.idle = time.AfterFunc(limit, func() {
-			l.cancel(&CloseError{Code: CodeTimeout, Reason: "the hub does not answer"})
-		})
+		a.idle = cancelAfter(limit, l.cancel, &CloseError{Code: CodeTimeout, Reason: "the hub does not answer"})
 		defer a.idle.Stop()
 	}
 	if !send(s.inbox, s.inbox.up, a) {

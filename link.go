@@ -196,8 +196,8 @@ func endOf(err error) *CloseError {
 // writeLoop writes the frames from the router and from Spoke.Publish. One call writes as much
 // as is waiting. The loop ends when the router has sent its last batch or the link ends.
 func (l *link) writeLoop() error {
-	w := writer{link: l, stalled: time.AfterFunc(l.timeout, func() {
-		l.cancel(&CloseError{Code: CodeTimeout, Reason: fmt.Sprintf("the peer took no data within %v", l.timeout)})
+	w := writer{link: l, stalled: cancelAfter(l.timeout, l.cancel, &CloseError{
+		Code: CodeTimeout, Reason: fmt.Sprintf("the peer took no data within %v", l.timeout),
 	})}
 	w.stalled.Stop()
 	defer w.stop()
@@ -337,7 +337,13 @@ func (w *writer) write(p []byte) {
 // fail stops writing, and leaves the end of the link to the reader for up to lameTime.
 func (w *writer) fail(err error) {
 	w.failed, w.published = &remoteEnd{err}, nil
-	w.lame = time.AfterFunc(min(w.timeout, lameTime), func() { w.cancel(w.failed) })
+	w.lame = cancelAfter(min(w.timeout, lameTime), w.cancel, w.failed)
+}
+
+// cancelAfter returns a timer that cancels a context with cause after d. It holds nothing else:
+// the runtime may keep a stopped timer until its time has come, and what it holds with it.
+func cancelAfter(d time.Duration, cancel context.CancelCauseFunc, cause error) *time.Timer {
+	return time.AfterFunc(d, func() { cancel(cause) })
 }
 
 // lameTime is how long a link goes on after its peer has stopped taking data. That is enough

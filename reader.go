@@ -138,9 +138,7 @@ const (
 // read is the reader's goroutine. It also calls the application's callbacks for the spoke.
 func (m *member) read() {
 	opts := &m.hub.opts
-	m.silent = time.AfterFunc(opts.HandshakeTimeout, func() {
-		m.link.cancel(&CloseError{Code: CodeTimeout, Reason: "no whole frame in time"})
-	})
+	m.silent = cancelAfter(opts.HandshakeTimeout, m.link.cancel, errSilent)
 	err := m.link.readLoop(&m.frames, m.take, m.work.flush)
 	m.silent.Stop()
 	if err == io.EOF && m.joined {

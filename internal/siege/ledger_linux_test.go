@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"irohub"
+	"irohub/internal/siege/trim"
 	"irohub/internal/transports"
 )
 
@@ -94,18 +95,16 @@ func (s *siege) fill(state string) float64 {
 			hub.ask("queues")
 		}
 	}
-	if state != "closing" && state != "turned-away" {
-		come(0, warm)
-		before := hub.settled()
-		come(warm, n)
-		return float64(hub.settled()-before) / float64(n)
+	ended := func() {
+		if state == "closing" || state == "turned-away" {
+			hub.ask("end")
+		}
 	}
-	// The first peers' memory shows what the second group needs in addition. Which part of the
-	// native library's memory is free is not known.
-	come(0, n)
+	come(0, warm)
+	ended()
 	before := hub.settled()
-	hub.ask("end")
-	come(n, n)
+	come(warm, n)
+	ended()
 	return float64(hub.settled()-before) / float64(n)
 }
 
@@ -125,14 +124,14 @@ func (c *child) number(what string) int {
 	return n
 }
 
-// settled returns a child's memory in KiB, once it no longer changes.
+// settled returns a child's memory in KiB, once it has not changed for a second.
 func (c *child) settled() int {
 	c.Helper()
 	last, same := c.number("memory"), 0
 	for same < 2 {
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(500 * time.Millisecond)
 		now := c.number("memory")
-		if same++; now > last+last/200 {
+		if same++; max(now-last, last-now) > last/200 {
 			same = 0
 		}
 		last = now
@@ -140,10 +139,14 @@ func (c *child) settled() int {
 	return last
 }
 
-// resident returns the resident memory of this process in KiB, after garbage collection.
+// resident returns the resident memory of this process in KiB, after garbage collection and
+// without what the allocator of the native library keeps although it is free.
 func resident() (kib int, err error) {
 	for range 2 { // a sync.Pool is empty only after the second
 		debug.FreeOSMemory()
+	}
+	if !trim.Memory() {
+		return 0, errors.New("no access to an allocator that can give memory back: the ledger needs cgo and glibc")
 	}
 	text, err := os.ReadFile("/proc/self/statm")
 	if err != nil {
