@@ -15,23 +15,23 @@ import (
 	"irohub"
 )
 
-// access says which nodes a hub admits. Its lists in files can be read again while the hub runs.
+// access decides which nodes a hub admits. Its files can be read again while the hub runs.
 type access struct {
-	named     []irohub.NodeID // by --allow
+	named     []irohub.NodeID // from --allow
 	allowFile string
 	denyFile  string
 
 	lists atomic.Pointer[lists]
 }
 
-// lists are what access has read last. They never change.
+// lists are the nodes that access has read last. They never change: reading replaces them.
 type lists struct {
-	allowed map[irohub.NodeID]bool // nil: everybody
+	allowed map[irohub.NodeID]bool // nil: every node
 	denied  map[irohub.NodeID]bool
 }
 
 func (a *access) declare(flags *pflag.FlagSet) {
-	flags.Func("allow", "admit the node `NODEID`, or several with commas between, and none but those so named; may be repeated", func(s string) error {
+	flags.Func("allow", "admit only the node `NODEID`, or several separated by commas; may be repeated", func(s string) error {
 		for text := range strings.SplitSeq(s, ",") {
 			id, err := irohub.ParseNodeID(text)
 			if err != nil {
@@ -41,11 +41,11 @@ func (a *access) declare(flags *pflag.FlagSet) {
 		}
 		return nil
 	})
-	flags.StringVar(&a.allowFile, "allow-file", "", "admit the nodes that `FILE` names besides, one NodeID a line, # before remarks; SIGHUP has it read again")
-	flags.StringVar(&a.denyFile, "deny-file", "", "turn the nodes away that `FILE` names, whatever else is said; SIGHUP has it read again")
+	flags.StringVar(&a.allowFile, "allow-file", "", "admit only the nodes in `FILE` and those of --allow; one NodeID per line, # begins a comment; SIGHUP reads it again")
+	flags.StringVar(&a.denyFile, "deny-file", "", "admit none of the nodes in `FILE`, even if another flag allows them; SIGHUP reads it again")
 }
 
-// load reads the files. If one is wrong, nothing has changed.
+// load reads the files. If one of them is wrong, it keeps the old lists.
 func (a *access) load() error {
 	l := new(lists)
 	if a.named != nil || a.allowFile != "" {
@@ -93,7 +93,7 @@ func readNodes(path string, to map[irohub.NodeID]bool) error {
 	return nil
 }
 
-var errNotListed = errors.New("this NodeID is not on the hub's list")
+var errNotListed = errors.New("the hub's lists do not admit this NodeID")
 
 func (a *access) check(id irohub.NodeID) error {
 	l := a.lists.Load()
@@ -103,8 +103,8 @@ func (a *access) check(id irohub.NodeID) error {
 	return nil
 }
 
-// apply has the hub ask. A node that is taken off the lists while it is connected may neither
-// publish nor subscribe any more.
+// apply sets the hub's policy. A node that the lists exclude while it is connected can no longer
+// publish or subscribe.
 func (a *access) apply(opts *irohub.HubOptions) {
 	if l := a.lists.Load(); l.allowed == nil && l.denied == nil {
 		return

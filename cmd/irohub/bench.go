@@ -20,25 +20,24 @@ var benchCommand = command{
 	name:     "bench",
 	synopsis: "[flags]",
 	short:    "Measure what a hub carries",
-	text: `Measures what a hub carries on this machine: it connects spokes, publishes events to
-them, and prints a table of what arrived, how late, and what it took.
+	text: `Measures how many events a hub on this machine carries: it connects spokes, publishes
+events to them, and prints a table of throughput, latency, CPU time and memory.
 
-The hub is its own, in this process, or with --hub PEER one that runs elsewhere. To that
-one it publishes as a spoke, so that hub must pass the events of spokes on: irohub hub
---forward --quiet. The spokes are in this process too, or with --processes in others of their
-own.
+By default the hub runs in this process. With --hub PEER, bench uses a running hub and
+publishes to it as a spoke. That hub must forward events: irohub hub --forward --quiet.
+The spokes run in this process too, or with --processes in processes of their own.
 
-Event i goes to topic i modulo --topics, and each spoke has --subscriptions of the topics.
-With --rate, events have their times, and their latency counts from then on, even where
-they were published later. Without, they are published as fast as all spokes take them,
-with 1,024 events or 512 KiB undelivered at most, and latency counts from publishing: it
-is then mostly the time in queues. Latency ends when the application has the event in
-hand; percentiles are at most 0.8% too high. CPU and resident memory are those of all
-processes of the bench, and so without a hub elsewhere. A terminal is shown how it goes, and
-so is a log with -v.
+Event i goes to topic i modulo --topics, and each spoke subscribes to --subscriptions of
+the topics. With --rate, each event has a time at which it is due. Its latency counts from
+that time, even if it is published later. Without --rate, bench publishes as fast as all
+spokes receive, with at most 1,024 events or 512 KiB undelivered. Latency then counts from
+publishing, and is mostly time in queues. Latency ends when the application gets the
+event; percentiles are at most 0.8% too high. CPU time and resident memory are those of
+all processes that bench has started, not those of the hub at PEER. bench shows its
+progress on a terminal, and with -v in the log.
 
-SIGINT, SIGTERM and SIGHUP end it early, with what there is so far. It exits 1 then, and where an
-event was lost, a spoke was cut off, or the rate was not reached.`,
+SIGINT, SIGTERM and SIGHUP end it early: it prints the figures so far and exits 1. It also
+exits 1 if an event was lost, a spoke was cut off, or the rate was not reached.`,
 	setup: func(flags *pflag.FlagSet) action {
 		var c benchConfig
 		c.declare(flags)
@@ -59,23 +58,23 @@ type benchConfig struct {
 func (c *benchConfig) declare(flags *pflag.FlagSet) {
 	c.declareTransport(flags)
 	c.declareRelays(flags)
-	flags.StringVar(&c.hub, "hub", "", "the hub at `PEER`, which must forward; none: one of its own")
-	flags.IntVar(&c.plan.Spokes, "spokes", 64, "the `NUMBER` of spokes, each with a connection of its own")
+	flags.StringVar(&c.hub, "hub", "", "use the hub at `PEER`, which must run with --forward; none: run one in this process")
+	flags.IntVar(&c.plan.Spokes, "spokes", 64, "the `NUMBER` of spokes, each with its own connection")
 	flags.IntVar(&c.plan.Topics, "topics", 1, "the `NUMBER` of topics")
-	flags.IntVar(&c.plan.Subscriptions, "subscriptions", 1, "to how many `TOPICS` each spoke subscribes")
-	flags.IntVar(&c.plan.Size, "size", 256, "the `BYTES` of a payload")
-	flags.Float64Var(&c.rate, "rate", 0, "how many `EVENTS` are published per second; 0: as many as possible")
-	durationVar(flags, &c.duration, "for", 10*time.Second, "the `TIME` in which events are published")
-	flags.IntVar(&c.processes, "processes", 0, "the `NUMBER` of processes that the spokes are in; 0: they are in the bench's own")
-	flags.BoolVar(&c.json, "json", false, "print JSON rather than a table")
+	flags.IntVar(&c.plan.Subscriptions, "subscriptions", 1, "the number of `TOPICS` that each spoke subscribes to")
+	flags.IntVar(&c.plan.Size, "size", 256, "the size of a payload in `BYTES`")
+	flags.Float64Var(&c.rate, "rate", 0, "the number of `EVENTS` to publish per second; 0: as many as possible")
+	durationVar(flags, &c.duration, "for", 10*time.Second, "publish events for this `TIME`")
+	flags.IntVar(&c.processes, "processes", 0, "the `NUMBER` of processes for the spokes; 0: they run in this process")
+	flags.BoolVar(&c.json, "json", false, "print JSON instead of a table")
 }
 
 const (
 	maxBenchPayload = 16 << 20
-	connectAtOnce   = 64 // spokes; fewer than the connections that a hub lets wait
+	connectAtOnce   = 64 // spokes that connect at the same time; far below a hub's MaxPending
 )
 
-// check completes the plan, if it makes sense.
+// check checks the flags and completes the plan.
 func (c *benchConfig) check() error {
 	p := &c.plan
 	switch {
@@ -84,17 +83,17 @@ func (c *benchConfig) check() error {
 	case p.Topics < 1:
 		return usagef("--topics: at least 1 is needed")
 	case p.Subscriptions < 1 || p.Subscriptions > p.Topics:
-		return usagef("--subscriptions: a number from 1 to that of --topics is wanted")
+		return usagef("--subscriptions: a number from 1 to the value of --topics is wanted")
 	case p.Topics > p.Spokes*p.Subscriptions:
-		return usagef("--topics: %d spokes with %d subscriptions each leave some of %d topics without any", p.Spokes, p.Subscriptions, p.Topics)
+		return usagef("--topics: %d spokes with %d subscriptions each leave some of %d topics without a subscriber", p.Spokes, p.Subscriptions, p.Topics)
 	case p.Size < minPayload || p.Size > maxBenchPayload:
 		return usagef("--size: a number from %d to %d is wanted", minPayload, maxBenchPayload)
 	case !(c.rate >= 0 && c.rate <= 1e9):
 		return usagef("--rate: a number from 0 to 1e9 is wanted")
 	case c.processes < 0 || c.processes > p.Spokes:
-		return usagef("--processes: a number from 0 to that of --spokes is wanted")
+		return usagef("--processes: a number from 0 to the value of --spokes is wanted")
 	case c.hub == "" && c.relays != "none":
-		return usagef("--relays: of use with --hub only")
+		return usagef("--relays: this flag needs --hub")
 	}
 	p.Run = fmt.Sprintf("%08x", rand.Uint32())
 	if c.rate == 0 {
@@ -116,7 +115,7 @@ func (c *benchConfig) run(ctx context.Context, args []string, std stdio) error {
 	b := &bench{benchConfig: c, log: std.log, clock: newBenchClock(), progress: progress{screen: std.screen}}
 	failed := b.measure(ctx)
 	b.progress.clear()
-	if b.results == nil { // there is nothing to print yet
+	if b.results == nil { // it ended before there were figures
 		return interrupted(ctx, failed)
 	}
 	f := b.figures()
@@ -127,7 +126,7 @@ func (c *benchConfig) run(ctx context.Context, args []string, std stdio) error {
 	return cmp.Or(printFigures(std.out), failed, f.shortcoming(), b.early(ctx))
 }
 
-// A bench is one run.
+// A bench is one run of the benchmark.
 type bench struct {
 	*benchConfig
 	log      *slog.Logger
@@ -136,19 +135,19 @@ type bench struct {
 	crew     *crew
 	progress progress
 
-	published atomic.Int64 // by the publisher, so far
+	published atomic.Int64 // number of events published so far; written by the publisher
 
-	// What there is to print.
+	// Figures to print.
 	start   time.Duration // when publishing began
 	events  int
 	results []*result
-	connect time.Duration // for all spokes
-	cpu     time.Duration // of this process; so are the next two
+	connect time.Duration // until all spokes were connected
+	cpu     time.Duration // of this process; so are memory and idle
 	memory  int
 	idle    int
 }
 
-// measure sets up the run, does it, and clears it away.
+// measure sets up the run, does it, and ends everything that it has started.
 func (b *bench) measure(ctx context.Context) (err error) {
 	end, cancel := untilEnd(ctx)
 	defer cancel()
@@ -163,7 +162,7 @@ func (b *bench) measure(ctx context.Context) (err error) {
 	defer await(end, b.source.close)
 	w := work{Plan: b.plan, Transport: b.transport, Relays: b.relays, Hub: b.source.addr, AtOnce: connectAtOnce}
 	if b.hub == "" && b.transport == overIroh {
-		w.Addr = loopback // by no other interface
+		w.Addr = loopback // iroh would otherwise use other interfaces too
 	}
 	if b.crew, err = hire(b.processes, w, b.clock, b.log); err != nil {
 		return err
@@ -201,17 +200,17 @@ func (b *bench) measure(ctx context.Context) (err error) {
 	return cmp.Or(failed, err)
 }
 
-// stallTimeout is for how long nothing may arrive of what was published.
+// If no event arrives for the stallTimeout although some are missing, the run fails.
 const stallTimeout = 10 * time.Second
 
-// load publishes, and shows how it goes each second, until time is up, ctx ends or
-// something fails.
+// load publishes until the time is up, ctx ends or something fails. It shows the progress once
+// per second.
 func (b *bench) load(ctx context.Context) (failed error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	b.start = b.clock.now()
 	done := make(chan error, 1)
-	go func() { done <- b.publish(ctx) }() // until ctx ends, or before; it is waited for below
+	go func() { done <- b.publish(ctx) }() // ends with ctx at the latest; the loop waits for it
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	stall := stalling{bench: b, since: time.Now()}
@@ -242,11 +241,11 @@ func (b *bench) load(ctx context.Context) (failed error) {
 
 func perSecond(n int, seconds float64) int { return int(math.Round(float64(n) / seconds)) }
 
-// stalling finds out that nothing arrives any more.
+// stalling detects that no more events arrive.
 type stalling struct {
 	*bench
 	deliveries int
-	since      time.Time // when something last arrived, or nothing was missing
+	since      time.Time // when an event last arrived or none was missing
 }
 
 func (s *stalling) check(now time.Time, events, deliveries int) error {
@@ -263,12 +262,12 @@ func (s *stalling) check(now time.Time, events, deliveries int) error {
 	case deliveries == 0 && s.hub != "":
 		return errNotForwarded
 	}
-	return fmt.Errorf("nothing has arrived for %v, and %d deliveries are missing", stallTimeout, missing)
+	return fmt.Errorf("no event has arrived for %v, and %d deliveries are missing", stallTimeout, missing)
 }
 
-var errNotForwarded = errors.New("no event has come back: the hub seems not to pass on what a spoke publishes, which it does only if told so: irohub hub --forward --quiet")
+var errNotForwarded = errors.New("no event has come back: the hub does not seem to forward events between spokes; start it with: irohub hub --forward --quiet")
 
-// late is how long after the end the publisher may still publish what was due before.
+// late is how long after its time the publisher may still publish events that were due before.
 const late = 10 * time.Second
 
 // publish is the publisher's goroutine.
@@ -291,10 +290,10 @@ func (b *bench) publish(ctx context.Context) error {
 
 var (
 	errTimeUp = errors.New("time is up")
-	errLate   = errors.New("its time is long past: the rate is too high")
+	errLate   = errors.New("it was due long ago: the rate is too high")
 )
 
-// turn waits until event i may be published, and returns when it was due.
+// turn waits until event i may be published, and returns the time at which it was due.
 func (b *bench) turn(ctx context.Context, i int) (due time.Duration, err error) {
 	end := b.start + b.duration
 	if b.rate == 0 {
@@ -324,12 +323,12 @@ func (b *bench) turn(ctx context.Context, i int) (due time.Duration, err error) 
 	}
 }
 
-// wanted is how many events the rate asks for.
+// wanted returns the number of events that the rate asks for.
 func (c *benchConfig) wanted() int {
 	return max(int(math.Round(c.rate*c.duration.Seconds())), 1)
 }
 
-// early says that the run was not as long as it should have been.
+// early returns an error if a signal has ended the run early.
 func (b *bench) early(ctx context.Context) error {
 	if ctx.Err() == nil {
 		return nil
@@ -337,17 +336,17 @@ func (b *bench) early(ctx context.Context) error {
 	return fmt.Errorf("%w after %d events", errInterrupted, b.events)
 }
 
-// A source is what the bench publishes to.
+// A source is the hub or the spoke through which the bench publishes.
 type source struct {
 	addr    irohub.Addr
 	publish func(context.Context, irohub.Event) error
-	failed  chan error // capacity 1: the first is the one that counts
+	failed  chan error // capacity 1: only the first error counts; never closed
 	close   func() error
 }
 
 const loopback = "127.0.0.1:0"
 
-// serve starts a hub.
+// serve starts a hub in this process.
 func (b *bench) serve(ctx context.Context) error {
 	n := network{transport: b.transport, relays: b.relays, addr: loopback}
 	ep, err := n.listen(ctx, nil)
@@ -356,7 +355,7 @@ func (b *bench) serve(ctx context.Context) error {
 	}
 	log := slog.New(slog.DiscardHandler)
 	if b.log.Enabled(ctx, slog.LevelDebug) {
-		log = b.log // it tells of each spoke
+		log = b.log // it has two lines for each spoke
 	}
 	limits := b.plan.limits()
 	hub, err := irohub.NewHub(irohub.HubOptions{
@@ -381,7 +380,7 @@ func (b *bench) serve(ctx context.Context) error {
 
 const hubTimeout = 10 * time.Second
 
-// dialHub connects to a hub elsewhere.
+// dialHub connects to the hub of --hub.
 func (b *bench) dialHub(ctx, end context.Context) error {
 	addr, err := b.parsePeer(b.hub)
 	if err != nil {

@@ -16,47 +16,47 @@ import (
 	"time"
 )
 
-// A crew is the workers of a bench, as the bench sees them. Its methods are for one
-// goroutine, but for allows, which is the publisher's, and listen.
+// A crew is the bench's side of its workers. Its methods are called by one goroutine, except
+// allows, which the publisher calls, and listen.
 type crew struct {
 	plan    *benchPlan
 	clock   benchClock
 	members []*member
-	told    chan told      // from the goroutine that reads a worker's reports; capacity 0, never closed
+	told    chan told      // from the listen goroutines; capacity 0, never closed
 	stopped chan struct{}  // closed by stop
-	running sync.WaitGroup // those goroutines, and with them the workers
+	running sync.WaitGroup // the listen goroutines, each of which waits for its worker
 
 	// For the publisher.
-	blocks atomic.Int64  // that all workers are through with
-	moved  chan struct{} // blocks has changed; capacity 1: one is enough for several
+	blocks atomic.Int64  // number of blocks that all workers have received
+	moved  chan struct{} // signals that blocks has changed; capacity 1, so signals merge; never closed
 }
 
-// A member is a worker.
+// A member is the bench's side of one worker.
 type member struct {
 	name   string
 	orders *json.Encoder
-	leave  func() // has it end
-	kill   func() // ends it, if it is a process
-	report        // the last of each kind
+	leave  func() // tells it to end
+	kill   func() // ends it at once, if it is a process
+	report        // merged from its reports: the latest value of each field
 	ended  bool
 }
 
-// told is a report, or that there will be no more.
+// told is a report of a worker, or says that the worker has ended.
 type told struct {
 	by     *member
 	report report
 	ended  bool
 }
 
-// stopTimeout is how long workers may take to end; longer than the library's own limit
-// for a spoke that cannot say goodbye.
+// stopTimeout limits the time in which workers end. It is longer than the WriteTimeout, so that
+// a spoke can give up closing before.
 const stopTimeout = 15 * time.Second
 
-// workerArgument is what bench starts its own program with.
+// workerArgument is the argument with which bench starts itself as a worker.
 const workerArgument = "worker"
 
-// hire starts workers, in so many processes, or one in this process if that is 0. They
-// are to share the work.
+// hire starts the workers and divides the work among them: one in each of the given number of
+// processes, or a single one in this process if the number is 0.
 func hire(processes int, all work, clock benchClock, log *slog.Logger) (*crew, error) {
 	n := max(processes, 1)
 	c := &crew{plan: &all.Plan, clock: clock, told: make(chan told), stopped: make(chan struct{}), moved: make(chan struct{}, 1)}
@@ -86,8 +86,8 @@ func hire(processes int, all work, clock benchClock, log *slog.Logger) (*crew, e
 	return c, nil
 }
 
-// startHere runs the worker as a goroutine. Its reports end with it, so that there is
-// nothing left to wait for.
+// startHere runs the worker as a goroutine. When its reports end, it has ended too, so wait
+// does nothing.
 func (m *member) startHere() (out io.Reader, wait func()) {
 	orders, in := io.Pipe()
 	out, reports := io.Pipe()
@@ -100,7 +100,7 @@ func (m *member) startHere() (out io.Reader, wait func()) {
 	return out, func() {}
 }
 
-// startProcess runs it in a process, which wait waits for once its reports have ended.
+// startProcess runs the worker in a process. Call wait after its reports have ended.
 func (m *member) startProcess(log *slog.Logger) (out io.Reader, wait func(), err error) {
 	program, err := os.Executable()
 	if err != nil {
@@ -109,7 +109,7 @@ func (m *member) startProcess(log *slog.Logger) (out io.Reader, wait func(), err
 	ctx, kill := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, program, "bench", workerArgument)
 	cmd.Stderr = os.Stderr
-	cmd.Env = slices.DeleteFunc(os.Environ(), func(variable string) bool { // flags are the bench's own
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(variable string) bool { // these set flags of the bench, not of the worker
 		return strings.HasPrefix(variable, environmentPrefix)
 	})
 	in, err1 := cmd.StdinPipe()
@@ -122,12 +122,13 @@ func (m *member) startProcess(log *slog.Logger) (out io.Reader, wait func(), err
 	m.orders = json.NewEncoder(in)
 	m.leave, m.kill = func() { in.Close() }, kill
 	return out, func() {
-		cmd.Wait() // what matters of a bad end is that no result came
+		cmd.Wait() // its error does not matter: a worker that failed has sent no result
 		kill()
 	}, nil
 }
 
-// listen is the goroutine that reads a worker's reports, and waits for its end.
+// listen is a goroutine that reads a worker's reports and then waits for its end. It ends with
+// its worker.
 func (c *crew) listen(m *member, out io.Reader, wait func()) {
 	for reports := json.NewDecoder(out); ; {
 		var r report
@@ -147,7 +148,7 @@ func (c *crew) tell(t told) {
 	}
 }
 
-// begin tells a worker what to do, and compares its clock with this process's.
+// begin sends a worker its work, and compares the clocks of both processes.
 func (c *crew) begin(m *member, share *work) error {
 	if err := c.wait(context.Background(), started); err != nil {
 		return err
@@ -158,22 +159,22 @@ func (c *crew) begin(m *member, share *work) error {
 		return err
 	}
 	if after := c.clock.now(); m.Clock < before-clockError || m.Clock > after+clockError {
-		return errors.New("this machine's clock was set at the start; try again")
+		return errors.New("this machine's clock was set while the workers started; try again")
 	}
 	return nil
 }
 
-// clockError is what the times of two processes may differ by; some systems' clocks are
-// that coarse.
+// clockError is how far the clocks of two processes may differ. On some systems clocks are that
+// coarse.
 const clockError = time.Millisecond
 
-// note takes what a worker tells. Its error means that the bench is of no use any more.
+// note records what a worker has told. On an error the run has failed.
 func (c *crew) note(t told) error {
 	m, r := t.by, t.report
 	m.ended = t.ended
 	switch {
 	case t.ended && m.State != finished:
-		return fmt.Errorf("%s has ended before its time", m.name)
+		return fmt.Errorf("%s has ended too early", m.name)
 	case t.ended:
 	case r.Failed != "":
 		return errors.New(r.Failed)
@@ -194,7 +195,7 @@ func (c *crew) note(t told) error {
 	return nil
 }
 
-// wait waits until all workers have come to a state.
+// wait waits until all workers have reached a state.
 func (c *crew) wait(ctx context.Context, s state) error {
 	for _, m := range c.members {
 		for m.State < s {
@@ -211,14 +212,14 @@ func (c *crew) wait(ctx context.Context, s state) error {
 	return nil
 }
 
-// order gives all workers an order. One that has ended will be noted.
+// order sends an order to all workers. It ignores errors: note learns that a worker has ended.
 func (c *crew) order(o order) {
 	for _, m := range c.members {
 		m.orders.Encode(o)
 	}
 }
 
-// allows waits until a block may be published; false: ctx has ended first.
+// allows waits until a block may be published. It returns false if ctx ends first.
 func (c *crew) allows(ctx context.Context, block int) bool {
 	for int(c.blocks.Load()) <= block-c.plan.Blocks {
 		select {
@@ -230,7 +231,7 @@ func (c *crew) allows(ctx context.Context, block int) bool {
 	return true
 }
 
-// deliveries is how many the workers have told of.
+// deliveries returns the number of deliveries that the workers have reported.
 func (c *crew) deliveries() (n int) {
 	for _, m := range c.members {
 		n += m.Deliveries
@@ -238,8 +239,8 @@ func (c *crew) deliveries() (n int) {
 	return n
 }
 
-// end tells the workers that there are no more events, and waits for their results. Those
-// of workers that fail are missing.
+// end tells the workers that there are no more events, and waits for their results. It returns
+// no result of a worker that fails.
 func (c *crew) end(e lastOrder) (results []*result, err error) {
 	c.order(order{End: &e})
 	for _, m := range c.members {
@@ -255,8 +256,8 @@ func (c *crew) end(e lastOrder) (results []*result, err error) {
 	return results, err
 }
 
-// stop ends all workers, if they have not ended yet, and waits for them, until end at the most:
-// then it ends those that are processes at once.
+// stop tells all workers to end and waits for them. When end is over, or the stopTimeout, it
+// kills the processes among them.
 func (c *crew) stop(end context.Context) {
 	end, cancel := context.WithTimeout(end, stopTimeout)
 	defer cancel()

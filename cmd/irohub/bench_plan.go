@@ -11,38 +11,37 @@ import (
 	"irohub"
 )
 
-// A benchPlan is what the publisher and the workers of one run must agree on. Events are
-// numbered from 0; event i is of topic i modulo Topics. Spoke j has Subscriptions topics
-// from j*Subscriptions on, past the last of them from the first again.
+// A benchPlan holds what the publisher and the workers of one run must agree on. Events are
+// numbered from 0. Event i has topic i modulo Topics. Spoke j subscribes to Subscriptions
+// consecutive topics from j*Subscriptions on, modulo Topics.
 type benchPlan struct {
-	Run           string // tells its topics from those of another run at the same hub
+	Run           string // distinguishes the topics of this run from those of another at the same hub
 	Spokes        int
 	Topics        int
 	Subscriptions int // of each spoke
 	Size          int // bytes of a payload
 
-	// At full speed, events are published in blocks: each, once every spoke has had what
-	// it is to have of the block that is Blocks before it. Blocks 0: events have their
-	// times instead.
+	// At full speed, the publisher sends blocks of Block events. At most Blocks blocks may be
+	// undelivered: it begins block i once all spokes have received block i-Blocks. Blocks is 0
+	// if there is a rate: each event then has a time at which it is due.
 	Block, Blocks int
 }
 
-// At full speed, so many events, or of large ones so many bytes, are undelivered at most:
-// no more than half of what may by default wait for a spoke.
+// The limits of what is undelivered at full speed. The bytes are half the default MaxQueue.
 const (
-	maxUndelivered      = 1024
+	maxUndelivered      = 1024 // events
 	maxUndeliveredBytes = 512 << 10
-	benchOverhead       = 256 // bytes, and some more than an event of a run adds to its payload
+	benchOverhead       = 256 // bytes; a frame of a run has fewer besides its payload
 )
 
-// pace divides the events into blocks.
+// pace sets Block and Blocks.
 func (p *benchPlan) pace() {
 	events := min(max(maxUndeliveredBytes/(p.Size+benchOverhead), 1), maxUndelivered)
 	p.Blocks = min(events, 8)
 	p.Block = events / p.Blocks
 }
 
-// The events of a run are of one type; their ids make the topics.
+// All events of a run have this type. Their ids distinguish the topics.
 const benchType = "irohub-bench"
 
 func (p *benchPlan) id(topic int) string { return fmt.Sprintf("%s-%d", p.Run, topic) }
@@ -57,7 +56,7 @@ func (p *benchPlan) ids() []string {
 
 func (p *benchPlan) first(spoke int) int { return spoke * p.Subscriptions % p.Topics }
 
-// topics are those of a spoke.
+// topics returns the topics of a spoke.
 func (p *benchPlan) topics(spoke int) []string {
 	names := make([]string, p.Subscriptions)
 	for i := range names {
@@ -66,7 +65,7 @@ func (p *benchPlan) topics(spoke int) []string {
 	return names
 }
 
-// next is the number of the first event that a spoke is to get, from event i on.
+// next returns the first event from i on that the spoke is subscribed to.
 func (p *benchPlan) next(spoke, i int) int {
 	if ahead := p.ahead(spoke, i); ahead >= p.Subscriptions {
 		return i + p.Topics - ahead
@@ -74,12 +73,12 @@ func (p *benchPlan) next(spoke, i int) int {
 	return i
 }
 
-// ahead is how far event i's topic is behind the first of a spoke.
+// ahead returns how many topics after the spoke's first one the topic of event i comes.
 func (p *benchPlan) ahead(spoke, i int) int {
 	return (i%p.Topics - p.first(spoke) + p.Topics) % p.Topics
 }
 
-// due is how many of the first n events a spoke is to get.
+// due returns how many of the first n events the spoke is subscribed to.
 func (p *benchPlan) due(spoke, n int) int {
 	first, rest := p.first(spoke), n%p.Topics
 	count := n / p.Topics * p.Subscriptions
@@ -90,23 +89,23 @@ func (p *benchPlan) due(spoke, n int) int {
 	return count
 }
 
-// limits are what a hub and spokes of a run must let pass: the library's defaults, or more
-// where events are large.
+// limits returns MaxFrame and MaxQueue for the hub and the spokes of a run: the library's
+// defaults, or more if events are large.
 func (p *benchPlan) limits() (l struct{ frame, queue int }) {
 	l.frame = max(1<<20, p.Size+benchOverhead)
 	l.queue = max(1<<20, 4*(p.Size+benchOverhead))
 	return l
 }
 
-// A payload is {"n":"0…","due":"0…","pad":"x…"}: the number of its event and the time at
-// which it was due, with 16 hex digits each, in as many bytes as the plan says.
+// A payload is {"n":"0…","due":"0…","pad":"x…"}. n is the event's number and due the time at
+// which it was due, both with 16 hex digits. pad fills the payload to the plan's size.
 const (
 	payloadHead = `{"n":"`
 	payloadDue  = `","due":"`
 	payloadPad  = `","pad":"`
 	payloadTail = `"}`
-	payloadAt   = len(payloadHead)                 // where the number is
-	payloadTime = payloadAt + 16 + len(payloadDue) // where the time is
+	payloadAt   = len(payloadHead)                 // index of the number
+	payloadTime = payloadAt + 16 + len(payloadDue) // index of the time
 	minPayload  = payloadTime + 16 + len(payloadPad) + len(payloadTail)
 )
 
@@ -126,27 +125,27 @@ func putHex(to []byte, v uint64) {
 	hex.Encode(to, b[:])
 }
 
-// readPayload is the other end of setPayload.
+// readPayload is the reverse of setPayload.
 func (p *benchPlan) readPayload(payload []byte) (n int, due time.Duration, err error) {
 	var b [16]byte
 	if len(payload) != p.Size {
-		return 0, 0, fmt.Errorf("a payload of %d bytes came, not of %d", len(payload), p.Size)
+		return 0, 0, fmt.Errorf("a payload has %d bytes instead of %d", len(payload), p.Size)
 	}
 	_, err1 := hex.Decode(b[:8], payload[payloadAt:payloadAt+16])
 	_, err2 := hex.Decode(b[8:], payload[payloadTime:payloadTime+16])
 	return int(binary.BigEndian.Uint64(b[:])), time.Duration(binary.BigEndian.Uint64(b[8:])), errors.Join(err1, err2)
 }
 
-// event is the n-th; it shares payload.
+// event returns event n. It writes into payload and shares its bytes.
 func (p *benchPlan) event(n int, due time.Duration, payload []byte, ids []string) irohub.Event {
 	setPayload(payload, n, due)
 	return irohub.Event{Type: benchType, ID: ids[n%p.Topics], Payload: payload}
 }
 
-// A benchClock tells a time that all processes of a run share, as the time since 1970. It
-// reads the wall clock once, and from then on goes with the monotonic clock, which nobody
-// sets: so processes of one machine disagree by no more than what the wall clock was set
-// between their starts. For that, the first exchange with each of them is a check.
+// A benchClock is a clock that all processes of a run share. It counts from 1970. It reads the
+// wall clock once at its start, and then follows the monotonic clock, which cannot be set. So
+// two processes disagree only if the wall clock was set between their starts. crew.begin
+// checks for that.
 type benchClock struct{ start time.Time }
 
 func newBenchClock() benchClock { return benchClock{time.Now()} }

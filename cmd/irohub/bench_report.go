@@ -10,11 +10,11 @@ import (
 	"irohub/cmd/irohub/internal/histogram"
 )
 
-// figures are what a bench has found out, as -json prints it. A pointer is nil where there
-// is no such figure.
+// figures are the results of a bench, in the form that --json prints. A pointer is nil if the
+// figure is not known.
 type figures struct {
 	Transport     string  `json:"transport"`
-	Hub           string  `json:"hub,omitempty"` // elsewhere
+	Hub           string  `json:"hub,omitempty"` // the hub of --hub
 	Spokes        int     `json:"spokes"`
 	Topics        int     `json:"topics"`
 	Subscriptions int     `json:"subscriptions_per_spoke"`
@@ -22,7 +22,7 @@ type figures struct {
 	Rate          float64 `json:"rate_events_per_s"` // 0: full speed
 	Processes     int     `json:"processes"`
 
-	Seconds       float64 `json:"seconds"` // from the first event's time to the last delivery
+	Seconds       float64 `json:"seconds"` // from the start of publishing to the last delivery
 	Events        int     `json:"events"`
 	EventsPerS    float64 `json:"events_per_s"`
 	Deliveries    int     `json:"deliveries"`
@@ -46,7 +46,7 @@ type figures struct {
 	CutOff int `json:"spokes_cut_off"`
 }
 
-// figures adds up what the workers have found.
+// figures adds up the workers' results.
 func (b *bench) figures() *figures {
 	f := &figures{
 		Transport:     b.transport,
@@ -71,7 +71,7 @@ func (b *bench) figures() *figures {
 		f.Lost += r.Lost
 		f.CutOff += r.CutOff
 		last = max(last, r.Last)
-		if b.processes > 0 { // else they are those of this process
+		if b.processes > 0 { // otherwise b's own figures include the worker's
 			cpu += r.CPU
 			memory += r.Memory
 			idle += r.Idle
@@ -101,7 +101,7 @@ func (b *bench) figures() *figures {
 
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
-// shortcoming is what makes a run fail, whatever ended it.
+// shortcoming returns an error if deliveries were lost or spokes cut off.
 func (f *figures) shortcoming() error {
 	switch {
 	case f.CutOff == 0 && f.Lost == 0:
@@ -109,7 +109,7 @@ func (f *figures) shortcoming() error {
 	case f.CutOff == 0 && f.Deliveries == 0 && f.Hub != "":
 		return errNotForwarded
 	}
-	return fmt.Errorf("%d deliveries were lost, and %d spokes cut off", f.Lost, f.CutOff)
+	return fmt.Errorf("%d deliveries were lost, and %d spokes were cut off", f.Lost, f.CutOff)
 }
 
 func (f *figures) json(w io.Writer) error {
@@ -138,9 +138,9 @@ func (f *figures) table(w io.Writer) error {
 	row("subscriptions per spoke", "%d", f.Subscriptions)
 	row("payload, bytes", "%d", f.PayloadBytes)
 	if f.Rate > 0 {
-		row("events/s asked for", "%g", f.Rate)
+		row("events/s wanted", "%g", f.Rate)
 	}
-	row("processes of spokes", "%d", f.Processes)
+	row("processes for spokes", "%d", f.Processes)
 	row("seconds", "%.3f", f.Seconds)
 	row("events", "%d", f.Events)
 	row("events/s", "%.1f", f.EventsPerS)

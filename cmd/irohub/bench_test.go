@@ -25,7 +25,7 @@ func TestBench_WrongUsage(t *testing.T) {
 		"-spokes 0":                        "-spokes",
 		"-spokes many":                     "-spokes",
 		"-topics 0":                        "-topics",
-		"-topics 65":                       "leave some of 65 topics without any",
+		"-topics 65":                       "leave some of 65 topics without a subscriber",
 		"-subscriptions 0":                 "-subscriptions",
 		"-subscriptions 2":                 "-subscriptions",
 		"-size 10":                         "--size: a number from",
@@ -37,7 +37,7 @@ func TestBench_WrongUsage(t *testing.T) {
 		"-for 10":                          "-for",
 		"-processes -1":                    "-processes",
 		"-processes 65":                    "-processes",
-		"-relays n0":                       "--relays: of use with --hub only",
+		"-relays n0":                       "--relays: this flag needs --hub",
 		"-key k":                           "unknown flag: --key",
 		"-transport tls -hub abc":          "not NODEID@HOST:PORT",
 		"-transport tls -hub " + someID:    "no address",
@@ -258,7 +258,7 @@ func TestBench_WorkerDies(t *testing.T) {
 	overEach(t, func(t *testing.T) {
 		p, workers := startLong(t, "-json")
 		signalTo(workers[1], os.Kill)
-		p.wantExit(1, "worker 2 has ended before its time")
+		p.wantExit(1, "worker 2 has ended too early")
 		if f := p.figures(); f.Deliveries == 0 {
 			t.Errorf("figures %+v", f)
 		}

@@ -4,7 +4,7 @@ package main
 
 import "time"
 
-// Here neither is known.
+// On this system, CPU time and memory are not known.
 
 func cpuTime() time.Duration { return 0 }
 

@@ -11,14 +11,14 @@ import (
 	"time"
 )
 
-// cpuTime is what the process has used of the processors.
+// cpuTime returns the CPU time that the process has used.
 func cpuTime() time.Duration {
 	u := usage()
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// memory is how many bytes of the process are in memory: on Linux now, elsewhere at most
-// so far.
+// memory returns the bytes of the process that are in memory. On Linux it is the current number,
+// elsewhere the highest so far.
 func memory() int {
 	if text, err := os.ReadFile("/proc/self/statm"); err == nil {
 		if fields := strings.Fields(string(text)); len(fields) > 1 {
@@ -34,6 +34,6 @@ func memory() int {
 }
 
 func usage() (u syscall.Rusage) {
-	syscall.Getrusage(syscall.RUSAGE_SELF, &u) // fails for no process that there is
+	syscall.Getrusage(syscall.RUSAGE_SELF, &u) // never fails for the process itself
 	return u
 }

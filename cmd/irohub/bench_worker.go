@@ -17,71 +17,71 @@ import (
 	"irohub/cmd/irohub/internal/histogram"
 )
 
-// A worker holds spokes of a bench, in a process of its own or in the bench's. It reads
-// orders from its standard input and writes reports to its standard output, as JSON. It
-// ends with its last order, or with its input, and so never outlives the bench.
+// A worker runs some spokes of a bench, in its own process or in the bench's. It reads orders
+// from its standard input and writes reports to its standard output, both as JSON. It ends with
+// the last order or with its input. So it never outlives the bench.
 
-// An order has one of these.
+// An order is an instruction to a worker. Exactly one field is set.
 type order struct {
-	Work    *work      `json:",omitempty"` // the first
+	Work    *work      `json:",omitempty"` // the first order
 	Connect bool       `json:",omitempty"`
-	End     *lastOrder `json:",omitempty"` // the last
+	End     *lastOrder `json:",omitempty"` // the last order
 }
 
-// lastOrder says how many events were published, and for how long to wait, if none comes, for
-// those that are missing.
+// A lastOrder says how many events were published. The worker waits for those that are missing,
+// until none arrives for the time Patience.
 type lastOrder struct {
 	Events   int
 	Patience time.Duration
 }
 
-// work is what a worker is to do.
+// work is the part of the run that one worker does.
 type work struct {
 	Plan      benchPlan
 	Transport string
 	Relays    string
 	Addr      string // for its endpoints; may be empty
 	Hub       irohub.Addr
-	Spokes    [2]int // from the first up to before the second
-	AtOnce    int    // spokes that connect at a time
+	Spokes    [2]int // numbers of its spokes: from the first, up to but not including the second
+	AtOnce    int    // number of spokes that connect at the same time
 }
 
-// A report tells how far a worker is.
+// A report tells the bench a worker's new state, its progress, or its failure.
 type report struct {
-	State      state         `json:",omitempty"` // where it has come to a new one
-	Clock      time.Duration `json:",omitempty"` // with atWork
-	Blocks     int           `json:",omitempty"` // that all its spokes are through with
+	State      state         `json:",omitempty"` // set when it changes
+	Clock      time.Duration `json:",omitempty"` // the worker's benchClock; set with atWork
+	Blocks     int           `json:",omitempty"` // number of blocks that all its spokes have received
 	Deliveries int           `json:",omitempty"`
-	Failed     string        `json:",omitempty"` // the bench is of no use any more
-	Result     *result       `json:",omitempty"` // the last
+	Failed     string        `json:",omitempty"` // the error that makes the run fail
+	Result     *result       `json:",omitempty"` // set with finished
 }
 
-// A state is what a worker comes to, in this order.
+// A state is a stage of a worker's life. A worker passes them in this order.
 type state int
 
 const (
 	started   state = iota + 1
-	atWork          // it has read what to do
+	atWork          // it has read its work
 	ready           // to connect
-	connected       // and subscribed
-	steady          // what connecting has left behind is cleared away
-	finished        // with a result
+	connected       // its spokes are connected and subscribed
+	steady          // it has freed the garbage of connecting
+	finished        // it has a result
 )
 
-// A result is what the spokes of a worker have come to.
+// A result has the figures of a worker's spokes.
 type result struct {
 	Latency    *histogram.Histogram
 	Deliveries int
-	Lost       int           // what should have come and did not
-	CutOff     int           // spokes that were too slow
-	Last       time.Duration // when the last event came, by the benchClock
-	CPU        time.Duration // since it was steady
-	Memory     int           // bytes at the end; 0: not known here
-	Idle       int           // bytes that the spokes took, connected and quiet
+	Lost       int           // events that should have arrived and did not
+	CutOff     int           // spokes that the hub cut off because they were too slow
+	Last       time.Duration // when the last event arrived, by the benchClock
+	CPU        time.Duration // used since the state steady
+	Memory     int           // bytes at the end; 0: not known on this system
+	Idle       int           // bytes that the connected spokes took before the first event
 }
 
 const (
-	connectTimeout = 30 * time.Second // for one spoke of many
+	connectTimeout = 30 * time.Second // for each spoke
 	reportEvery    = 100 * time.Millisecond
 )
 
@@ -92,25 +92,24 @@ type worker struct {
 	out    *json.Encoder
 
 	spokes  []*benchSpoke
-	latency []histogram.Histogram // several, so that processors do not meet in one
-	failed  chan error            // from each spoke, once at most; has room for all
+	latency []histogram.Histogram // several, so that processors do not contend for one
+	failed  chan error            // each spoke sends one error at most; capacity: one for each spoke
 
-	// ring counts down how many spokes are not through with a block; that one's place
-	// is its number modulo the ring's length.
+	// ring[i] is the number of spokes that have not received a whole block yet. i is the
+	// block's number modulo the ring's length.
 	ring    []atomic.Int32
-	blocks  atomic.Int64
-	wake    chan struct{} // a block is done; capacity 1: one is enough for several
+	blocks  atomic.Int64  // number of blocks that all spokes have received
+	wake    chan struct{} // signals that blocks has changed; capacity 1, so signals merge; never closed
 	running sync.WaitGroup
 }
 
-// runWorker ends when in does, if not before. A signal to all processes of a terminal is
-// for the bench to act on.
+// runWorker is a worker's main function. It ends when in ends, if not before. It does not end at
+// a signal: a terminal sends signals to all processes, and the bench then ends its workers.
 func runWorker(in io.Reader, out io.Writer) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	w := &worker{clock: newBenchClock(), orders: make(chan order), out: json.NewEncoder(out), wake: make(chan struct{}, 1)}
-	// Ended by the end of in, which is the bench's to close.
-	go func() {
+	go func() { // ends with in, which the bench closes, or with ctx
 		defer cancel()
 		for orders := json.NewDecoder(in); ; {
 			var o order
@@ -127,7 +126,7 @@ func runWorker(in io.Reader, out io.Writer) error {
 	w.report(report{State: started})
 	first, err := w.order(ctx)
 	if err != nil || first.Work == nil {
-		return cmp.Or(err, errors.New("a worker is started by irohub bench alone"))
+		return cmp.Or(err, errors.New("only irohub bench starts workers"))
 	}
 	w.work = first.Work
 	if err := w.run(ctx); err != nil {
@@ -145,12 +144,13 @@ func (w *worker) order(ctx context.Context) (order, error) {
 	}
 }
 
-func (w *worker) report(r report) { w.out.Encode(r) } // if nobody reads it, nobody gives orders either
+// report ignores errors: if the bench has ended, w.orders ends too.
+func (w *worker) report(r report) { w.out.Encode(r) }
 
 func (w *worker) run(ctx context.Context) error {
 	w.report(report{State: atWork, Clock: w.clock.now()})
 	w.prepare()
-	// The first endpoint loads what all of them share.
+	// Binding once loads what all endpoints share, so that it does not count as idle memory.
 	ep, err := w.bind(ctx)
 	if err != nil {
 		return err
@@ -183,19 +183,19 @@ func (w *worker) run(ctx context.Context) error {
 	return nil
 }
 
-// settledMemory is what the process holds on to.
+// settledMemory frees garbage, and returns the memory that the process still holds.
 func settledMemory() int {
 	debug.FreeOSMemory()
 	return memory()
 }
 
-// prepare makes what there is of each spoke before it connects.
+// prepare makes the benchSpokes and what they share.
 func (w *worker) prepare() {
 	n := w.Spokes[1] - w.Spokes[0]
 	w.failed = make(chan error, n)
 	w.latency = make([]histogram.Histogram, min(n, runtime.GOMAXPROCS(0)))
 	if w.Plan.Blocks > 0 {
-		// A spoke may be ahead of the events by what other topics have in a round.
+		// A spoke may be ahead by up to one round of topics: it skips the events of others.
 		w.ring = make([]atomic.Int32, w.Plan.Blocks+w.Plan.Topics/w.Plan.Block+2)
 		for i := range w.ring {
 			w.ring[i].Store(int32(n))
@@ -212,7 +212,8 @@ func (w *worker) bind(ctx context.Context) (irohub.Endpoint, error) {
 	return n.bind(ctx)
 }
 
-// each runs f for every spoke, some of them at once, and returns one of its errors.
+// each calls f for every spoke, for AtOnce of them at the same time. After an error it begins
+// no more calls. It returns one of the errors.
 func (w *worker) each(f func(*benchSpoke) error) error {
 	turns := make(chan struct{}, w.AtOnce)
 	errs := make(chan error, 1)
@@ -252,7 +253,7 @@ func (w *worker) connect(ctx context.Context) error {
 	return nil
 }
 
-// watch reports until the end is ordered.
+// watch reports the progress until the last order comes.
 func (w *worker) watch(ctx context.Context) (*lastOrder, error) {
 	tick := time.NewTicker(reportEvery)
 	defer tick.Stop()
@@ -281,7 +282,7 @@ func (w *worker) reportProgress() {
 	w.report(r)
 }
 
-// drain waits for what is on its way, and ends all subscriptions.
+// drain waits for the missing events, and then closes all subscriptions.
 func (w *worker) drain(ctx context.Context, e *lastOrder) error {
 	tick := time.NewTicker(reportEvery / 10)
 	defer tick.Stop()
@@ -311,7 +312,7 @@ func (w *worker) drain(ctx context.Context, e *lastOrder) error {
 	return nil
 }
 
-// sum is for when no spoke takes anything any more.
+// sum adds up the figures of all spokes. drain must have returned.
 func (w *worker) sum(events int, r *result) {
 	r.Latency = new(histogram.Histogram)
 	for i := range w.latency {
@@ -328,7 +329,7 @@ func (w *worker) sum(events int, r *result) {
 	}
 }
 
-// close ends all spokes.
+// close closes all spokes.
 func (w *worker) close() {
 	w.each(func(s *benchSpoke) error {
 		s.close()
@@ -337,9 +338,9 @@ func (w *worker) close() {
 	w.running.Wait()
 }
 
-// A benchSpoke takes events, and checks that they are those that it is to get.
+// A benchSpoke receives events and checks that none is missing, repeated or out of order.
 type benchSpoke struct {
-	// Immutable, once it is connected.
+	// Immutable after connect.
 	worker  *worker
 	number  int
 	latency *histogram.Histogram
@@ -347,14 +348,14 @@ type benchSpoke struct {
 	spoke   *irohub.Spoke
 	sub     *irohub.Subscription
 
-	// Owned by take's goroutine until it has ended.
-	next   int // event
-	passed int // blocks
-	last   time.Duration
+	// Owned by take's goroutine, and after its end by the worker.
+	next   int           // the event that must come next
+	passed int           // number of blocks that are complete for this spoke
+	last   time.Duration // when the last event arrived
 	err    error
 
-	taken atomic.Int64
-	ended atomic.Bool // take has
+	taken atomic.Int64 // number of events received
+	ended atomic.Bool  // take has returned
 }
 
 func (s *benchSpoke) connect(ctx context.Context) (err error) {
@@ -368,13 +369,13 @@ func (s *benchSpoke) connect(ctx context.Context) (err error) {
 	s.spoke, err = irohub.Dial(ctx, s.ep, s.worker.Hub, irohub.SpokeOptions{
 		MaxFrame:    limits.frame,
 		MaxQueue:    limits.queue,
-		NoReconnect: true, // what is published meanwhile would be lost
+		NoReconnect: true, // a reconnect would hide that events were lost
 	})
 	if err == nil {
 		s.sub, err = s.spoke.Subscribe(ctx, plan.topics(s.number)...)
 	}
 	if err != nil {
-		return fmt.Errorf("spoke %d does not connect: %w", s.number, err)
+		return fmt.Errorf("connecting spoke %d: %w", s.number, err)
 	}
 	return nil
 }
@@ -388,14 +389,14 @@ func (s *benchSpoke) close() {
 	}
 }
 
-// take is the goroutine of a spoke, ended by its subscription.
+// take is the goroutine that receives a spoke's events. It ends with the subscription.
 func (s *benchSpoke) take() {
 	defer s.ended.Store(true)
 	plan, clock := &s.worker.Plan, s.worker.clock
 	for ev := range s.sub.Events() {
 		n, due, err := plan.readPayload(ev.Payload)
 		if err == nil && n != s.next {
-			err = fmt.Errorf("event %d came, and not %d", n, s.next)
+			err = fmt.Errorf("event %d arrived instead of %d", n, s.next)
 		}
 		if err != nil {
 			s.fail(err)
@@ -417,7 +418,7 @@ func (s *benchSpoke) fail(err error) {
 	s.worker.failed <- s.err
 }
 
-// pass says that the spoke is through with all events before n.
+// pass records that the spoke has received all its events before n.
 func (s *benchSpoke) pass(n int) {
 	w := s.worker
 	if len(w.ring) == 0 {
@@ -428,7 +429,7 @@ func (s *benchSpoke) pass(n int) {
 		if left.Add(-1) > 0 {
 			continue
 		}
-		// The block's place is used again only for one that the publisher begins later.
+		// The next block with this index is one that the publisher has not begun yet.
 		left.Store(int32(len(w.spokes)))
 		w.blocks.Add(1)
 		select {

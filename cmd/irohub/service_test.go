@@ -172,8 +172,8 @@ func TestHub_ReadsItsListsAgain(t *testing.T) {
 		long := start(t, "pub", "-key", keyA, hub.addr)
 		long.write(`{"type":"n","payload":1}`)
 		hub.wantEvent(1, "n", "1")
-		pub(keyB, 0).wantExit(1, "not on the hub's list")
-		pub(keyC, 0).wantExit(1, "not on the hub's list")
+		pub(keyB, 0).wantExit(1, "hub's lists do not admit")
+		pub(keyC, 0).wantExit(1, "hub's lists do not admit")
 
 		writeFile(t, allow, b)
 		writeFile(t, deny, "")
@@ -181,10 +181,10 @@ func TestHub_ReadsItsListsAgain(t *testing.T) {
 		hub.wantSaid("the lists were read again")
 		pub(keyB, 2).wantExit(0)
 		hub.wantEvent(2, "n", "2")
-		pub(keyA, 0).wantExit(1, "not on the hub's list")
+		pub(keyA, 0).wantExit(1, "hub's lists do not admit")
 		long.write(`{"type":"n","payload":0}`) // it is still connected, and may do nothing more
 		long.stdin.Close()
-		long.wantExit(1, "not on the hub's list")
+		long.wantExit(1, "hub's lists do not admit")
 
 		writeFile(t, allow, b, "no NodeID")
 		hub.signal(syscall.SIGHUP)

@@ -241,7 +241,7 @@ class Ends(Case):
         with self.assertRaises(irohub.ForbiddenError) as raised:
             await soon(irohub.connect(hub.peer))
         self.assertEqual(raised.exception.code, 3)
-        self.assertIn("not on the hub's list", raised.exception.reason)
+        self.assertIn("hub's lists do not admit", raised.exception.reason)
         spoke = await self.spoke(hub.peer, irohub.Options(secret_key=secret))
         await soon(spoke.flush())
 
