@@ -347,7 +347,7 @@ func TestBench_LatencyCountsFromTheTimeThatAnEventWasDue(t *testing.T) {
 func TestBench_TheRateIsNotReached(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, published := newPublisher(3, time.Minute)
-		if err := b.publish(t.Context()); err == nil || !strings.Contains(err.Error(), "event 4: its time is long past") {
+		if err := b.publish(t.Context()); err == nil || !strings.Contains(err.Error(), "event 4: it was due long ago") {
 			t.Errorf("error %v", err)
 		}
 		if len(*published) != 4 {

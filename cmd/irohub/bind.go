@@ -23,7 +23,7 @@ const (
 	overTLS  = "tls"
 )
 
-// network holds the flags that say how to be in the network.
+// network holds the flags that say how to open an endpoint.
 type network struct {
 	transport string
 	key       string
@@ -34,11 +34,11 @@ type network struct {
 func (n *network) declare(flags *pflag.FlagSet) {
 	n.declareTransport(flags)
 	n.declareRelays(flags)
-	flags.StringVar(&n.key, "key", "", "the `FILE` with the secret key, made if it is missing; none: a key for this run alone")
+	flags.StringVar(&n.key, "key", "", "the `FILE` with the secret key; it is created if it is missing. Without this flag, the key is new in each run")
 }
 
 func (n *network) declareTransport(flags *pflag.FlagSet) {
-	declare(flags, &n.transport, "transport", "", overIroh, "how to connect, `iroh|tls`, the same as the other side; tls: TLS 1.3 over TCP", func(s string) (string, error) {
+	declare(flags, &n.transport, "transport", "", overIroh, "the transport, `iroh|tls`; hub and spokes need the same. tls: TLS 1.3 over TCP", func(s string) (string, error) {
 		if s != overIroh && s != overTLS {
 			return "", fmt.Errorf("%s or %s is wanted", overIroh, overTLS)
 		}
@@ -47,25 +47,24 @@ func (n *network) declareTransport(flags *pflag.FlagSet) {
 }
 
 func (n *network) declareRelays(flags *pflag.FlagSet) {
-	flags.StringVar(&n.relays, "relays", "none", "the relay servers, `none|n0|URL`; n0: those of iroh's authors; with --transport iroh only")
+	flags.StringVar(&n.relays, "relays", "none", "the relay servers, `none|n0|URL`; n0: those of iroh's authors; only with --transport iroh")
 }
 
 func (n *network) declareAddr(flags *pflag.FlagSet) {
-	flags.StringVar(&n.addr, "addr", "", "the `HOST:PORT` to listen on, by numbers; none: any free port of every address")
+	flags.StringVar(&n.addr, "addr", "", "the `HOST:PORT` to listen on, both as numbers. Without this flag: a free port on every address")
 }
 
-// bind opens an endpoint that dials. This function, listen, ticket and parsePeer are all that
-// names the transport.
+// bind opens an endpoint that only dials. Only the methods of network know the transports.
 func (n *network) bind(ctx context.Context) (irohub.Endpoint, error) { return n.open(ctx, nil) }
 
-// listen opens a hub's endpoint; handedIn is a listener that is there already, or nil.
+// listen opens a hub's endpoint. handedIn is the socket from the service manager, or nil.
 func (n *network) listen(ctx context.Context, handedIn net.Listener) (irohub.Endpoint, error) {
 	if handedIn != nil {
 		if n.transport != overTLS {
-			return nil, usagef("LISTEN_FDS: a socket was handed in, which --transport tls alone takes")
+			return nil, usagef("LISTEN_FDS: a socket was handed in, which needs --transport tls")
 		}
 		if n.addr != "" {
-			return nil, usagef("--addr: a socket was handed in (LISTEN_FDS), which says where to listen")
+			return nil, usagef("--addr: a socket was handed in (LISTEN_FDS), which already has an address")
 		}
 		return n.open(ctx, handedIn)
 	}
@@ -95,7 +94,7 @@ func (n *network) open(ctx context.Context, handedIn net.Listener) (irohub.Endpo
 	return bound(ep, err)
 }
 
-// bound is what a transport has made, or why not.
+// bound returns the result of a transport's Bind, with a better error.
 func bound(ep irohub.Endpoint, err error) (irohub.Endpoint, error) {
 	switch {
 	case err == nil:
@@ -106,10 +105,10 @@ func bound(ep irohub.Endpoint, err error) (irohub.Endpoint, error) {
 	return nil, explainLibrary(err)
 }
 
-// explainLibrary says that there is a way without iroh's native library.
+// explainLibrary adds to the error of a missing native library that TLS needs none.
 func explainLibrary(err error) error {
 	if errors.Is(err, iroh.ErrNoLibrary) || errors.Is(err, iroh.ErrUnsupported) {
-		return fmt.Errorf("%w. --transport tls, on both sides, needs no library", err)
+		return fmt.Errorf("%w. With --transport tls on both sides, no library is needed", err)
 	}
 	return err
 }
@@ -128,11 +127,10 @@ func (n *network) parseRelays() ([]string, error) {
 	return []string{n.relays}, nil
 }
 
-// onlineTimeout bounds the wait for a relay server, without which there are still
-// the addresses.
+// onlineTimeout limits the wait for a relay server. Without one, the hub still has its addresses.
 const onlineTimeout = 10 * time.Second
 
-// online waits until the endpoint's address names its relay server.
+// online waits until the endpoint's address includes its relay server.
 func (n *network) online(ctx context.Context, ep irohub.Endpoint, log *slog.Logger) {
 	relayed, ok := ep.(interface{ Online(context.Context) error })
 	if !ok || n.relays == "none" {
@@ -149,7 +147,7 @@ func (n *network) online(ctx context.Context, ep irohub.Endpoint, log *slog.Logg
 	}
 }
 
-// ticket is empty where the transport has none.
+// ticket returns the ticket for an address. It is empty if the transport has no tickets.
 func (n *network) ticket(addr irohub.Addr) (string, error) {
 	if n.transport == overTLS {
 		return "", nil
@@ -157,30 +155,30 @@ func (n *network) ticket(addr irohub.Addr) (string, error) {
 	return iroh.Ticket(addr)
 }
 
-// parsePeer reads what a user gives for a hub.
+// parsePeer parses the argument PEER.
 func (n *network) parsePeer(s string) (irohub.Addr, error) {
 	addr, err := irohub.ParseAddr(s)
 	if n.transport == overTLS {
 		switch {
 		case err != nil && !strings.Contains(s, "@"):
-			return addr, usagef("%q is not NODEID@HOST:PORT, which is what --transport tls takes; tickets are iroh's", s)
+			return addr, usagef("%q is not NODEID@HOST:PORT, which --transport tls needs; only iroh has tickets", s)
 		case err != nil:
 			return addr, usagef("%q is not NODEID@HOST:PORT: %w", s, err)
 		case len(addr.Hosts) == 0:
-			return addr, usagef("PEER says no address: NODEID@HOST:PORT")
+			return addr, usagef("PEER has no address; the form is NODEID@HOST:PORT")
 		}
 		return addr, nil
 	}
 	if err != nil && !strings.Contains(s, "@") {
 		if addr, err = iroh.ParseTicket(s); err != nil && !errors.Is(err, iroh.ErrAddr) {
-			return addr, explainLibrary(err) // there is no library to read it
+			return addr, explainLibrary(err) // without the library, a ticket cannot be parsed
 		}
 	}
 	if err != nil {
 		return addr, usagef("%q is neither NODEID@HOST:PORT nor a ticket: %w", s, err)
 	}
 	if len(addr.Hosts) == 0 && addr.Relay == "" && n.relays != "n0" {
-		return addr, usagef("PEER says no address: NODEID@HOST:PORT, or --relays n0 to look the NodeID up")
+		return addr, usagef("PEER has no address; the form is NODEID@HOST:PORT. With --relays n0, iroh looks the address up")
 	}
 	return addr, nil
 }
@@ -194,23 +192,23 @@ type spokeConfig struct {
 
 func (c *spokeConfig) declare(flags *pflag.FlagSet) {
 	c.network.declare(flags)
-	durationVar(flags, &c.timeout, "timeout", 10*time.Second, "the `TIME` in which the hub must answer at the start")
-	bytesVar(flags, &c.maxFrame, "max-frame", "the largest event in `BYTES`; larger than the hub's is of no use")
+	durationVar(flags, &c.timeout, "timeout", 10*time.Second, "how much `TIME` the hub has for its first answers")
+	bytesVar(flags, &c.maxFrame, "max-frame", "the size limit of one event in `BYTES`; the hub's limit applies too")
 }
 
-// closeTime is how long an endpoint may take to close where nothing is lost by it. Peers are
-// told of it at once, and most of what it waits for is that they have heard.
+// closeTime is how long closing may take if nothing can be lost. Close tells the peers at once;
+// the rest of the time it waits for their acknowledgements.
 const closeTime = 500 * time.Millisecond
 
-// closing calls f, and waits for it until end, or for closeTime.
+// closing calls f. It waits for f until end, and for closeTime at most.
 func closing(end context.Context, f func() error) {
 	end, cancel := context.WithTimeout(end, closeTime)
 	defer cancel()
 	await(end, f)
 }
 
-// dial connects to the hub, in the time that ctx has, and clears away until end if it fails. The
-// caller closes both, the endpoint last.
+// dial connects to the hub before ctx ends. If it fails, it closes the endpoint before end.
+// Otherwise the caller closes the spoke and then the endpoint.
 func (c *spokeConfig) dial(ctx, end context.Context, addr irohub.Addr, opts irohub.SpokeOptions) (*irohub.Spoke, irohub.Endpoint, error) {
 	ep, err := c.bind(ctx)
 	if err != nil {

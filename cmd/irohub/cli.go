@@ -16,19 +16,19 @@ import (
 	"golang.org/x/term"
 )
 
-// A command is what stands behind one word of the command line.
+// A command is a subcommand of irohub.
 type command struct {
 	name     string
-	synopsis string // what follows the name
+	synopsis string // flags and arguments that follow the name
 	short    string // one line for the list of commands
-	text     string // what --help says of it
-	reloads  bool   // SIGHUP is for it, and does not end it
-	// setup declares flags, and returns what does the work once they are read.
+	text     string // the description for --help
+	reloads  bool   // SIGHUP makes it read its files again, instead of ending it
+	// setup declares flags. The action that it returns runs after they have been parsed.
 	setup func(*pflag.FlagSet) action
 }
 
-// An action is given the arguments besides the flags. It ends when ctx does, which
-// stands for SIGINT, SIGTERM and, unless its command reloads, SIGHUP.
+// An action does a command's work. args are the arguments without the flags. ctx ends at SIGINT
+// and SIGTERM, and at SIGHUP unless the command reloads. The action then returns soon.
 type action func(ctx context.Context, args []string, std stdio) error
 
 var commands = []command{hubCommand, subCommand, pubCommand, benchCommand, idCommand, versionCommand}
@@ -36,20 +36,21 @@ var commands = []command{hubCommand, subCommand, pubCommand, benchCommand, idCom
 const about = `irohub passes events between processes by topic, over iroh or over TLS.
 
 An event is a line of JSON: {"type":"message.sent","id":"conv-123","payload":…}.
-Its topic is type:id, or the type alone where there is no id. The topic T:* stands
-for all of the type T, and direct:NODEID is the mailbox of one node.
+Its topic is type:id, or only the type if it has no id. A subscription to T:* gets all
+events of the type T, with or without an id. The topic direct:NODEID is the mailbox of
+one node.
 
-PEER is NODEID@HOST:PORT[,HOST:PORT]… or a ticket of iroh's; a hub prints them at its
-start. Both sides take the same --transport.
+PEER is NODEID@HOST:PORT[,HOST:PORT]… or a ticket of iroh. A hub prints both when it
+starts. Hub and spokes need the same --transport.
 
-Flags stand anywhere behind the command's name; behind -- there are none. Each may be
-given by the environment too, --max-queue by IROHUB_MAX_QUEUE for instance, for every
-command that has the flag; the command line has precedence.
+Flags may stand before, between and after the arguments, but not after --. Each flag can
+also be set by an environment variable, for example --max-queue by IROHUB_MAX_QUEUE. The
+command line has precedence.
 
-Exit status: 0 all done; 1 it failed: the hub cannot be reached, refuses, or went
-away; 2 the command line or the input is wrong.`
+Exit status: 0 if everything was done; 1 if the hub cannot be reached, refuses, or goes
+away; 2 if the command line or the input is wrong.`
 
-// usageTemplate is what --help says below the text; flags is flagUsages.
+// usageTemplate is the part of --help after the description. flags calls flagUsages.
 const usageTemplate = `Usage: {{.UseLine}}
 {{- if .HasAvailableSubCommands}}
 
@@ -71,8 +72,8 @@ func init() {
 	cobra.EnableCommandSorting = false
 }
 
-// flagUsages lists the flags of a command, without what pflag writes behind each that takes no
-// value.
+// flagUsages lists the flags of a command. It removes the text that pflag adds to each flag
+// without a value.
 func flagUsages(c *cobra.Command) string {
 	text := c.Flags().FlagUsagesWrapped(100)
 	const needless = "[=true|false]"
@@ -87,7 +88,7 @@ type program struct {
 	verbose        bool
 }
 
-// execute does what the command line says, and returns the command that it called.
+// execute runs the command that the command line names, and returns it.
 func (p *program) execute(ctx context.Context, args []string) (*cobra.Command, error) {
 	root := p.root()
 	root.SetArgs(tidy(root, args))
@@ -105,7 +106,7 @@ func (p *program) root() *cobra.Command {
 		Args:          unknownCommand,
 		RunE: func(c *cobra.Command, _ []string) error {
 			fmt.Fprint(p.said, c.UsageString())
-			return usagef("a command is needed")
+			return usagef("the command is missing")
 		},
 	}
 	root.SetOut(p.stdout)
@@ -124,7 +125,7 @@ func (p *program) command(cmd *command) *cobra.Command {
 		Use:               strings.TrimSpace(cmd.name + " " + cmd.synopsis),
 		Short:             cmd.short,
 		Long:              cmd.text,
-		Args:              cobra.ArbitraryArgs, // the action looks at them
+		Args:              cobra.ArbitraryArgs, // the action checks them
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	c.Flags().SortFlags = false
@@ -136,7 +137,7 @@ func (p *program) command(cmd *command) *cobra.Command {
 		}
 		std := stdio{in: p.stdin, out: p.stdout, log: p.logger()}
 		for _, name := range strayVariables(c.Root(), os.Environ()) {
-			std.log.Warn("this variable stands for no flag of any command", "name", name)
+			std.log.Warn("no command has a flag for this environment variable", "name", name)
 		}
 		if !p.verbose && isTerminal(p.stderr) {
 			std.screen = p.stderr
@@ -156,9 +157,9 @@ func (p *program) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(p.said, &slog.HandlerOptions{Level: level}))
 }
 
-// hangup says what SIGHUP does: it is the end of the terminal that the program was started
-// from, and else, to a command that reloads, the word to do so. Who ignores it, as nohup does,
-// has it ignored.
+// hangup sets up the handling of SIGHUP. If the signal is ignored, as under nohup, it stays so.
+// For a command that reloads and does not run in a terminal, it arrives in std.hangup. In all
+// other cases it ends the context, because it says that the terminal has been closed.
 func (p *program) hangup(ctx context.Context, cmd *command, std *stdio) (context.Context, context.CancelFunc) {
 	if signal.Ignored(syscall.SIGHUP) {
 		return context.WithCancel(ctx)
@@ -170,7 +171,7 @@ func (p *program) hangup(ctx context.Context, cmd *command, std *stdio) (context
 		return ctx, func() { signal.Stop(c) }
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP)
-	context.AfterFunc(ctx, stop) // so that a second one kills
+	context.AfterFunc(ctx, stop) // so that a second signal kills the process
 	return ctx, stop
 }
 
@@ -184,12 +185,12 @@ func unknownCommand(c *cobra.Command, args []string) error {
 		return nil
 	}
 	if c.SuggestionsMinimumDistance = 2; len(c.SuggestionsFor(args[0])) > 0 {
-		return usagef("there is no command %q; is %q meant?", args[0], c.SuggestionsFor(args[0])[0])
+		return usagef("there is no command %q; did you mean %q?", args[0], c.SuggestionsFor(args[0])[0])
 	}
 	return usagef("there is no command %q", args[0])
 }
 
-// flagError names a flag in the same way everywhere.
+// flagError makes a usageError of pflag's error. It names flags as all other errors do.
 func flagError(err error) error {
 	if bad, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
 		return usagef("--%s: %q: %w", bad.GetFlag().Name, bad.GetValue(), bad.Unwrap())
@@ -203,7 +204,7 @@ func environmentName(flag string) string {
 	return environmentPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// readEnvironment sets the flags that the command line has not set.
+// readEnvironment sets the flags that the command line has not set from environment variables.
 func readEnvironment(flags *pflag.FlagSet) (err error) {
 	flags.VisitAll(func(f *pflag.Flag) {
 		name := environmentName(f.Name)
@@ -221,7 +222,7 @@ func readEnvironment(flags *pflag.FlagSet) (err error) {
 	return err
 }
 
-// strayVariables are those of an environment that look like a flag and are none.
+// strayVariables returns the variables that begin with the prefix but belong to no flag.
 func strayVariables(root *cobra.Command, environ []string) (stray []string) {
 	known := make(map[string]bool)
 	note := func(f *pflag.Flag) { known[environmentName(f.Name)] = true }
@@ -237,8 +238,8 @@ func strayVariables(root *cobra.Command, environ []string) (stray []string) {
 	return stray
 }
 
-// completeFlag says what a shell offers behind a flag: files where it names one, the values
-// where its usage lists them, and else nothing.
+// completeFlag registers what a shell offers as a flag's value: files if the value is a file, the
+// possible values if the usage lists them, otherwise nothing.
 func completeFlag(c *cobra.Command, f *pflag.Flag) {
 	name, _ := pflag.UnquoteUsage(f)
 	switch {
@@ -246,7 +247,7 @@ func completeFlag(c *cobra.Command, f *pflag.Flag) {
 	case strings.Contains(name, "|"):
 		var values []cobra.Completion
 		for v := range strings.SplitSeq(name, "|") {
-			if v != strings.ToUpper(v) { // else it stands for something
+			if v != strings.ToUpper(v) { // a word in capitals is a placeholder
 				values = append(values, v)
 			}
 		}
@@ -256,10 +257,11 @@ func completeFlag(c *cobra.Command, f *pflag.Flag) {
 	}
 }
 
-// tidy returns a command line in the order flags, --, arguments. So flags may stand anywhere,
-// but "-1" is a payload; and a flag's long name may have a single dash, as it once had to.
+// tidy returns the command line in the order flags, --, arguments. So flags may stand anywhere,
+// and "-1" is an argument, for example a payload. It also accepts long names with a single dash,
+// which earlier versions required.
 func tidy(root *cobra.Command, args []string) []string {
-	var before []string // the command's name; the root's flags have no values
+	var before []string // the arguments before the command's name; the root's flags have no values
 	for i, arg := range args {
 		if arg == "-help" {
 			arg = "--help"
@@ -282,7 +284,7 @@ func tidy(root *cobra.Command, args []string) []string {
 	return before
 }
 
-// arrange is tidy for the arguments behind the command's name.
+// arrange does what tidy says, for the arguments after the command's name.
 func arrange(flags *pflag.FlagSet, args []string) []string {
 	var options, operands []string
 	for len(args) > 0 {
@@ -300,7 +302,7 @@ func arrange(flags *pflag.FlagSet, args []string) []string {
 		options = append(options, option)
 		if needsValue {
 			if len(args) == 0 {
-				return options // or else it would be -- that it takes
+				return options // without --, which pflag would take as the missing value
 			}
 			options = append(options, args[0])
 			args = args[1:]
@@ -309,8 +311,8 @@ func arrange(flags *pflag.FlagSet, args []string) []string {
 	return append(append(options, "--"), operands...)
 }
 
-// asOption returns an argument that is a flag with the dashes that it should have, and says
-// whether its value is the next argument.
+// asOption returns a flag with the number of dashes that pflag wants, and reports whether the
+// next argument is its value.
 func asOption(flags *pflag.FlagSet, arg string) (option string, needsValue bool) {
 	name, _, hasValue := strings.Cut(strings.TrimLeft(arg, "-"), "=")
 	long := flags.Lookup(name)
@@ -318,11 +320,11 @@ func asOption(flags *pflag.FlagSet, arg string) (option string, needsValue bool)
 	case strings.HasPrefix(arg, "--"):
 	case long != nil && len(name) > 1:
 		arg = "-" + arg
-	default: // short ones, of which the first that takes a value takes the rest
+	default: // short flags; the first one with a value gets the rest of the argument
 		for i := range len(name) {
 			f := flags.ShorthandLookup(name[i : i+1])
 			if f == nil && i == 0 {
-				return "-" + arg, false // unknown, and the error names all of it
+				return "-" + arg, false // unknown; as a long flag, the error names all of it
 			}
 			if f == nil || f.NoOptDefVal == "" {
 				return arg, f != nil && i == len(name)-1 && !hasValue
@@ -333,7 +335,7 @@ func asOption(flags *pflag.FlagSet, arg string) (option string, needsValue bool)
 	return arg, long != nil && long.NoOptDefVal == "" && !hasValue
 }
 
-// unexpected is the error of a command that takes no arguments.
+// unexpected returns an error if a command without arguments was given some.
 func unexpected(args []string) error {
 	if len(args) == 0 {
 		return nil

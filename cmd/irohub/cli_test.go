@@ -3,6 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os"
 	"reflect"
 	"regexp"
@@ -105,7 +108,7 @@ func TestFlags_FromTheEnvironment(t *testing.T) {
 		t.Errorf("said %q", said)
 	}
 	t.Setenv("IROHUB_KEYS", "k")
-	if _, status, said := record(t, "do"); status != 0 || strings.Count(said, "stands for no flag") != 1 || !strings.Contains(said, "name=IROHUB_KEYS") {
+	if _, status, said := record(t, "do"); status != 0 || strings.Count(said, "no command has a flag") != 1 || !strings.Contains(said, "name=IROHUB_KEYS") {
 		t.Errorf("a variable that is misspelt: status %d, said %q", status, said)
 	}
 	t.Setenv("IROHUB_TIMEOUT", "0s")
@@ -143,6 +146,45 @@ func TestFlags_AllLimitsOfAHub(t *testing.T) {
 		if got := reflect.ValueOf(c.options(nil)).Field(i).Int(); got != 65536 {
 			t.Errorf("--%s %s: HubOptions.%s is %d", name, value, field.Name, got)
 		}
+	}
+}
+
+// The default of each flag for a limit or timeout is the one in the comment of the HubOptions field.
+func TestFlags_HaveTheDefaultsOfHubOptions(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "../../hub.go", nil, parser.ParseComments)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var options *ast.StructType
+	ast.Inspect(file, func(node ast.Node) bool {
+		if spec, ok := node.(*ast.TypeSpec); ok && spec.Name.Name == "HubOptions" {
+			options = spec.Type.(*ast.StructType)
+		}
+		return options == nil
+	})
+	var c hubConfig
+	flags := pflag.NewFlagSet("hub", pflag.ContinueOnError)
+	c.declare(flags)
+	standard := regexp.MustCompile(`\b0: ([\d,]+(?: MiB| s)?|no limit)\b`)
+	compared := 0
+	for _, field := range options.Fields.List {
+		flag := flags.Lookup(kebab(field.Names[0].Name))
+		if _, policy := field.Type.(*ast.FuncType); policy || flag == nil { // TestFlags_AllLimitsOfAHub says which have a flag
+			continue
+		}
+		match := standard.FindStringSubmatch(field.Doc.Text() + field.Comment.Text())
+		if match == nil {
+			t.Errorf("the comment of HubOptions.%s has no default", field.Names[0].Name)
+			continue
+		}
+		want := strings.NewReplacer(",", "", " ", "", "no limit", "0").Replace(match[1])
+		if flag.DefValue != want {
+			t.Errorf("the default of --%s is %s, and HubOptions.%s has %s", flag.Name, flag.DefValue, field.Names[0].Name, want)
+		}
+		compared++
+	}
+	if compared < 11 {
+		t.Errorf("only %d defaults were compared", compared)
 	}
 }
 

@@ -11,11 +11,11 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// A value is a flag's, checked as it is read.
+// A value is a pflag.Value that checks its text when it is set.
 type value[T any] struct {
 	to    *T
 	parse func(string) (T, error)
-	text  string // as it was given, or the default
+	text  string // the text that was set last; at first, the default
 }
 
 func (v *value[T]) Set(s string) error {
@@ -29,12 +29,12 @@ func (v *value[T]) Set(s string) error {
 func (v *value[T]) String() string { return v.text }
 func (v *value[T]) Type() string   { return "value" } // each usage names it
 
-// declare declares a flag; short is its short name, or empty, and standard its default, which
-// parse must take.
+// declare declares a flag. short is its short name, and may be empty. standard is its default,
+// which parse must accept.
 func declare[T any](flags *pflag.FlagSet, to *T, name, short, standard, usage string, parse func(string) (T, error)) {
 	v := &value[T]{to: to, parse: parse}
 	if err := v.Set(standard); err != nil {
-		panic(fmt.Sprintf("flag %s: %v", name, err)) // each run of the program declares all flags
+		panic(fmt.Sprintf("flag %s: %v", name, err)) // every run of the program would show it
 	}
 	flags.VarP(v, name, short, usage)
 }
@@ -49,15 +49,15 @@ func parseNumber(s string, least, most int) (int, error) {
 	n, err := strconv.Atoi(s)
 	if err != nil || n < least || n > most {
 		if most == math.MaxInt32 {
-			return 0, fmt.Errorf("a number from %d up is wanted", least)
+			return 0, fmt.Errorf("a number of at least %d is wanted", least)
 		}
 		return 0, fmt.Errorf("a number from %d to %d is wanted", least, most)
 	}
 	return n, nil
 }
 
-// bytesVar declares a flag for a number of bytes. Below 2 KiB, a hub could not even be told
-// of a long topic; above 1 GiB no frame can be.
+// bytesVar declares a flag for a number of bytes, from 2 KiB, because a frame must hold a long
+// topic, to 1 GiB, the maximum of MaxFrame.
 func bytesVar(flags *pflag.FlagSet, to *int, name, usage string) {
 	declare(flags, to, name, "", "1MiB", usage, func(s string) (int, error) { return parseBytes(s, 2<<10, 1<<30) })
 }
@@ -76,7 +76,7 @@ func parseBytes(s string, least, most int) (int, error) {
 	return n * unit, nil
 }
 
-// durationVar declares a flag for a time that must be above 0.
+// durationVar declares a flag for a duration above 0.
 func durationVar(flags *pflag.FlagSet, to *time.Duration, name string, standard time.Duration, usage string) {
 	declare(flags, to, name, "", standard.String(), usage, func(s string) (time.Duration, error) {
 		d, err := time.ParseDuration(s)

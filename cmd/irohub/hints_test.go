@@ -17,7 +17,7 @@ func TestSub_SaysWhatMatchesLessThanItLooksLike(t *testing.T) {
 		sub.signal(os.Interrupt)
 		sub.wantExit(0, "topic=a*", "topic=d:*:e")
 		said := strings.Join(sub.stderr.all(), "\n")
-		if n := strings.Count(said, "this topic is no pattern"); n != 2 {
+		if n := strings.Count(said, "this topic is not a pattern"); n != 2 {
 			t.Errorf("%d warnings, want 2:\n%s", n, said)
 		}
 		hub.stop()
@@ -29,7 +29,7 @@ func TestSub_SaysAfterAWhileThatATypeAloneMatchesNoIDs(t *testing.T) {
 		hub := startHub(t, "-stdin")
 		sub := startSub(t, hub.addr, "q")
 		hub.write(`{"type":"q","id":"1"}`)
-		sub.wantSaid("nothing has come yet; a type alone matches only events without an id")
+		sub.wantSaid("no event has come yet: a topic without an id matches only events without an id")
 		hub.stop()
 	})
 }
@@ -48,7 +48,7 @@ func TestHub_SaysThatItDoesNotForward(t *testing.T) {
 				want = 0
 			}
 			said := strings.Join(hub.stderr.all(), "\n")
-			if n := strings.Count(said, "not passed on to other spokes"); n != want {
+			if n := strings.Count(said, "not forwarded to other spokes"); n != want {
 				t.Errorf("%v: said %d times, want %d:\n%s", args, n, want, said)
 			}
 		}

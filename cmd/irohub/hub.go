@@ -22,25 +22,25 @@ var hubCommand = command{
 	synopsis: "[flags]",
 	short:    "Run a hub",
 	reloads:  true,
-	text: `Runs a hub. When it is ready it prints one line of JSON on standard output, with its
-NodeID, its addresses and, over iroh, its ticket, and then each event that a spoke
-publishes, whose "from" is the NodeID of that spoke. Nobody waits for whoever reads that:
-events that find too much waiting, or no reader any more, are missed, and the log says how
-many. With --quiet it prints no events.
+	text: `Runs a hub. When it is ready, it prints one line of JSON on standard output: its NodeID,
+its addresses and, over iroh, its ticket. Then it prints each event that a spoke
+publishes. The event's "from" is the NodeID of that spoke. The hub does not wait for the
+reader of its output. It drops events if too many bytes wait for the reader, or if the
+reader is gone. The log says how many. With --quiet the hub prints no events.
 
-With --stdin it publishes each line of standard input, an event as JSON, to the spokes. A
-line that is not an event is reported on standard error and skipped; the end of the
-input does not end the hub. Input that comes faster than a spoke takes it fills the
-spoke's queue: see --max-queue.
+With --stdin it publishes each line of standard input to the spokes. Each line is an event
+as JSON. A line that is not an event is reported on standard error and skipped. The hub
+goes on after the end of the input. Input that comes faster than a spoke receives fills
+the spoke's queue: see --max-queue.
 
-SIGINT and SIGTERM end it: it hands over what has been published, within
---shutdown-timeout, and exits 0; or 1, if not all of it was handed over or not all events
-were printed. Where all spokes take what is for them, that is at once. A second signal ends
-it at once. SIGHUP has it read --allow-file and --deny-file again, unless it runs in a
-terminal, whose end it is.
+SIGINT and SIGTERM end the hub. It first hands over all events that were published, which
+may take up to --shutdown-timeout. It exits 0, or 1 if some events were not handed over or
+not printed. A second signal ends it at once. SIGHUP makes it read --allow-file and
+--deny-file again. In a terminal, SIGHUP means that the terminal was closed, and ends the
+hub.
 
-A service manager can hand in the socket (LISTEN_FDS, with --transport tls), and is told
-when the hub is ready and when it stops (NOTIFY_SOCKET).`,
+A service manager can hand in the socket (LISTEN_FDS, with --transport tls). The hub tells
+it when it is ready and when it stops (NOTIFY_SOCKET).`,
 	setup: func(flags *pflag.FlagSet) action {
 		var c hubConfig
 		c.declare(flags)
@@ -55,33 +55,34 @@ type hubConfig struct {
 	stdin    bool
 	quiet    bool
 	shutdown time.Duration
-	limits   irohub.HubOptions // these fields of it alone
+	limits   irohub.HubOptions // only the limits and timeouts are set
 }
 
 func (c *hubConfig) declare(flags *pflag.FlagSet) {
 	c.network.declare(flags)
 	c.declareAddr(flags)
-	flags.BoolVar(&c.forward, "forward", false, "pass the events of each spoke on to the other spokes")
+	flags.BoolVar(&c.forward, "forward", false, "forward the events of each spoke to the other spokes")
 	flags.BoolVar(&c.stdin, "stdin", false, "publish the lines of standard input")
 	flags.BoolVarP(&c.quiet, "quiet", "q", false, "print no events")
 	c.access.declare(flags)
 	declareLimits(flags, &c.limits)
-	durationVar(flags, &c.shutdown, "shutdown-timeout", 15*time.Second, "the `TIME`, from a signal on, in which what has been published must be handed over")
+	durationVar(flags, &c.shutdown, "shutdown-timeout", 15*time.Second, "how much `TIME` there is after a signal to hand over all published events")
 }
 
-// declareLimits declares a flag for each limit and timeout of a hub.
+// declareLimits declares a flag for each limit and timeout of a hub. The defaults are the library's;
+// a test compares them with the comments of HubOptions.
 func declareLimits(flags *pflag.FlagSet, o *irohub.HubOptions) {
-	bytesVar(flags, &o.MaxQueue, "max-queue", "how many `BYTES` may wait for one spoke, or for standard output; over it, a spoke is cut off, and standard output misses events")
-	bytesVar(flags, &o.MaxFrame, "max-frame", "the largest event in `BYTES`; spokes with a lower limit are ended by a larger one")
-	numberVar(flags, &o.MaxSpokes, "max-spokes", 4096, 1, "the `NUMBER` of spokes in all; further ones are turned away")
-	numberVar(flags, &o.MaxSpokesPerNode, "max-spokes-per-node", 8, 1, "the `NUMBER` of spokes of one NodeID; a further one replaces the oldest")
-	numberVar(flags, &o.MaxStreamsPerConn, "max-streams-per-conn", 16, 1, "the `NUMBER` of spokes of one connection; further ones are turned away")
-	numberVar(flags, &o.MaxSubscriptions, "max-subscriptions", 1024, 1, "the `NUMBER` of topics of one spoke, and of one request")
-	numberVar(flags, &o.MaxPending, "max-pending", 1024, 1, "the `NUMBER` of connections without a spoke yet; a further one replaces the oldest")
-	numberVar(flags, &o.MaxEventRate, "max-event-rate", 0, 0, "the `NUMBER` of events and requests that are read of one spoke in a second; 0: no limit")
-	numberVar(flags, &o.MaxByteRate, "max-byte-rate", 0, 0, "how many `BYTES` are read of one spoke in a second; 0: no limit")
-	durationVar(flags, &o.HandshakeTimeout, "handshake-timeout", 10*time.Second, "the `TIME` from a connection's first packet to its first spoke")
-	durationVar(flags, &o.WriteTimeout, "write-timeout", 10*time.Second, "the `TIME` in which a spoke must take 64 KiB, or the rest at the end")
+	bytesVar(flags, &o.MaxQueue, "max-queue", "the limit of `BYTES` that wait for one spoke, or for standard output. A spoke over it is cut off. Standard output over it misses events")
+	bytesVar(flags, &o.MaxFrame, "max-frame", "the size limit of one event in `BYTES`. An event over a spoke's own limit ends that spoke")
+	numberVar(flags, &o.MaxSpokes, "max-spokes", 4096, 1, "the maximal `NUMBER` of all spokes; further ones are turned away")
+	numberVar(flags, &o.MaxSpokesPerNode, "max-spokes-per-node", 8, 1, "the maximal `NUMBER` of spokes of one NodeID; a further one replaces the oldest")
+	numberVar(flags, &o.MaxStreamsPerConn, "max-streams-per-conn", 16, 1, "the maximal `NUMBER` of spokes of one connection; further ones are turned away")
+	numberVar(flags, &o.MaxSubscriptions, "max-subscriptions", 1024, 1, "the maximal `NUMBER` of topics of one spoke, and of one request")
+	numberVar(flags, &o.MaxPending, "max-pending", 1024, 1, "the maximal `NUMBER` of connections without a spoke; a further one replaces the oldest")
+	numberVar(flags, &o.MaxEventRate, "max-event-rate", 0, 0, "the maximal `NUMBER` of events and requests per second from one spoke; 0: no limit")
+	numberVar(flags, &o.MaxByteRate, "max-byte-rate", 0, 0, "the maximal number of `BYTES` per second from one spoke; 0: no limit")
+	durationVar(flags, &o.HandshakeTimeout, "handshake-timeout", 10*time.Second, "the maximal `TIME` from a connection's first packet to its first spoke")
+	durationVar(flags, &o.WriteTimeout, "write-timeout", 10*time.Second, "the maximal `TIME` in which a spoke receives 64 KiB, or the rest at the end")
 }
 
 func (c *hubConfig) options(log *slog.Logger) irohub.HubOptions {
@@ -92,7 +93,7 @@ func (c *hubConfig) options(log *slog.Logger) irohub.HubOptions {
 	opts.Forward = func(_ irohub.NodeID, topic string) bool {
 		if !c.forward {
 			once.Do(func() {
-				log.Info("events of spokes are not passed on to other spokes; --forward does that", "first_topic", topic)
+				log.Info("events of spokes are not forwarded to other spokes; --forward does that", "first_topic", topic)
 			})
 		}
 		return c.forward
@@ -113,7 +114,7 @@ func (c *hubConfig) run(ctx context.Context, args []string, std stdio) error {
 	}
 	ep, err := c.listen(ctx, handedIn)
 	switch {
-	case err != nil && ctx.Err() != nil: // a signal is a hub's usual end
+	case err != nil && ctx.Err() != nil: // ended by a signal, which is no error for a hub
 		return nil
 	case err != nil:
 		return err
@@ -131,7 +132,7 @@ func (c *hubConfig) run(ctx context.Context, args []string, std stdio) error {
 	}
 	defer closing(end, hub.Close)
 	l, err := c.serve(ctx, hub, ep.Addr(), std)
-	// All that is left has endTime.
+	// The rest may take endTime.
 	time.AfterFunc(endTime, over)
 	if l != nil {
 		err = cmp.Or(err, l.close(end))
@@ -139,10 +140,10 @@ func (c *hubConfig) run(ctx context.Context, args []string, std stdio) error {
 	return err
 }
 
-// serve says where the hub is, and serves until it ends. The listener, if there is one, may have
-// events that are not printed yet.
+// serve prints the hub's addresses, and serves until the hub has ended. If it returns a
+// listener, that one may still have events to print.
 func (c *hubConfig) serve(ctx context.Context, hub *irohub.Hub, addr irohub.Addr, std stdio) (l *listener, err error) {
-	// A hub of which nobody can learn where it is ends here.
+	// If nobody can learn the hub's addresses, it ends.
 	if err := await(ctx, func() error { return c.printReady(std.out, addr) }); err != nil {
 		if ctx.Err() != nil {
 			return nil, nil
@@ -155,9 +156,9 @@ func (c *hubConfig) serve(ctx context.Context, hub *irohub.Hub, addr irohub.Addr
 		}
 	}
 	served := make(chan error, 1)
-	go func() { served <- hub.Serve(context.WithoutCancel(ctx)) }() // until hub is closed
+	go func() { served <- hub.Serve(context.WithoutCancel(ctx)) }() // ends when the hub is closed
 	if c.stdin {
-		// Nobody waits for this goroutine: nothing can end its reading.
+		// Nobody waits for this goroutine, because nothing can interrupt its reading.
 		go c.publish(ctx, hub, std)
 	}
 	notify(service.Ready, std.log)
@@ -166,7 +167,7 @@ func (c *hubConfig) serve(ctx context.Context, hub *irohub.Hub, addr irohub.Addr
 	return l, cmp.Or(err, c.handOver(ctx, hub, std.log))
 }
 
-// wait waits for the hub's end, or for a signal that asks for it.
+// wait waits for the end of Serve or for a signal to end. Meanwhile it handles SIGHUP.
 func (c *hubConfig) wait(ctx context.Context, served <-chan error, std stdio) error {
 	for {
 		select {
@@ -180,21 +181,21 @@ func (c *hubConfig) wait(ctx context.Context, served <-chan error, std stdio) er
 	}
 }
 
-// reload reads the lists again. Who is connected stays so.
+// reload reads the lists again. It does not disconnect nodes that they now exclude.
 func (c *hubConfig) reload(log *slog.Logger) {
 	if c.allowFile == "" && c.denyFile == "" {
-		log.Info("there are no lists to read again")
+		log.Info("SIGHUP: there are no lists to read again")
 		return
 	}
 	if err := c.access.load(); err != nil {
-		log.Error("the lists are as they were", "err", err)
+		log.Error("the lists were not changed", "err", err)
 		return
 	}
 	l := c.access.lists.Load()
 	log.Info("the lists were read again", "allowed", len(l.allowed), "denied", len(l.denied))
 }
 
-// handOver ends the hub, with nothing lost if spokes take what is for them in time.
+// handOver shuts the hub down. Nothing is lost if the spokes receive their events in time.
 func (c *hubConfig) handOver(ctx context.Context, hub *irohub.Hub, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.shutdown)
 	defer cancel()
@@ -203,8 +204,8 @@ func (c *hubConfig) handOver(ctx context.Context, hub *irohub.Hub, log *slog.Log
 	switch {
 	case err == nil:
 		return nil
-	case !errors.Is(err, irohub.ErrUndelivered): // which says how much
-		err = fmt.Errorf("not all that was published may have been handed over: %w", err)
+	case !errors.Is(err, irohub.ErrUndelivered): // ErrUndelivered says itself that events were lost
+		err = fmt.Errorf("some published events may not have been handed over: %w", err)
 	}
 	return fmt.Errorf("shutting down: %w", err)
 }
@@ -215,9 +216,9 @@ func notify(state string, log *slog.Logger) {
 	}
 }
 
-var errBlocked = errors.New("standard output takes nothing; events are left that were not printed")
+var errBlocked = errors.New("standard output is blocked; not all events were printed")
 
-// explainSlow says what to do where standard output does not keep up.
+// explainSlow adds to the error of a slow Subscription what to do about it.
 func explainSlow(err error, maxQueue int) error {
 	if end, ok := errors.AsType[*irohub.CloseError](err); ok && end.Code == irohub.CodeSlow {
 		return fmt.Errorf("more than %d bytes were waiting for this program or its standard output (see --max-queue): %w", maxQueue, err)
@@ -225,7 +226,7 @@ func explainSlow(err error, maxQueue int) error {
 	return err
 }
 
-// printReady tells whoever started the hub where it is.
+// printReady prints the line with the hub's NodeID, addresses and ticket.
 func (c *hubConfig) printReady(out io.Writer, addr irohub.Addr) error {
 	ticket, err := c.ticket(addr)
 	if err != nil {
@@ -238,7 +239,7 @@ func (c *hubConfig) printReady(out io.Writer, addr irohub.Addr) error {
 	}{addr.ID, addr.Hosts, ticket})
 }
 
-// publish publishes what standard input has. A hub outlives what is wrong with it.
+// publish publishes the events of standard input. Errors are logged and do not end the hub.
 func (c *hubConfig) publish(ctx context.Context, hub *irohub.Hub, std stdio) {
 	for l := range readEvents(std.in, c.limits.MaxFrame) {
 		err := l.err

@@ -13,10 +13,10 @@ var idCommand = command{
 	name:     "id",
 	synopsis: "--key FILE",
 	short:    "Print the NodeID of a secret key",
-	text: `Prints the NodeID that belongs to the secret key in FILE, the same over either transport. If
-there is no such file, it makes one with a new key, for its owner alone to read.`,
+	text: `Prints the NodeID of the secret key in FILE. It is the same for both transports. If the
+file does not exist, it is created with a new key, readable only by its owner.`,
 	setup: func(flags *pflag.FlagSet) action {
-		new(network).declareTransport(flags) // as everywhere, though it makes no difference
+		new(network).declareTransport(flags) // accepted as in every command, though it makes no difference
 		file := flags.String("key", "", "the `FILE` with the secret key")
 		return func(_ context.Context, args []string, std stdio) error {
 			if err := unexpected(args); err != nil {

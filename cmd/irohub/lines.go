@@ -15,15 +15,15 @@ import (
 	"irohub"
 )
 
-// A line of standard input is an event, or what is wrong with it.
+// A line is a line of standard input: an event, or the error that it has.
 type line struct {
 	number int
 	event  irohub.Event
-	err    error // an inputError, or one of reading
+	err    error // an inputError, or the error of reading
 }
 
-// wrap says which line an error is about. What the library does not allow is as bad
-// as JSON that it cannot read.
+// wrap makes an inputError, with the line's number, of an event that the library does not allow.
+// It returns other errors unchanged.
 func (l *line) wrap(err error) error {
 	if errors.Is(err, irohub.ErrInvalid) {
 		return inputError{fmt.Errorf("line %d: %w", l.number, err)}
@@ -31,12 +31,12 @@ func (l *line) wrap(err error) error {
 	return err
 }
 
-// lineSlack is what a line may have beyond the largest frame: spaces, and escapes
-// that the frame does without.
+// lineSlack is how many bytes a line may have more than a frame. A line may have spaces and
+// escapes that the frame does not need.
 const lineSlack = 64 << 10
 
-// readEvents iterates over the lines, empty ones left out. A bad line is not the
-// end: it is skipped, whatever its length, if the loop goes on.
+// readEvents iterates over the lines that are not empty. It yields a bad line, of whatever
+// length, with its error, and goes on with the next one.
 func readEvents(r io.Reader, maxFrame int) iter.Seq[line] {
 	return func(yield func(line) bool) {
 		in := bufio.NewReaderSize(r, 64<<10)
@@ -72,8 +72,9 @@ func readEvents(r io.Reader, maxFrame int) iter.Seq[line] {
 
 var errTooLong = errors.New("the line is longer than --max-frame allows")
 
-// readLine appends the next line to text. Of one that is too long it reads, but does
-// not keep, the rest. At the end of the input it returns what is there and io.EOF.
+// readLine appends the next line to text. If the line is too long, readLine reads it to its end,
+// keeps nothing of it and returns errTooLong. At the end of the input it returns the rest and
+// io.EOF.
 func readLine(in *bufio.Reader, text []byte, limit int) ([]byte, error) {
 	var tooLong bool
 	for {
@@ -83,7 +84,7 @@ func readLine(in *bufio.Reader, text []byte, limit int) ([]byte, error) {
 		}
 		switch {
 		case err == bufio.ErrBufferFull:
-		case tooLong && (err == nil || err == io.EOF): // the next call finds the end again
+		case tooLong && (err == nil || err == io.EOF): // at the end of the input, the next call returns io.EOF
 			return text[:0], errTooLong
 		default:
 			return text, err
@@ -91,9 +92,9 @@ func readLine(in *bufio.Reader, text []byte, limit int) ([]byte, error) {
 	}
 }
 
-// parseEvent reads an event as the protocol does, but for members that it does not
-// know: the protocol ignores them, while a user will have misspelt a name. A from
-// is let pass, so that what sub prints can be published again.
+// parseEvent parses an event as the protocol does, with one exception: an unknown member, which
+// the protocol ignores, is an error, because the user has probably misspelt a name. The member
+// from is ignored, so that the output of sub can be published again.
 func parseEvent(text []byte) (ev irohub.Event, err error) {
 	if !utf8.Valid(text) {
 		return ev, errors.New("not UTF-8")
@@ -105,8 +106,8 @@ func parseEvent(text []byte) (ev irohub.Event, err error) {
 	if text[0] != '{' {
 		return ev, errors.New("not a JSON object")
 	}
-	// Token by token, because a struct would take names in any case, and the last of
-	// several alike. The syntax is known to be right.
+	// The event is read token by token. Decoding into a struct would ignore the case of names,
+	// and accept repeated ones. The syntax has been checked above.
 	members := json.NewDecoder(bytes.NewReader(text))
 	members.Token() // {
 	seen := make(map[string]bool)
@@ -142,8 +143,8 @@ func parseEvent(text []byte) (ev irohub.Event, err error) {
 	return ev, nil
 }
 
-// parseString reads a string as the protocol does: half a surrogate pair, which encoding/json
-// reads as U+FFFD, is no character.
+// parseString parses a string as the protocol does: half a surrogate pair is an error.
+// encoding/json would read it as U+FFFD.
 func parseString(value json.RawMessage) (s string, err error) {
 	if value[0] != '"' {
 		return "", errors.New("is not a string")
@@ -158,12 +159,13 @@ func parseString(value json.RawMessage) (s string, err error) {
 			}
 			i += 6
 		}
-		i++ // what is escaped is no backslash that escapes
+		i++ // skip the escaped character, which may be a backslash
 	}
 	return s, json.Unmarshal(value, &s)
 }
 
-// escaped is what an escape \uXXXX at the beginning of sound JSON stands for; -1: there is none.
+// escaped returns the character of an escape \uXXXX at the beginning of text, which is part of
+// valid JSON. It returns -1 if there is no such escape.
 func escaped(text []byte) rune {
 	if len(text) < 6 || text[0] != '\\' || text[1] != 'u' {
 		return -1

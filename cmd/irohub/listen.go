@@ -12,26 +12,27 @@ import (
 	"irohub"
 )
 
-// A listener prints what spokes publish. A hub outlives its output: events that come faster than
-// they are taken, or when nobody takes them any more, are missed, and the log says how many.
+// A listener prints the events that spokes publish. The hub does not wait for its output. The
+// listener drops events if they come faster than they are read, or if nobody reads them any more.
+// The log says how many.
 type listener struct {
 	hub *irohub.Hub
-	sub *irohub.Subscription // the present one
+	sub *irohub.Subscription // the current one; owned by take's goroutine
 	out *sink
 	log *slog.Logger
 
-	running sync.WaitGroup // its goroutines
-	ended   chan struct{}  // closed when the hub's events have ended
-	cuts    atomic.Int64   // how often the hub has cut the Subscription off, since that was last told
+	running sync.WaitGroup // take and tell
+	ended   chan struct{}  // closed by take when the hub's events have ended
+	cuts    atomic.Int64   // how often the hub has cut off the Subscription since the last report
 
-	// Owned by tell's goroutine, and then by close.
-	missed int  // events, in all
-	gaps   bool // and others, which nobody has counted
+	// Owned by tell's goroutine, and after its end by close.
+	missed int  // number of all events missed and counted
+	gaps   bool // events were missed that nobody has counted
 }
 
 // listen subscribes to everything. Its goroutines end with the hub.
 func listen(hub *irohub.Hub, out *sink, log *slog.Logger) (*listener, error) {
-	sub, err := hub.Subscribe(context.Background()) // it waits for nobody but the hub
+	sub, err := hub.Subscribe(context.Background()) // never waits for long: the hub answers at once
 	if err != nil {
 		return nil, err
 	}
@@ -41,8 +42,8 @@ func listen(hub *irohub.Hub, out *sink, log *slog.Logger) (*listener, error) {
 	return l, nil
 }
 
-// take does nothing but take events: the hub waits for no Subscription, but cuts off what does
-// not keep up. Then it subscribes again.
+// take moves events from the Subscription to the sink. If the hub cuts off the Subscription as
+// too slow, take subscribes again. It ends with the hub.
 func (l *listener) take() {
 	defer close(l.ended)
 	p := newPrinter(l.out)
@@ -62,9 +63,11 @@ func (l *listener) take() {
 	}
 }
 
-// What is missed is told once in tellFirst, and while it goes on, less and less often.
+// Missed events are reported after tellFirst. While more are missed, the pause between two reports
+// doubles, up to tellLast.
 const tellFirst, tellLast = time.Second, time.Minute
 
+// tell is the goroutine that reports missed events. It ends when take has ended.
 func (l *listener) tell() {
 	for pause := tellFirst; ; {
 		select {
@@ -80,7 +83,7 @@ func (l *listener) tell() {
 	}
 }
 
-// report logs what was missed since the last time, if anything was.
+// report logs how many events were missed since the last report. It returns false if none was.
 func (l *listener) report() bool {
 	missed, err := l.out.takeMissed()
 	cuts := l.cuts.Swap(0)
@@ -91,18 +94,18 @@ func (l *listener) report() bool {
 	log := l.log.With("events", missed)
 	if cuts > 0 {
 		l.gaps = true
-		log = log.With("and_more_since_cut_off", cuts)
+		log = log.With("uncounted_gaps", cuts)
 	}
 	if err != nil {
-		log.Warn("events missed: the output is gone", "err", err)
+		log.Warn("events missed: nobody reads standard output any more", "err", err)
 	} else {
-		log.Warn("events missed: the output is slower than they come")
+		log.Warn("events missed: standard output is too slow")
 	}
 	return true
 }
 
-// close is for when the hub has ended. It waits until what came before is printed, or until end.
-// Its error says what was not, ever.
+// close waits until all events are printed, or until end. The hub must have ended. The error says
+// how many events were missed since the start.
 func (l *listener) close(end context.Context) error {
 	select {
 	case <-l.ended:

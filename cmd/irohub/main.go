@@ -33,12 +33,11 @@ const (
 )
 
 func main() {
-	// A closed standard output is to be an error like any other, not the
-	// program's death by SIGPIPE.
+	// So a write to a closed standard output returns an error. SIGPIPE would kill the process.
 	signal.Ignore(syscall.SIGPIPE)
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // so that a second signal kills
+	context.AfterFunc(ctx, stop) // so that a second signal kills the process
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
@@ -46,13 +45,13 @@ func main() {
 type stdio struct {
 	in     io.Reader
 	out    io.Writer
-	log    *slog.Logger     // does not wait for whoever reads standard error
-	screen io.Writer        // standard error, if it is a terminal and has no log of details; else nil
-	hangup <-chan os.Signal // SIGHUP, for a command that reloads
+	log    *slog.Logger     // never waits for the reader of standard error
+	screen io.Writer        // standard error, if it is a terminal and --verbose is off; otherwise nil
+	hangup <-chan os.Signal // SIGHUP, for a command that reloads; otherwise nil
 }
 
-// A usageError is a command line that makes no sense; an inputError is input that
-// makes none. Both have status 2.
+// A usageError is an error in the command line. An inputError is an error in the input. Both have
+// status 2.
 type (
 	usageError struct{ error }
 	inputError struct{ error }
@@ -65,7 +64,8 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 
 var errInterrupted = errors.New("interrupted")
 
-// interrupted puts an interruption by the user in place of the error that it caused.
+// interrupted returns errInterrupted in place of an error if ctx has ended, because a signal then
+// caused the error.
 func interrupted(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() != nil {
 		return errInterrupted
@@ -73,26 +73,26 @@ func interrupted(ctx context.Context, err error) error {
 	return err
 }
 
-// A signal ends the program within a second: what is done at the end has endTime of it in
-// all, and standard error logTimeout for what was said.
+// A signal ends the program within a second. Everything that is done at the end has endTime of it
+// together. Then standard error has logTimeout for the rest of the log.
 const (
 	endTime    = 650 * time.Millisecond
 	logTimeout = 250 * time.Millisecond
 )
 
-// untilEnd returns a context that goes on for endTime after ctx has ended. Everything that is
-// done at the end shares it.
+// untilEnd returns a context that ends endTime after ctx. Everything that is done at the end
+// shares it.
 func untilEnd(ctx context.Context) (end context.Context, cancel context.CancelFunc) {
 	end, cancel = context.WithCancel(context.WithoutCancel(ctx))
 	context.AfterFunc(ctx, func() { time.AfterFunc(endTime, cancel) })
 	return end, cancel
 }
 
-// await calls f and returns its error. When ctx ends first, it waits no longer and returns
-// ctx's error: what is done at the end of the process need not be done to the end.
+// await calls f and returns its error. If ctx ends first, it returns the cause of that and leaves
+// f running, because the process ends soon.
 func await(ctx context.Context, f func() error) error {
 	done := make(chan error, 1)
-	go func() { done <- f() }() // ended by f, or by the end of the process
+	go func() { done <- f() }() // ends with f, or with the process
 	select {
 	case err := <-done:
 		return err
@@ -114,10 +114,10 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err == nil {
 		return 0
 	}
-	// One line, whatever a peer has put into its reason.
+	// The sink makes it one line, even if the error has a peer's text with line breaks.
 	said.put(fmt.Appendf(nil, "%s: %s", called.CommandPath(), strings.TrimPrefix(err.Error(), "irohub: ")))
 	if _, ok := errors.AsType[usageError](err); ok {
-		fmt.Fprintf(said, "usage: %s\n%s --help says more\n", called.UseLine(), called.CommandPath())
+		fmt.Fprintf(said, "usage: %s\nfor more, run: %s --help\n", called.UseLine(), called.CommandPath())
 		return statusInput
 	}
 	if _, ok := errors.AsType[inputError](err); ok {

@@ -9,22 +9,23 @@ import (
 	"irohub"
 )
 
-// An outage tells, less and less often, that a spoke does not come back, and why its last
-// attempt failed, which the library logs as a detail alone.
+// An outage is a slog.Handler. While a spoke is not connected, it logs that at growing intervals,
+// with the error of the last attempt. The library logs that error only on the debug level.
 type outage struct {
-	slog.Handler // the program's
+	slog.Handler // the handler of log
 	log          *slog.Logger
 
 	mu    sync.Mutex
 	since time.Time   // when the connection was lost
-	timer *time.Timer // for telling; nil: there is a connection
-	why   string      // the last attempt's error
+	timer *time.Timer // calls tell; nil while the spoke is connected
+	why   string      // the error of the last attempt
 }
 
-// An outage is first told of after outageFirst, and then each time after as long again.
+// outageFirst is when an outage is logged first. From then on it is logged whenever its length
+// has doubled.
 const outageFirst = 10 * time.Second
 
-// watchOutages has a spoke's options tell. What it returns ends it.
+// watchOutages sets the Logger and the callbacks of a spoke's options. Call stop at the end.
 func watchOutages(opts *irohub.SpokeOptions, log *slog.Logger) (stop func()) {
 	o := &outage{Handler: log.Handler(), log: log}
 	opts.Logger = slog.New(o)
@@ -33,10 +34,10 @@ func watchOutages(opts *irohub.SpokeOptions, log *slog.Logger) (stop func()) {
 	return o.end
 }
 
-// Enabled implements slog.Handler: details are looked at too.
+// Enabled implements slog.Handler. All levels are enabled, because Handle looks at debug lines.
 func (o *outage) Enabled(context.Context, slog.Level) bool { return true }
 
-// Handle implements slog.Handler.
+// Handle implements slog.Handler. It notes the error of a debug line.
 func (o *outage) Handle(ctx context.Context, line slog.Record) error {
 	if line.Level < slog.LevelInfo {
 		line.Attrs(func(a slog.Attr) bool {
@@ -79,9 +80,9 @@ func (o *outage) tell() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.timer == nil {
-		return // it has just ended
+		return // the outage has just ended
 	}
 	passed := time.Since(o.since)
-	o.log.Warn("still not connected; trying on", "for", passed.Round(time.Second), "err", o.why)
+	o.log.Warn("still not connected; the spoke keeps trying", "for", passed.Round(time.Second), "err", o.why)
 	o.timer = time.AfterFunc(passed, o.tell)
 }

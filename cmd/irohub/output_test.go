@@ -53,7 +53,7 @@ func TestHub_OutlivesAFloodThatNobodyReads(t *testing.T) {
 	overEach(t, func(t *testing.T) {
 		hub, _ := startUnreadHub(t, "-stdin", "-max-queue", "65536")
 		flood(t, hub, 20_000)
-		hub.wantSaid("events missed: the output is slower than they come")
+		hub.wantSaid("events missed: standard output is too slow")
 		hub.wantServing()
 		hub.signal(syscall.SIGTERM)
 		hub.wantExit(1, "events were not printed")
@@ -66,7 +66,7 @@ func TestHub_OutlivesAFloodThatIsReadSlowly(t *testing.T) {
 		const count = 20_000
 		hub, stdout := startUnreadHub(t, "-stdin", "-max-queue", "65536")
 		flood(t, hub, count)
-		hub.wantSaid("events missed: the output is slower than they come")
+		hub.wantSaid("events missed: standard output is too slow")
 		printed := make(chan int)
 		go func() {
 			text, _ := io.ReadAll(stdout)
@@ -94,7 +94,7 @@ func TestHub_OutlivesItsStandardOutput(t *testing.T) {
 		hub, stdout := startUnreadHub(t, "-stdin")
 		stdout.Close()
 		start(t, "pub", hub.addr, "n").wantExit(0)
-		hub.wantSaid("events missed: the output is gone")
+		hub.wantSaid("events missed: nobody reads standard output any more")
 		hub.wantServing()
 		hub.signal(syscall.SIGTERM)
 		hub.wantExit(1, "1 events were not printed")
@@ -157,7 +157,7 @@ func TestSub_EndsOnASignalThoughItsOutputIsStuck(t *testing.T) {
 		}
 		other.wantExit(0)
 		sub.signal(syscall.SIGTERM)
-		sub.wantExit(1, "standard output takes nothing")
+		sub.wantExit(1, "standard output is blocked")
 		hub.stop()
 	})
 }

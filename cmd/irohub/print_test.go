@@ -111,7 +111,7 @@ func TestListener_TellsWhatItMisses(t *testing.T) {
 		told, n := 0, 0
 		for line := range strings.Lines(said) {
 			var missed int
-			_, rest, _ := strings.Cut(line, "slower than they come\" events=")
+			_, rest, _ := strings.Cut(line, "too slow\" events=")
 			if _, err := fmt.Sscan(rest, &missed); err != nil {
 				t.Errorf("said %q (%v)", line, err)
 			}
@@ -136,7 +136,7 @@ func TestListener_OutputIsGone(t *testing.T) {
 				t.Errorf("error %v", err)
 			}
 		})
-		if strings.Count(said, "the output is gone") != 2 || strings.Count(said, "events=10 err=broken") != 2 {
+		if strings.Count(said, "nobody reads standard output any more") != 2 || strings.Count(said, "events=10 err=broken") != 2 {
 			t.Errorf("said %s", said)
 		}
 	})
@@ -169,7 +169,7 @@ func TestListener_SubscribesAgain(t *testing.T) {
 		if n := strings.Count(text.String(), `{"type":"n"`); n != 7 {
 			t.Errorf("%d events came behind the gap, want 7", n)
 		}
-		if !strings.Contains(said, "and_more_since_cut_off=1") {
+		if !strings.Contains(said, "uncounted_gaps=1") {
 			t.Errorf("said %s", said)
 		}
 	})

@@ -7,13 +7,13 @@ import (
 	"unicode/utf8"
 )
 
-// printable returns a line in which a terminal finds nothing to obey: the escape \uXXXX, and two
-// of them beyond U+FFFF, stand for what is not printable, such as control characters,
-// line and paragraph separators, and marks that turn the direction of writing. What is not UTF-8
-// becomes U+FFFD. In a line of JSON, all that can only be within strings, where the
-// escapes mean the same.
+// printable returns a line that cannot control a terminal. It replaces each unprintable character
+// by \uXXXX, or by two of these escapes if it is above U+FFFF. Unprintable are control characters,
+// line and paragraph separators, marks that change the direction of writing, and others. It
+// replaces bytes that are not UTF-8 by the escape of U+FFFD. In a line of JSON, all these can only
+// be inside strings, where the escapes have the same meaning.
 func printable(line []byte) []byte {
-	var out []byte // nil: as the line, so far
+	var out []byte // nil while nothing has changed
 	for i := 0; i < len(line); {
 		r, n := rune(line[i]), 1
 		if r >= utf8.RuneSelf {

@@ -322,7 +322,7 @@ func testTransportsDoNotMix(t *testing.T) {
 	if hub.ticket != "" {
 		t.Errorf("the hub prints a ticket: %s", hub.ticket)
 	}
-	start(t, "sub", "endpointabc", "n").wantExit(2, "tickets are iroh's")
+	start(t, "sub", "endpointabc", "n").wantExit(2, "only iroh has tickets")
 	start(t, "pub", hub.node, "n").wantExit(2, "no address")
 	start(t, "hub", "-relays", "n0").wantExit(2, "no relay servers")
 	hub.stop()

@@ -7,17 +7,17 @@ import (
 	"time"
 )
 
-// A progress is a line at the bottom of a terminal that says how far something is. Without a
-// terminal it says nothing. Its methods are for one goroutine.
+// A progress is a line at the bottom of a terminal that shows the progress of something. Without
+// a terminal, its methods do nothing. Only one goroutine may call them.
 type progress struct {
-	screen io.Writer // nil: there is none
+	screen io.Writer // nil: there is no terminal
 	shown  bool
 }
 
-// What a terminal obeys: the cursor goes to the line's beginning, and the line is cleared.
+// clearLine moves a terminal's cursor to the start of the line and clears the line.
 const clearLine = "\r\x1b[K"
 
-// show puts a text in the place of the last.
+// show replaces the text of the line.
 func (p *progress) show(text string) {
 	if p.screen != nil {
 		io.WriteString(p.screen, clearLine+text)
@@ -25,7 +25,7 @@ func (p *progress) show(text string) {
 	}
 }
 
-// clear makes room for what is printed next.
+// clear removes the line, before something else is printed.
 func (p *progress) clear() {
 	if p.shown {
 		io.WriteString(p.screen, clearLine)
@@ -33,10 +33,10 @@ func (p *progress) clear() {
 	}
 }
 
-// barWidth is how many characters a bar has; a line with it fits into 80.
+// barWidth is the number of characters of a bar. With it, a line fits into 80 columns.
 const barWidth = 20
 
-// bar draws how much of a time has passed.
+// bar returns a progress bar.
 func bar(passed, whole time.Duration) string {
 	full := barWidth
 	if passed < whole {
@@ -45,13 +45,13 @@ func bar(passed, whole time.Duration) string {
 	return strings.Repeat("█", full) + strings.Repeat("░", barWidth-full)
 }
 
-// running is the line while events are published.
+// running returns the text of the line while events are published.
 func running(passed, whole time.Duration, eventsPerS, deliveriesPerS int) string {
 	return fmt.Sprintf("%s %v of %v  %s events/s  %s deliveries/s",
 		bar(passed, whole), passed.Round(time.Second), whole, thousands(eventsPerS), thousands(deliveriesPerS))
 }
 
-// thousands writes a number with commas.
+// thousands returns a number with a comma after every third digit from the right.
 func thousands(n int) string {
 	text := fmt.Sprint(n)
 	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {

@@ -18,14 +18,14 @@ var pubCommand = command{
 	name:     "pub",
 	synopsis: "[flags] PEER [TOPIC [PAYLOAD]]",
 	short:    "Publish events",
-	text: `Publishes to the hub at PEER: one event, or with PEER alone each line of standard input,
-an event as JSON. TOPIC is type:id or a type alone. PAYLOAD is JSON, so a string has its
-quotes: '"hello"'.
+	text: `Publishes to the hub at PEER. With TOPIC it publishes one event. Without TOPIC it publishes
+each line of standard input, an event as JSON. TOPIC is type:id, or only a type. PAYLOAD is
+JSON, so a string has quotes: '"hello"'.
 
-It exits 0 once the hub has taken all of it. A line that is not an event ends it with
-status 2, and those before it are published. The hub's own listeners get the events, and
-other spokes if the hub runs with --forward; the hub does not tell which. SIGINT, SIGTERM
-and SIGHUP end it within a second, with status 1.`,
+It exits 0 once the hub has received all events. A line that is not an event ends it with
+status 2; the lines before it are published. The hub prints the events, and forwards them
+to other spokes if it runs with --forward. The hub does not say whether a spoke got them.
+SIGINT, SIGTERM and SIGHUP end pub within a second, with status 1.`,
 	setup: func(flags *pflag.FlagSet) action {
 		var c pubConfig
 		c.declare(flags)
@@ -48,7 +48,7 @@ func (c *pubConfig) run(ctx context.Context, args []string, std stdio) error {
 		}
 		single = &ev
 	default:
-		return usagef("PEER is needed, and at most a TOPIC and a PAYLOAD")
+		return usagef("PEER is needed, and there may be a TOPIC and a PAYLOAD at most")
 	}
 	addr, err := c.parsePeer(args[0])
 	if err != nil {
@@ -56,7 +56,7 @@ func (c *pubConfig) run(ctx context.Context, args []string, std stdio) error {
 	}
 	if single != nil {
 		if lower, ok := lowerMailbox(single.Topic()); ok {
-			std.log.Warn("nobody can subscribe to this topic; the NodeID of a mailbox is written in lower case", "mailbox", lower)
+			std.log.Warn("nobody can subscribe to this topic: the NodeID of a mailbox must be in lower case", "mailbox", lower)
 		}
 	}
 	start, cancel := context.WithTimeout(ctx, c.timeout)
@@ -65,7 +65,7 @@ func (c *pubConfig) run(ctx context.Context, args []string, std stdio) error {
 	defer cancel()
 	spoke, ep, err := c.dial(start, end, addr, irohub.SpokeOptions{
 		Logger:      std.log,
-		NoReconnect: true, // what was on its way would be lost, and nobody told
+		NoReconnect: true, // a reconnect would hide that events were lost
 	})
 	if err != nil {
 		return interrupted(ctx, err)
@@ -78,7 +78,7 @@ func (c *pubConfig) run(ctx context.Context, args []string, std stdio) error {
 	} else {
 		err = c.publishLines(ctx, spoke, std)
 	}
-	// Whatever the error, what was published before it is handed over.
+	// The events published before an error are handed over too.
 	handed := cmp.Or(spoke.Flush(ctx), await(end, spoke.Close))
 
 	err, handed = interrupted(ctx, err), interrupted(ctx, handed)
@@ -88,10 +88,10 @@ func (c *pubConfig) run(ctx context.Context, args []string, std stdio) error {
 	case handed == nil || errors.Is(handed, err):
 		return err
 	}
-	return fmt.Errorf("%w; besides, of what was published before: %w", err, handed)
+	return fmt.Errorf("%w; and the events published before it may be lost: %w", err, handed)
 }
 
-// eventOf makes an event of TOPIC and PAYLOAD.
+// eventOf returns the event of the arguments TOPIC and PAYLOAD.
 func eventOf(args []string) (irohub.Event, error) {
 	topic := args[0]
 	if err := checkTopic(topic); err != nil {
@@ -106,17 +106,17 @@ func eventOf(args []string) (irohub.Event, error) {
 			return ev, usagef("PAYLOAD is not UTF-8: %q", args[1])
 		}
 		if !json.Valid([]byte(args[1])) {
-			return ev, usagef("PAYLOAD is not JSON: %s; a string has its quotes: '%q'", args[1], "hello")
+			return ev, usagef("PAYLOAD is not JSON: %s; a string needs quotes: '%q'", args[1], "hello")
 		}
 		ev.Payload = json.RawMessage(args[1])
 	}
 	return ev, nil
 }
 
-// publishLines publishes standard input, up to the first line that is wrong.
+// publishLines publishes the events of standard input, up to the first line with an error.
 func (c *pubConfig) publishLines(ctx context.Context, spoke *irohub.Spoke, std stdio) error {
 	done := make(chan error, 1)
-	// Nobody waits for this goroutine when ctx ends: nothing can end its reading.
+	// Nobody waits for this goroutine after ctx has ended, because nothing can interrupt its reading.
 	go func() {
 		for l := range readEvents(std.in, c.maxFrame) {
 			err := l.err

@@ -7,16 +7,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// readerGone returns a channel that is closed once nobody can read any more what is written to
-// w, a pipe; never, where that cannot be known.
+// readerGone returns a channel that is closed when nobody can read from the pipe w any more. If w
+// is no pipe, the channel is never closed.
 func readerGone(w io.Writer) <-chan struct{} {
 	file, ok := w.(*os.File)
 	if !ok {
 		return nil
 	}
 	gone := make(chan struct{})
-	fds := []unix.PollFd{{Fd: int32(file.Fd())}} // it asks for no event, and so hears of errors alone
-	go func() {                                  // until there is one, or the process ends
+	fds := []unix.PollFd{{Fd: int32(file.Fd())}} // asks for no events, so poll reports only errors
+	go func() {                                  // ends with an error, or with the process
 		for {
 			_, err := unix.Poll(fds, -1)
 			switch {

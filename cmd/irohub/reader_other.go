@@ -4,5 +4,5 @@ package main
 
 import "io"
 
-// readerGone is known on Linux alone; elsewhere the next write fails.
+// readerGone works only on Linux. On other systems, the next write fails instead.
 func readerGone(io.Writer) <-chan struct{} { return nil }

@@ -115,9 +115,9 @@ func TestHub_WrongSockets(t *testing.T) {
 	}
 	defer null.Close()
 	for _, test := range []struct{ count, args, says string }{
-		{"1", "--transport tls", "no socket that listens"},
-		{"2", "--transport tls", "2 sockets were handed in, and one is wanted"},
-		{"x", "--transport tls", "no number of sockets"},
+		{"1", "--transport tls", "not a socket that listens"},
+		{"2", "--transport tls", "2 sockets were handed in, and only one is supported"},
+		{"x", "--transport tls", "not a number of sockets"},
 	} {
 		p := newProcess(t, append([]string{"hub"}, strings.Fields(test.args)...)...).asService("LISTEN_FDS=" + test.count)
 		p.cmd.ExtraFiles = []*os.File{null, null}
@@ -125,8 +125,8 @@ func TestHub_WrongSockets(t *testing.T) {
 	}
 	_, file := handedIn(t)
 	for args, says := range map[string]string{
-		"--transport iroh":                    "which --transport tls alone takes",
-		"--transport tls --addr 127.0.0.1:0":  "says where to listen",
+		"--transport iroh":                    "which needs --transport tls",
+		"--transport tls --addr 127.0.0.1:0":  "already has an address",
 		"--transport tls --relays n0":         "no relay servers",
 		"--transport tls --allow-file /none":  "--allow-file",
 		"--transport tls --max-spokes 0":      "--max-spokes",
@@ -188,7 +188,7 @@ func TestHub_ReadsItsListsAgain(t *testing.T) {
 
 		writeFile(t, allow, b, "no NodeID")
 		hub.signal(syscall.SIGHUP)
-		hub.wantSaid("the lists are as they were")
+		hub.wantSaid("the lists were not changed")
 		hub.wantSaid("line 2: ")
 		pub(keyB, 3).wantExit(0)
 		hub.wantEvent(3, "n", "3")

@@ -9,31 +9,31 @@ import (
 	"unicode/utf8"
 )
 
-// A sink takes lines for standard output or standard error, and makes nobody wait: a goroutine
-// of its own writes them. A line that finds no room, since what reads them is too slow or has
-// stopped, is dropped and counted. All that a peer has a say in leaves the process through a
-// sink, which makes it printable.
+// A sink is a queue of lines for standard output or standard error. Adding a line never waits,
+// because the sink's own goroutine writes the lines. If their reader is too slow or has stopped,
+// the queue fills up. The sink then drops further lines and counts them. It makes lines printable,
+// so all text that comes from peers goes through a sink.
 type sink struct {
 	// Immutable.
 	to     io.Writer
-	limit  int                     // bytes that may wait; a line by itself has no limit
-	width  int                     // bytes of a line, of which the rest is cut off; 0: no limit
-	notice func(missed int) string // stands where lines were dropped; nil: nothing does
+	limit  int                     // maximal bytes in the queue; an empty queue takes a line of any length
+	width  int                     // maximal bytes of a line, which is cut off there; 0: no limit
+	notice func(missed int) string // returns a line to write in place of dropped ones; nil: no such line
 
-	more   chan struct{} // something has changed for the writing goroutine; capacity 1, never closed
-	broken chan struct{} // closed by it when writing has failed
-	done   chan struct{} // closed by it when it ends
+	more   chan struct{} // wakes the writing goroutine; capacity 1, so signals merge; never closed
+	broken chan struct{} // closed by the writing goroutine when writing has failed
+	done   chan struct{} // closed by the writing goroutine when it ends
 
 	mu      sync.Mutex
-	chunks  [][]byte // lines that wait, put together as they are to be written
-	size    int      // bytes of these, and of the chunk that is being written
-	waiting int      // lines likewise
-	missed  int      // lines dropped since missed was last taken
-	err     error    // of writing; there is no more of it then
-	ended   bool     // no more lines come
+	chunks  [][]byte // the queue; each chunk has whole lines and is written in one call
+	size    int      // bytes in the queue and in the chunk that is being written
+	waiting int      // lines in the queue and in the chunk that is being written
+	missed  int      // lines dropped since the last takeMissed or notice
+	err     error    // the error of writing; nothing is written after it
+	ended   bool     // close was called; no more lines are added
 }
 
-// chunkSize is what is written in one call, unless a line is longer.
+// chunkSize is the maximal size of a chunk in bytes, unless a single line is longer.
 const chunkSize = 16 << 10
 
 func newSink(to io.Writer, limit, width int, notice func(missed int) string) *sink {
@@ -46,20 +46,20 @@ func newSink(to io.Writer, limit, width int, notice func(missed int) string) *si
 		broken: make(chan struct{}),
 		done:   make(chan struct{}),
 	}
-	// Ends when close is called and all is written, or when writing fails. Nothing but the
-	// end of the process ends a write that nobody takes.
+	// It ends after close, once everything is written, or when writing fails. A write that blocks
+	// ends only with the process.
 	go s.write()
 	return s
 }
 
-// newLogSink is one for standard error.
+// newLogSink returns a sink for standard error.
 func newLogSink(to io.Writer) *sink {
 	return newSink(to, 1<<20, 8<<10, func(missed int) string {
-		return fmt.Sprintf("irohub: %d lines are missing here: they came faster than they were read", missed)
+		return fmt.Sprintf("irohub: %d lines are missing here: they came faster than standard error was read", missed)
 	})
 }
 
-// put takes a line, without its end; false: it was dropped.
+// put adds a line, which has no line break. It returns false if the line was dropped.
 func (s *sink) put(line []byte) bool {
 	line = s.fit(line)
 	s.mu.Lock()
@@ -71,15 +71,15 @@ func (s *sink) put(line []byte) bool {
 	return true
 }
 
-// hasRoom says whether a line of so many bytes would be taken, and else counts it as dropped: it
-// need not be made then.
+// hasRoom reports whether there is room for a line of n bytes. If not, it counts the line as
+// dropped. So the caller need not encode a line that would be dropped.
 func (s *sink) hasRoom(n int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.room(n)
 }
 
-// Write takes whole lines, as a log and fmt write them. It never fails.
+// Write adds one or more whole lines. It never fails.
 func (s *sink) Write(p []byte) (int, error) {
 	for line := range bytes.Lines(p) {
 		s.put(bytes.TrimSuffix(line, []byte("\n")))
@@ -100,7 +100,7 @@ func (s *sink) fit(line []byte) []byte {
 	return line
 }
 
-// cut returns at most n bytes of a line, whole characters.
+// cut shortens a line to at most n bytes, without splitting a character.
 func cut(line []byte, n int) []byte {
 	if len(line) <= n {
 		return line
@@ -141,11 +141,11 @@ func (s *sink) add(line []byte) {
 func (s *sink) wake() {
 	select {
 	case s.more <- struct{}{}:
-	default: // it will look anyway
+	default: // a signal is already waiting
 	}
 }
 
-// write is the goroutine.
+// write is the sink's goroutine.
 func (s *sink) write() {
 	defer close(s.done)
 	for {
@@ -177,8 +177,8 @@ func (s *sink) next() (chunk []byte, ended bool) {
 	return chunk, false
 }
 
-// wrote counts what was written of a chunk. Where lines were dropped, there is room now to say
-// so, behind those that came before them.
+// wrote updates the counts after a chunk was written, as a whole or up to an error. If lines were
+// dropped, it adds the notice, after the lines that came before them.
 func (s *sink) wrote(chunk []byte, n int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -197,8 +197,7 @@ func (s *sink) wrote(chunk []byte, n int, err error) {
 	}
 }
 
-// takeMissed returns how many lines were dropped since it was last called, and what writing
-// has failed with.
+// takeMissed returns how many lines were dropped since the last call, and the error of writing.
 func (s *sink) takeMissed() (missed int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -206,8 +205,8 @@ func (s *sink) takeMissed() (missed int, err error) {
 	return missed, s.err
 }
 
-// close lets no more lines in, and waits until all are written, or writing fails, or ctx ends.
-// What is not written then counts as dropped.
+// close stops adding lines. It waits until all are written, writing fails, or ctx ends. Lines that
+// are not written by then count as dropped.
 func (s *sink) close(ctx context.Context) {
 	s.mu.Lock()
 	s.ended = true

@@ -18,15 +18,16 @@ var subCommand = command{
 	name:     "sub",
 	synopsis: "[flags] PEER TOPIC…",
 	short:    "Subscribe to topics, and print their events",
-	text: `Subscribes to topics of the hub at PEER and prints each event as a line of JSON. A topic
-T:* stands for all of the type T, which T alone does not, and direct:NODEID, with the
-NodeID of --key, is this node's mailbox. Once the hub has acknowledged all topics, it logs "subscribed": what is
-published from then on comes.
+	text: `Subscribes to topics of the hub at PEER, and prints each event as a line of JSON. The topic
+T matches only events of the type T without an id. T:* matches all events of the type T.
+direct:NODEID, with the NodeID of --key, is this node's mailbox. Once the hub has
+acknowledged all topics, sub logs "subscribed". It gets every event that is published
+from then on.
 
-When the hub goes away, it connects and subscribes again as soon as it can; the log
-says so. What was published meanwhile is not repeated. SIGINT, SIGTERM and SIGHUP end it
-within a second, with status 0 unless -n has not been reached or what had come could not
-be printed.`,
+If the connection is lost, sub connects and subscribes again as soon as it can, and logs
+it. It misses the events that were published meanwhile. SIGINT, SIGTERM and SIGHUP end sub
+within a second. The status is 0, unless there were fewer events than -n asks for, or some
+could not be printed.`,
 	setup: func(flags *pflag.FlagSet) action {
 		var c subConfig
 		c.declare(flags)
@@ -45,11 +46,10 @@ func (c *subConfig) declare(flags *pflag.FlagSet) {
 	declare(flags, &c.count, "count", "n", "0", "end after `COUNT` events; 0: never", func(s string) (int, error) {
 		return parseNumber(s, 0, math.MaxInt32)
 	})
-	bytesVar(flags, &c.maxQueue, "max-queue", "how many `BYTES` may wait for standard output; over it, sub ends")
+	bytesVar(flags, &c.maxQueue, "max-queue", "the limit of `BYTES` that wait for standard output; over it, sub ends")
 }
 
-// flushTimeout is how long standard output may take for the rest, where sub ends by itself but
-// not well.
+// flushTimeout limits the time to print the remaining events after an error.
 const flushTimeout = 5 * time.Second
 
 func (c *subConfig) run(ctx context.Context, args []string, std stdio) error {
@@ -78,7 +78,7 @@ func (c *subConfig) run(ctx context.Context, args []string, std stdio) error {
 		return interrupted(ctx, err)
 	}
 	defer closing(end, ep.Close)
-	defer closing(end, spoke.Close) // nothing is lost: it has published nothing
+	defer closing(end, spoke.Close) // nothing is lost, because sub publishes nothing
 	sub, err := spoke.Subscribe(start, topics...)
 	switch {
 	case errors.Is(err, irohub.ErrInvalid):
@@ -88,20 +88,20 @@ func (c *subConfig) run(ctx context.Context, args []string, std stdio) error {
 	}
 	std.log.Info("subscribed", "node", ep.ID(), "hub", addr.ID, "topics", strings.Join(topics, " "))
 
-	var seen atomic.Bool // an event
+	var seen atomic.Bool // an event has come
 	out := newSink(std.out, c.maxQueue, 0, nil)
 	if hint := silenceHint(topics); hint != "" {
 		quiet := time.AfterFunc(silence, func() {
 			if !seen.Load() {
-				std.log.Warn("nothing has come yet; " + hint)
+				std.log.Warn("no event has come yet: " + hint)
 			}
 		})
 		defer quiet.Stop()
 	}
 	printed := 0
-	full := false // standard output takes less than comes, or nothing any more
-	taken := make(chan struct{})
-	go func() { // until sub ends, with spoke at the latest
+	full := false                // standard output is too slow or has failed
+	taken := make(chan struct{}) // closed when the goroutine ends
+	go func() {                  // ends with sub, which ends with spoke at the latest
 		defer close(taken)
 		p := newPrinter(out)
 		for ev := range sub.Events() {
@@ -123,8 +123,8 @@ func (c *subConfig) run(ctx context.Context, args []string, std stdio) error {
 		sub.Close()
 		err = errReaderGone
 	case <-ctx.Done():
-		closing(end, spoke.Close) // sub ends behind what has come
-		sub.Close()               // and in any case
+		closing(end, spoke.Close) // ends sub after the events that have arrived
+		sub.Close()               // in case that has failed
 	}
 	<-taken
 	switch {
@@ -140,8 +140,8 @@ func (c *subConfig) run(ctx context.Context, args []string, std stdio) error {
 
 var errReaderGone = errors.New("standard output: nobody reads it any more")
 
-// finish gives standard output the time to take what is left, until end at the most. Where all is
-// well, whoever reads it may take their time.
+// finish waits until the remaining events are printed, or until end. After an error it waits for
+// flushTimeout at most.
 func finish(end context.Context, out *sink, err error) error {
 	if err != nil {
 		var cancel context.CancelFunc

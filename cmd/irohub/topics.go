@@ -11,8 +11,8 @@ import (
 	"irohub"
 )
 
-// checkTopic finds what a hub would refuse, before anything is started: the rules are those of
-// docs/protocol.md.
+// checkTopic checks a topic before anything is started. The rules are those of docs/protocol.md.
+// The library has no exported check that needs no hub; a fuzz test compares the two.
 func checkTopic(topic string) error {
 	const most = 1024
 	switch {
@@ -25,14 +25,15 @@ func checkTopic(topic string) error {
 	case strings.ContainsFunc(topic, unicode.IsControl):
 		return usagef("TOPIC has a control character: %q", topic)
 	case strings.HasPrefix(topic, "__"):
-		return usagef("TOPIC begins with __, as the protocol's own do: %q", topic)
+		return usagef("TOPIC begins with __, which is reserved for the protocol: %q", topic)
 	}
 	return nil
 }
 
 const mailbox = "direct:"
 
-// lowerMailbox returns the mailbox that is meant, where a topic is one but for its letters.
+// lowerMailbox returns the topic in lower case, and true, if it would be a mailbox but has capital
+// letters in its NodeID.
 func lowerMailbox(topic string) (lower string, ok bool) {
 	node, ok := strings.CutPrefix(topic, mailbox)
 	if !ok || node == strings.ToLower(node) {
@@ -42,36 +43,38 @@ func lowerMailbox(topic string) (lower string, ok bool) {
 	return mailbox + id.String(), err == nil
 }
 
-// checkSubscription is checkTopic for what cannot be subscribed to besides.
+// checkSubscription checks a topic to subscribe to. A mailbox in capitals is a topic that one can
+// publish to, but nobody can subscribe to it.
 func checkSubscription(topic string) error {
 	if err := checkTopic(topic); err != nil {
 		return err
 	}
 	if lower, ok := lowerMailbox(topic); ok {
-		return usagef("the NodeID of a mailbox is written in lower case: %s", lower)
+		return usagef("the NodeID of a mailbox must be in lower case: %s", lower)
 	}
 	return nil
 }
 
-// looksLikePattern says whether a topic has a * that stands for nothing.
+// looksLikePattern reports whether a topic has a * that is no wildcard.
 func looksLikePattern(topic string) bool {
 	typ, _ := strings.CutSuffix(topic, ":*")
 	return strings.Contains(topic, "*") && (typ == topic || typ == "" || strings.ContainsAny(typ, ":*"))
 }
 
-// warnOfPatterns tells once of topics that match less than they look like.
+// warnOfPatterns warns of topics that look like a pattern and are none.
 func warnOfPatterns(topics []string, log *slog.Logger) {
 	for _, topic := range topics {
 		if looksLikePattern(topic) {
-			log.Warn("this topic is no pattern, and matches only itself; the only pattern is TYPE:*, for all topics of a type", "topic", topic)
+			log.Warn("this topic is not a pattern and matches only itself; the only pattern is TYPE:*, for all topics of a type", "topic", topic)
 		}
 	}
 }
 
-// silence is how long nothing comes before a likely reason is told.
+// silence is the time without any event after which sub logs a likely reason.
 const silence = 5 * time.Second
 
-// silenceHint is what to tell of topics of which nothing comes; empty: nothing.
+// silenceHint returns a likely reason why no event comes for the topics. It is empty if there is
+// none.
 func silenceHint(topics []string) string {
 	var bare []string
 	for _, topic := range topics {
@@ -82,5 +85,5 @@ func silenceHint(topics []string) string {
 	if len(bare) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("a type alone matches only events without an id; TYPE:* matches all of the type: %s:*", strings.Join(bare, ":* "))
+	return fmt.Sprintf("a topic without an id matches only events without an id; to match all events of the type, use %s:*", strings.Join(bare, ":* "))
 }

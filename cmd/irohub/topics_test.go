@@ -25,8 +25,8 @@ func TestSilenceHint(t *testing.T) {
 		"a:b":         "",
 		"a:* b:c":     "",
 		"*":           "", // of which more is said
-		"q":           "of the type: q:*",
-		"q a:b r s:*": "of the type: q:* r:*",
+		"q":           "use q:*",
+		"q a:b r s:*": "use q:* r:*",
 	} {
 		if got := silenceHint(strings.Fields(topics)); (got == "") != (want == "") || !strings.HasSuffix(got, want) {
 			t.Errorf("%s: %q, want %q", topics, got, want)

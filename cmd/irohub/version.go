@@ -13,14 +13,14 @@ import (
 	"irohub/iroh"
 )
 
-// release is the version that CHANGELOG.md speaks of.
+// release is the newest version in CHANGELOG.md.
 const release = "0.1.0"
 
 var versionCommand = command{
 	name:  "version",
 	short: "Print the versions of the command, the protocol and the native library",
-	text: `Prints the version and the commit of this program, what it was built with, the protocol, and the
-native library of iroh, with its path, or why there is none.`,
+	text: `Prints the version and the commit of this program, the Go version that built it, the
+protocol, and the version and path of iroh's native library, or why it was not found.`,
 	setup: func(*pflag.FlagSet) action {
 		return func(_ context.Context, args []string, std stdio) error {
 			if err := unexpected(args); err != nil {
@@ -46,7 +46,7 @@ func versions() string {
 	return t.String()
 }
 
-// commit is what the go command has noted of the working tree.
+// commit returns the commit that the go command has recorded in the program.
 func commit(info *debug.BuildInfo, ok bool) string {
 	if !ok {
 		return "unknown"

@@ -1,9 +1,9 @@
-// Package histogram counts durations so that their percentiles can be told, in memory
-// that does not grow with their number.
+// Package histogram counts durations and computes their percentiles. Its memory does not grow
+// with their number.
 //
-// Its buckets are log-linear: below 256 ns each has 1 ns, and from there on each doubling
-// is divided into 128 of the same width. So what a percentile is said to be is never below
-// what it is, and above it by less than 1/128 (0.8%).
+// Its buckets are log-linear. Below 256 ns, each bucket is 1 ns wide. Above, each doubling is
+// divided into 128 buckets of equal width. So a percentile is never too low, and too high by less
+// than 1/128 (0.8%).
 package histogram
 
 import (
@@ -21,26 +21,26 @@ const (
 	buckets   = (63-splitBits)*split + split
 )
 
-// A Histogram is ready as its zero value. Any goroutine may record; what the other
-// methods say is of use once none does.
+// A Histogram counts durations. The zero value is ready to use. Any goroutine may call Record.
+// The other methods give exact results once no goroutine calls Record any more.
 type Histogram struct {
 	counts [buckets]atomic.Uint64
 	max    atomic.Int64
 }
 
-// bucket is where v, which is not negative, is counted.
+// bucket returns the index of the bucket that counts v. v must not be negative.
 func bucket(v int64) int {
 	shift := max(bits.Len64(uint64(v))-splitBits-1, 0)
 	return shift<<splitBits + int(v>>shift)
 }
 
-// highest is the largest value that bucket i counts.
+// highest returns the largest value that bucket i counts.
 func highest(i int) int64 {
 	shift := max(i>>splitBits-1, 0)
 	return int64(i-shift<<splitBits+1)<<shift - 1
 }
 
-// Record counts d; less than nothing counts as nothing.
+// Record counts d. A negative duration counts as 0.
 func (h *Histogram) Record(d time.Duration) {
 	v := max(int64(d), 0)
 	h.counts[bucket(v)].Add(1)
@@ -56,7 +56,7 @@ func (h *Histogram) raise(v int64) {
 	}
 }
 
-// Merge adds what other has counted.
+// Merge adds the counts of other.
 func (h *Histogram) Merge(other *Histogram) {
 	for i := range other.counts {
 		if n := other.counts[i].Load(); n > 0 {
@@ -66,7 +66,7 @@ func (h *Histogram) Merge(other *Histogram) {
 	h.raise(other.max.Load())
 }
 
-// Count is how many durations were recorded.
+// Count returns the number of recorded durations.
 func (h *Histogram) Count() (n uint64) {
 	for i := range h.counts {
 		n += h.counts[i].Load()
@@ -74,11 +74,11 @@ func (h *Histogram) Count() (n uint64) {
 	return n
 }
 
-// Max is the longest, exactly; 0: there is none.
+// Max returns the longest recorded duration, exactly. It is 0 if there is none.
 func (h *Histogram) Max() time.Duration { return time.Duration(h.max.Load()) }
 
-// Quantile is the shortest duration than which a share q of all, 0.99 for instance, are no
-// longer; 0: there is none.
+// Quantile returns the duration that a share q of all durations, for example 0.99, does not
+// exceed. It is 0 if there is none.
 func (h *Histogram) Quantile(q float64) time.Duration {
 	rank := max(uint64(math.Ceil(q*float64(h.Count()))), 1)
 	var n uint64
@@ -90,13 +90,13 @@ func (h *Histogram) Quantile(q float64) time.Duration {
 	return h.Max()
 }
 
-// The JSON form has what one process tells another.
+// A form is a Histogram as JSON.
 type form struct {
-	Counts [][2]uint64 `json:"counts"` // the bucket, and how many it has
+	Counts [][2]uint64 `json:"counts"` // index and count of each bucket that is not empty
 	Max    int64       `json:"max_ns"`
 }
 
-// MarshalJSON leaves empty buckets out.
+// MarshalJSON implements json.Marshaler. It omits empty buckets.
 func (h *Histogram) MarshalJSON() ([]byte, error) {
 	f := form{Max: h.max.Load()}
 	for i := range h.counts {
@@ -107,7 +107,7 @@ func (h *Histogram) MarshalJSON() ([]byte, error) {
 	return json.Marshal(f)
 }
 
-// UnmarshalJSON adds what MarshalJSON wrote to what is there.
+// UnmarshalJSON implements json.Unmarshaler. It adds to the counts of h.
 func (h *Histogram) UnmarshalJSON(text []byte) error {
 	var f form
 	if err := json.Unmarshal(text, &f); err != nil {
