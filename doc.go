@@ -49,13 +49,13 @@
 // In plain words: if you have heard of no disconnect, you have missed nothing.
 //
 // Three things are not promised. Events of different publishers may come in a different order at
-// each subscriber. An event may be lost with a connection, or come over the next one behind later
-// events of the same Spoke. A publisher does not learn who got its event; Spoke.Flush and
-// Spoke.Close say whether the hub did. A Spoke that reconnects has missed what was published
-// meanwhile. An event of Hub.Publish goes to spokes, not to the hub's own Subscriptions. An event
-// of a spoke goes to the hub's Subscriptions, to other spokes if HubOptions.Forward says so, and
-// never back to its publisher. Event.From is the node that published: the hub has it from the
-// connection's handshake, not from the spoke.
+// each subscriber. An event in transit when a connection is lost may be lost; if it is not, it may
+// arrive after events that its Spoke publishes over the next connection. A publisher does not
+// learn who got its event; Spoke.Flush and Spoke.Close say whether the hub did.
+//
+// A Spoke that reconnects has missed what was published meanwhile. An event of Hub.Publish goes to
+// spokes, not to the hub's Subscriptions. An event of a spoke goes to the hub's Subscriptions and,
+// if HubOptions.Forward says so, to other spokes. The handshake proves the NodeID in Event.From.
 //
 // # Slow subscribers
 //

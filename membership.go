@@ -29,7 +29,7 @@ func (r *router) begun(p *peer) {
 		}
 		oldest := r.pending[0]
 		r.promoted(oldest)
-		oldest.cancel(&CloseError{Code: CodeTooMany, Reason: "too many handshakes"})
+		oldest.cancel(&CloseError{Code: CodeTooMany, Reason: "too many connections without a spoke"})
 	}
 	r.lastPeer++
 	p.number, p.pending = r.lastPeer, true

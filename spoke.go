@@ -13,7 +13,8 @@ import (
 	"irohub/internal/logging"
 )
 
-// Errors with which a hub refuses a topic. Test for them with errors.Is.
+// Errors with which a hub refuses a topic or an event. Test for them with errors.Is. They end
+// nothing: a connection or spoke over another limit is closed with CodeTooMany.
 var (
 	ErrForbidden = errors.New("irohub: forbidden")
 	ErrTooMany   = errors.New("irohub: too many subscriptions")

@@ -196,7 +196,7 @@ const (
 	CodeProtocol  = 2 // the peer broke the protocol
 	CodeForbidden = 3 // the NodeID is not admitted
 	CodeSlow      = 4 // too many bytes were queued for the receiver
-	CodeTooMany   = 5 // a limit on connections, spokes or streams; or replaced by a newer spoke of the same NodeID
+	CodeTooMany   = 5 // over a limit on connections, spokes or streams; or replaced by a newer spoke of the same NodeID
 	CodeTimeout   = 6 // no whole frame in time, or no progress in writing
 )
 
@@ -226,7 +226,7 @@ var codeNames = [...]string{
 	CodeProtocol:  "protocol error",
 	CodeForbidden: "forbidden",
 	CodeSlow:      "too slow",
-	CodeTooMany:   "too many",
+	CodeTooMany:   "over a limit",
 	CodeTimeout:   "timeout",
 }
 

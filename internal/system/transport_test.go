@@ -29,7 +29,7 @@ func TestCloseError_ReasonIsPrintable(t *testing.T) {
 }
 
 func TestCloseError_NamesEveryCode(t *testing.T) {
-	for code, want := range []string{"normal end", "shutting down", "protocol error", "forbidden", "too slow", "too many", "timeout", "code 7"} {
+	for code, want := range []string{"normal end", "shutting down", "protocol error", "forbidden", "too slow", "over a limit", "timeout", "code 7"} {
 		if got := (&irohub.CloseError{Code: uint64(code)}).Error(); got != "irohub: closed: "+want {
 			t.Errorf("code %d: %q", code, got)
 		}

@@ -70,7 +70,7 @@ export const CloseCode = Object.freeze({
   protocol: 2,
   notAdmitted: 3,
   tooSlow: 4,
-  tooMany: 5, // too many spokes, or replaced by a newer one with the same NodeID
+  tooMany: 5, // over a limit on connections, streams or spokes; or replaced by a newer one with the same NodeID
   timeout: 6,
 })
 

@@ -57,7 +57,7 @@ _CLOSE_TYPES: Final[tuple[type[CloseError], ...]] = (
     EndedError, ShutdownError, ProtocolError, ForbiddenError, SlowError, TooManyError, TimeoutClosedError,
 )  # fmt: skip
 _CLOSE_WORDS: Final = dict(enumerate(
-    ("normal end", "shutting down", "protocol error", "not admitted", "too slow", "too many", "timeout")
+    ("normal end", "shutting down", "protocol error", "not admitted", "too slow", "over a limit", "timeout")
 ))  # fmt: skip
 
 
