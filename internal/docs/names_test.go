@@ -1,4 +1,5 @@
-// Package docs holds the documents to the code: what they name exists, what they show runs.
+// Package docs tests the documents: the names in them exist in the code, and the README's examples
+// run.
 package docs
 
 import (
@@ -19,7 +20,7 @@ import (
 
 const root = "../.."
 
-// Documents whose code spans name things of the code.
+// naming are the documents whose code spans are checked against the code.
 var naming = []string{"docs/architecture.md", "CONTRIBUTING.md"}
 
 func TestDocuments_NameWhatExists(t *testing.T) {
@@ -56,13 +57,14 @@ func TestArchitecture_ListsAllChannels(t *testing.T) {
 		fields = append(fields, codeSpans(row[0])...)
 		makers = append(makers, codeSpans(row[1])...)
 	}
-	// One that a function or a variable has, and one that a struct has one end of, may be listed.
+	// The table may also list channels that are not fields, and fields that hold one end of a
+	// channel.
 	fields = slices.DeleteFunc(fields, func(name string) bool { return !strings.Contains(name, ".") || code.ends[name] })
 	compare(t, "channels", fields, slices.Collect(maps.Keys(code.channels)))
 	compare(t, "functions that make channels", makers, slices.Collect(maps.Keys(code.makers)))
 }
 
-// The README says how many names the root package exports.
+// The number of exported names in the README is right.
 func TestReadme_CountsExportedNames(t *testing.T) {
 	exported := 0
 	for name := range parseModule(t).names {
@@ -75,41 +77,42 @@ func TestReadme_CountsExportedNames(t *testing.T) {
 	}
 }
 
-// compare reports what stands in one list alone.
+// compare reports names that are in only one of the lists.
 func compare(t *testing.T, what string, listed, there []string) {
 	t.Helper()
 	if len(there) == 0 {
-		t.Fatalf("%s: none found in the code", what)
+		t.Fatalf("%s: the code has none", what)
 	}
 	for _, name := range there {
 		if !slices.Contains(listed, name) {
-			t.Errorf("%s: `%s` is missing in the table", what, name)
+			t.Errorf("%s: `%s` is not in the table", what, name)
 		}
 	}
 	for _, name := range listed {
 		if !slices.Contains(there, name) {
-			t.Errorf("%s: the table has `%s`, and the code has not", what, name)
+			t.Errorf("%s: `%s` is in the table and not in the code", what, name)
 		}
 	}
 }
 
-// described are the packages whose goroutines and channels docs/architecture.md lists, by the
-// prefix of their names: the root, and what stands in a package of its own but runs in it.
+// described has the prefixes of the packages whose goroutines and channels docs/architecture.md
+// lists: the root, and logging, whose goroutine belongs to a Hub or a Spoke.
 var described = map[string]bool{"": true, "logging.": true}
 
-// What the code has. Names are Name or Type.Member; those of other packages than the
-// root have the package's name before them.
+// code has the names that the module declares. A name is Name or Type.Member. Outside the root
+// package, it has the package's name as a prefix. starters and the fields below it are about the
+// described packages only.
 type code struct {
 	names    map[string]bool
-	embeds   map[string][]string // struct type to the types that it embeds
-	starters map[string]bool     // functions described that start goroutines
-	started  int                 // in how many places
-	makers   map[string]bool     // functions described that make channels
-	channels map[string]bool     // struct fields described that are channels
-	ends     map[string]bool     // and those that can only send, or only receive
+	embeds   map[string][]string // from a struct type to the types that it embeds
+	starters map[string]bool     // functions that start goroutines
+	started  int                 // number of places that start goroutines
+	makers   map[string]bool     // functions that make channels
+	channels map[string]bool     // struct fields that are channels for both directions
+	ends     map[string]bool     // struct fields that are channels for one direction
 }
 
-// parseModule returns what the code has, for all tests to read.
+// parseModule returns the module's code. All tests share it and only read it.
 func parseModule(t *testing.T) *code {
 	t.Helper()
 	c, err := parsed()
@@ -207,8 +210,8 @@ func (c *code) addType(prefix string, spec *ast.TypeSpec) {
 	}
 }
 
-// inspect notes what a function's body starts and makes: by a go statement, or by
-// WaitGroup.Go.
+// inspect finds the goroutines that a function starts, by a go statement or WaitGroup.Go, and the
+// channels that it makes.
 func (c *code) inspect(name string, body *ast.BlockStmt) {
 	ast.Inspect(body, func(node ast.Node) bool {
 		switch node := node.(type) {
@@ -234,7 +237,7 @@ func (c *code) inspect(name string, body *ast.BlockStmt) {
 	})
 }
 
-// typeName is a type's name without a pointer, a package and type arguments.
+// typeName returns a type's name without pointer, package and type arguments.
 func typeName(expr ast.Expr) string {
 	switch expr := expr.(type) {
 	case *ast.StarExpr:
@@ -249,7 +252,7 @@ func typeName(expr ast.Expr) string {
 	return ""
 }
 
-// has says whether there is such a name, promoted ones included.
+// has reports whether a name exists. Members of embedded types count too.
 func (c *code) has(name string) bool {
 	if c.names[name] {
 		return true
@@ -263,7 +266,7 @@ var (
 	fileName   = regexp.MustCompile(`^[A-Za-z_.][\w.-]*\.(go|md|json|mod|txt)$`)
 )
 
-// lacks says why a code span names nothing; empty: it does.
+// lacks returns why a code span names nothing that exists. It returns an empty text if all is well.
 func (c *code) lacks(t *testing.T, span string) string {
 	command, argument, _ := strings.Cut(span, " ")
 	switch {
@@ -310,7 +313,7 @@ var (
 	span   = regexp.MustCompile("`([^`\n]+)`")
 )
 
-// codeSpans returns what stands in `backticks`, but for fenced blocks.
+// codeSpans returns the texts in `backticks`, except in fenced blocks.
 func codeSpans(text string) (spans []string) {
 	for _, match := range span.FindAllStringSubmatch(fenced.ReplaceAllString(text, ""), -1) {
 		spans = append(spans, match[1])
@@ -318,7 +321,7 @@ func codeSpans(text string) (spans []string) {
 	return spans
 }
 
-// tableOf returns the rows of a document's table whose first column has this title.
+// tableOf returns the rows of the document's tables whose first column has this title.
 func tableOf(t *testing.T, document, title string) (rows [][]string) {
 	t.Helper()
 	in := false
@@ -345,7 +348,7 @@ var (
 	benchmark    = regexp.MustCompile(`(?m)^func Benchmark(\w+)\(`)
 )
 
-// Benchmarks that a document names are in the packages that it names them with.
+// Each benchmark in a document's command is in one of the command's packages.
 func TestDocuments_NameBenchmarksThatExist(t *testing.T) {
 	found := 0
 	documents, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
@@ -382,7 +385,7 @@ func TestDocuments_NameBenchmarksThatExist(t *testing.T) {
 
 var link = regexp.MustCompile(`\]\(([^)#:\s]+)(#[^)]*)?\)`)
 
-// Links to files of the repository lead somewhere, in every document.
+// In every document, links to files of the repository lead to a file.
 func TestDocuments_LinkToWhatExists(t *testing.T) {
 	documents := 0
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
@@ -402,7 +405,7 @@ func TestDocuments_LinkToWhatExists(t *testing.T) {
 		}
 		for _, match := range link.FindAllStringSubmatch(fenced.ReplaceAllString(string(text), ""), -1) {
 			if _, err := os.Stat(filepath.Join(filepath.Dir(path), match[1])); err != nil {
-				t.Errorf("%s has a link to %s, which is not there", path, match[1])
+				t.Errorf("%s has a link to %s, which does not exist", path, match[1])
 			}
 		}
 		return nil

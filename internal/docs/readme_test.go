@@ -14,15 +14,15 @@ import (
 	"testing"
 )
 
-// The README's programs and commands, as a reader runs them. Of what stands in its blocks,
-// only this is put in place of something: the command's path, the port, and TICKET.
+// These tests run the README's programs and commands as a reader does. They replace only the
+// command's path, the port and TICKET.
 
-// A block is a fenced block of the README.
+// A block is a fenced code block of the README.
 type block struct{ kind, text string }
 
 var fence = regexp.MustCompile("(?ms)^```(\\w*)\n(.*?)^```$")
 
-// blocks returns the README's blocks that have a kind, in order.
+// blocks returns the README's blocks that have a kind, in their order.
 func blocks(t *testing.T) (list []block) {
 	t.Helper()
 	for _, match := range fence.FindAllStringSubmatch(readFile(t, "README.md"), -1) {
@@ -33,32 +33,32 @@ func blocks(t *testing.T) (list []block) {
 	return list
 }
 
-// What the README has, in order: a program stands before what it prints. Another block needs
-// another step in the tests here.
+// The blocks of the README, in their order. The output of a program follows the program. Whoever
+// adds a block to the README also adds a step to these tests.
 const (
-	makeModule    = iota // sh: a module beside the clone
-	firstProgram         // go: hub and spoke in one
-	firstOutput          // text
-	startHub             // sh: make, then the hub
-	hubOutput            // text
-	subscribe            // sh
-	publish              // sh
-	subscribed           // text
-	fetchLibrary         // sh
-	goSpoke              // go
-	goOutput             // text
-	pythonSpoke          // python
-	pythonOutput         // text
-	installJS            // sh; clients/js/test/package.test.mjs runs it
-	jsSpoke              // js
-	jsOutput             // text
-	hubProgram           // go
-	countOfBlocks        //
+	makeModule   = iota // sh: a module beside the clone
+	firstProgram        // go: hub and spoke in one
+	firstOutput         // text
+	startHub            // sh: make, then the hub
+	hubOutput           // text
+	subscribe           // sh
+	publish             // sh
+	subscribed          // text
+	fetchLibrary        // sh
+	goSpoke             // go
+	goOutput            // text
+	pythonSpoke         // python
+	pythonOutput        // text
+	installJS           // sh; run by clients/js/test/package.test.mjs
+	jsSpoke             // js
+	jsOutput            // text
+	hubProgram          // go
+	countOfBlocks
 )
 
 var kinds = []string{"sh", "go", "text", "sh", "text", "sh", "sh", "text", "sh", "go", "text", "python", "text", "sh", "js", "text", "go"}
 
-// readme returns the README's blocks, checked for their kinds.
+// readme returns the README's blocks, after checking their kinds.
 func readme(t *testing.T) []block {
 	t.Helper()
 	list := blocks(t)
@@ -67,12 +67,13 @@ func readme(t *testing.T) []block {
 		found = append(found, b.kind)
 	}
 	if len(kinds) != countOfBlocks || !slices.Equal(found, kinds) {
-		t.Fatalf("README.md has blocks of %q, and this test knows %q", found, kinds)
+		t.Fatalf("README.md has blocks of the kinds %q, want %q", found, kinds)
 	}
 	return list
 }
 
-// beside makes a folder with the clone in it, and runs what makes a module there.
+// beside makes a folder with a link to the clone, runs the README's commands that make a module
+// in it, and returns the module's folder.
 func beside(t *testing.T, list []block) (hello string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -81,14 +82,14 @@ func beside(t *testing.T, list []block) (hello string) {
 	}
 	sh(t, dir, list[makeModule].text)
 	hello = filepath.Join(dir, "hello")
-	// The native library is there, so that nothing is downloaded.
+	// With the native library in the module, nothing is downloaded.
 	if err := os.Symlink(filepath.Join(absolute(t, root), ".native"), filepath.Join(hello, ".native")); err != nil {
 		t.Fatal(err)
 	}
 	return hello
 }
 
-// The first example needs Go alone.
+// The first example needs only Go.
 func TestReadme_FirstExample(t *testing.T) {
 	list := readme(t)
 	hello := beside(t, list)
@@ -98,7 +99,7 @@ func TestReadme_FirstExample(t *testing.T) {
 	}
 }
 
-// A hub, and a spoke of each kind that gets what another publishes.
+// A hub, and a spoke of each kind, which gets the events that another one publishes.
 func TestReadme_Conversation(t *testing.T) {
 	list := readme(t)
 	needNative(t)
@@ -106,7 +107,7 @@ func TestReadme_Conversation(t *testing.T) {
 
 	made, start, ok := strings.Cut(list[startHub].text, "\n")
 	if !ok || !strings.HasPrefix(made, "make ") {
-		t.Fatalf("the hub's block begins with %q, want what makes the command", made)
+		t.Fatalf("the hub's block begins with %q, want a make command", made)
 	}
 	hub := c.start(root, start)
 	ready := members(t, hub.line(t))
@@ -155,8 +156,7 @@ func TestReadme_Conversation(t *testing.T) {
 	})
 }
 
-// The hub of an application: it prints its ticket, has its policy, and ends when it is
-// interrupted.
+// The hub in an application prints its ticket, applies its policy, and ends when it is interrupted.
 func TestReadme_HubInAnApplication(t *testing.T) {
 	list := readme(t)
 	needNative(t)
@@ -170,7 +170,7 @@ func TestReadme_HubInAnApplication(t *testing.T) {
 	sub := c.start(root, "bin/irohub sub TICKET 'chat:*'")
 	sub.waitFor(t, "msg=subscribed")
 	if out, err := c.run(`bin/irohub pub TICKET chat:1 '"hi"'`); err != nil {
-		t.Errorf("a chat's event is not taken: %v\n%s", err, out)
+		t.Errorf("a chat's event is refused: %v\n%s", err, out)
 	}
 	if line := sub.line(t); !strings.Contains(line, `"payload":"hi"`) {
 		t.Errorf("the hub forwards %s", line)
@@ -186,8 +186,8 @@ func TestReadme_HubInAnApplication(t *testing.T) {
 	}
 }
 
-// Commands in blocks without a kind are not run, since they take long or need what the
-// reader has. Their targets and subcommands are there.
+// Commands in blocks without a kind are not run, because they take long or need things that only
+// the reader has. But their targets and subcommands exist.
 func TestReadme_NamesTargetsAndSubcommands(t *testing.T) {
 	makefile := readFile(t, "Makefile")
 	command := buildCommand(t)
@@ -231,7 +231,7 @@ func TestReadme_NamesTargetsAndSubcommands(t *testing.T) {
 	}
 }
 
-// members reads a line of JSON.
+// members parses a line of JSON.
 func members(t *testing.T, line string) (object map[string]any) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(line), &object); err != nil {
@@ -240,22 +240,22 @@ func members(t *testing.T, line string) (object map[string]any) {
 	return object
 }
 
-// A conversation is with one hub.
+// A conversation runs the README's commands with one hub.
 type conversation struct {
 	t       *testing.T
-	command string // in place of bin/irohub
-	ticket  string // in place of TICKET
-	publish string
+	command string // replaces bin/irohub
+	ticket  string // replaces TICKET
+	publish string // the README's command that publishes an event
 }
 
-// A reader's port may be in use here.
+// The README's port may be in use on this machine.
 const anyPort, freePort = "127.0.0.1:4433", "127.0.0.1:0"
 
 func (c *conversation) replace(line string) string {
 	return strings.NewReplacer("bin/irohub", c.command, "TICKET", c.ticket, anyPort, freePort).Replace(line)
 }
 
-// run runs a command to its end.
+// run runs a command until it ends.
 func (c *conversation) run(line string) (output string, err error) {
 	cmd := exec.CommandContext(c.t.Context(), "sh", "-c", c.replace(line))
 	cmd.Dir = root
@@ -263,7 +263,7 @@ func (c *conversation) run(line string) (output string, err error) {
 	return string(out), err
 }
 
-// say publishes as the README does.
+// say publishes an event with the README's command.
 func (c *conversation) say(t *testing.T) {
 	t.Helper()
 	if out, err := c.run(c.publish); err != nil {
@@ -271,7 +271,7 @@ func (c *conversation) say(t *testing.T) {
 	}
 }
 
-// listens starts a spoke, publishes once it listens, and compares what it prints.
+// listens starts a spoke, publishes an event once the spoke listens, and checks its output.
 func (c *conversation) listens(t *testing.T, dir, line, want string) {
 	t.Helper()
 	p := c.start(dir, line)
@@ -282,13 +282,13 @@ func (c *conversation) listens(t *testing.T, dir, line, want string) {
 	}
 }
 
-// A process is a command that goes on until its test ends.
+// A process is a command that runs until its test ends.
 type process struct {
 	cmd         *exec.Cmd
 	out, stderr *bufio.Scanner
 }
 
-// start starts a command, which ends with the conversation's test.
+// start starts a command. It ends with the conversation's test.
 func (c *conversation) start(dir, line string) *process {
 	c.t.Helper()
 	cmd := exec.CommandContext(c.t.Context(), "sh", "-c", "exec "+c.replace(line))
@@ -299,7 +299,7 @@ func (c *conversation) start(dir, line string) *process {
 		c.t.Fatal(err)
 	}
 	c.t.Cleanup(func() {
-		cmd.Process.Kill() // where it has not ended
+		cmd.Process.Kill() // if it has not ended
 		cmd.Wait()
 	})
 	return &process{cmd: cmd, out: bufio.NewScanner(stdout), stderr: bufio.NewScanner(stderr)}
@@ -317,7 +317,7 @@ func (p *process) line(t *testing.T) string {
 	return p.out.Text()
 }
 
-// waitFor waits until standard error says something.
+// waitFor waits until a line of standard error contains the words.
 func (p *process) waitFor(t *testing.T, words string) {
 	t.Helper()
 	for p.stderr.Scan() {
@@ -325,7 +325,7 @@ func (p *process) waitFor(t *testing.T, words string) {
 			return
 		}
 	}
-	t.Fatalf("it has ended, and did not say %q", words)
+	t.Fatalf("it has ended without saying %q", words)
 }
 
 // buildCommand builds the command, once for all tests.
@@ -335,7 +335,7 @@ func buildCommand(t *testing.T) (path string) {
 	if _, err := os.Stat(path); err == nil {
 		return path
 	}
-	// What the command requires may have to be downloaded.
+	// The command's dependencies may have to be downloaded.
 	build := exec.CommandContext(t.Context(), "go", "build", "-C", "cmd/irohub", "-o", path, ".")
 	build.Dir = root
 	build.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off")
@@ -345,7 +345,7 @@ func buildCommand(t *testing.T) (path string) {
 	return path
 }
 
-var built string // the folder for it
+var built string // the folder of the built command
 
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "irohub")
@@ -358,8 +358,8 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// sh runs commands as the README has them, and returns what they print. Nothing is to be
-// had from the network, nor from what the tester's environment says of modules.
+// sh runs commands of the README and returns their output. They cannot download modules, and do
+// not depend on the environment's settings for modules.
 func sh(t *testing.T, dir, commands string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "sh", "-ec", commands)
@@ -390,7 +390,7 @@ func absolute(t *testing.T, path string) string {
 	return path
 }
 
-// needNative skips a test that needs iroh's native library, and a C compiler.
+// needNative skips a test if iroh's native library or a C compiler is missing.
 func needNative(t *testing.T) {
 	t.Helper()
 	need(t, filepath.Join(absolute(t, root), ".native"), "make native")
@@ -402,7 +402,7 @@ func needNative(t *testing.T) {
 	}
 }
 
-// need skips a test for want of a file, which continuous integration must have.
+// need skips a test if a file is missing. In continuous integration, the test fails instead.
 func need(t *testing.T, file, how string) {
 	t.Helper()
 	if _, err := os.Stat(file); err == nil {

@@ -1,4 +1,4 @@
-// Package vendortest has an application vendor irohub, as its users do.
+// Package vendortest tests an application that vendors irohub.
 package vendortest
 
 import (
@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// The application's module. The tool line is how it gets the program that fetches the
-// native library: vendoring copies what is imported, and nobody imports a program.
+// goMod is the application's go.mod. The tool line makes go mod vendor copy the program that
+// fetches the native library. Without it, only imported packages are copied.
 const goMod = `module example.com/app
 
 go 1.26
@@ -63,7 +63,7 @@ func TestVendoredApplication(t *testing.T) {
 		if _, err := os.Stat(native); errors.Is(err, fs.ErrNotExist) {
 			skip(t, "the native library; run: make native")
 		}
-		// The library is the application's, and fetching finds it there.
+		// The application has the library, so fetching it downloads nothing.
 		if err := os.Symlink(native, filepath.Join(app, ".native")); err != nil {
 			t.Fatal(err)
 		}
@@ -74,8 +74,8 @@ func TestVendoredApplication(t *testing.T) {
 	})
 }
 
-// checkVendored checks that vendoring has brought irohub alone, and the C files, which
-// are copied only where they stand beside Go files.
+// checkVendored checks that irohub is the only vendored module, and that its C files were copied.
+// go mod vendor copies C files only from folders with Go files.
 func checkVendored(t *testing.T, repo, vendor string) {
 	t.Helper()
 	entries, err := os.ReadDir(vendor)
@@ -114,8 +114,8 @@ func buildAndRun(t *testing.T, app, cgo string) string {
 	return run(t, app, nil, program)
 }
 
-// run runs a command in the application's directory and returns what it prints. Nothing
-// is to be had from the network, nor from what the tester's environment says of modules.
+// run runs a command in the application's folder and returns its output. The command cannot
+// download modules, and does not depend on the environment's settings for modules.
 func run(t *testing.T, app string, env []string, name string, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), name, args...)
@@ -131,7 +131,8 @@ func run(t *testing.T, app string, env []string, name string, args ...string) st
 	return string(out)
 }
 
-// skip skips a test for want of something, which continuous integration must have.
+// skip skips a test because something is missing. In continuous integration, the test fails
+// instead.
 func skip(t *testing.T, format string, args ...any) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {
