@@ -21,7 +21,7 @@ func TestBenchPlan_SpokesGetTheEventsOfTheirTopics(t *testing.T) {
 	}
 }
 
-// checkPlan compares what the plan says with the topics of each event and spoke.
+// checkPlan compares the results of next and due with the topics of the events and spokes.
 func checkPlan(t *testing.T, p *benchPlan) {
 	const events = 30
 	ids := p.ids()
@@ -67,14 +67,14 @@ func TestBenchPlan_PaceBoundsWhatIsUndelivered(t *testing.T) {
 	}
 }
 
-// Spokes take their events in any order among each other, as far as those are published.
+// Spokes receive events independently of each other, as far as these are published.
 func TestWorker_CountsTheBlocksThatAllSpokesAreThroughWith(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, plan := range []benchPlan{
 		{Topics: 1, Subscriptions: 1, Block: 1, Blocks: 1},
 		{Topics: 1, Subscriptions: 1, Block: 16, Blocks: 8},
 		{Topics: 7, Subscriptions: 3, Block: 4, Blocks: 3},
-		{Topics: 100, Subscriptions: 20, Block: 2, Blocks: 8}, // spokes are far ahead
+		{Topics: 100, Subscriptions: 20, Block: 2, Blocks: 8}, // one spoke may be far ahead of another
 	} {
 		w := &worker{work: &work{Plan: plan, Spokes: [2]int{2, 7}}, wake: make(chan struct{}, 1)}
 		w.prepare()

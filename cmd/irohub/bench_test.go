@@ -54,7 +54,7 @@ func TestBench_WrongUsage(t *testing.T) {
 	}
 }
 
-// figures reads what a bench has printed with -json.
+// figures parses the output of a bench with -json.
 func (p *process) figures() *figures {
 	p.t.Helper()
 	text := strings.Join(p.stdout.all(), "\n")
@@ -90,7 +90,7 @@ func (f *figures) wantWhole(t *testing.T) {
 }
 
 func TestBench_AtARateInSeveralProcesses(t *testing.T) {
-	t.Setenv("IROHUB_QUIETLY", "true") // which the bench alone remarks on
+	t.Setenv("IROHUB_QUIETLY", "true") // only the bench warns of it, not its workers
 	overEach(t, func(t *testing.T) {
 		p := start(t, "bench", "-v", "-json", "-spokes", "5", "-topics", "3", "-subscriptions", "2", "-rate", "200", "-for", "1.5s", "-processes", "2")
 		p.wantExit(0, "msg=running", "deliveries_per_s")
@@ -152,7 +152,7 @@ func TestBench_HubElsewhere(t *testing.T) {
 func TestBench_HubThatDoesNotForward(t *testing.T) {
 	t.Run(overTLS, func(t *testing.T) {
 		hub := startHub(t, "-quiet")
-		for _, duration := range []string{"1ms", "1m"} { // over before nothing has come for long, or not
+		for _, duration := range []string{"1ms", "1m"} { // shorter and longer than the stallTimeout
 			p := start(t, "bench", "-json", "-hub", hub.addr, "-spokes", "3", "-for", duration)
 			p.wantExit(1, "irohub hub --forward")
 			if said := strings.Join(p.stderr.all(), "\n"); strings.Contains(said, "lost") {
@@ -179,7 +179,7 @@ func TestBench_HubGoesAway(t *testing.T) {
 	})
 }
 
-// startLong starts a bench that will not end by itself, and returns it when it is running,
+// startLong starts a bench that does not end by itself. When it is running, startLong returns it
 // with the process ids of its workers.
 func startLong(t *testing.T, args ...string) (p *process, workers []int) {
 	t.Helper()
@@ -208,7 +208,7 @@ func signalTo(pid int, s os.Signal) error {
 	return p.Signal(s)
 }
 
-// wantGone checks that processes have ended, and were waited for by their parent.
+// wantGone checks that processes have ended and that their parent has waited for them.
 func wantGone(t *testing.T, pids []int) {
 	t.Helper()
 	for _, pid := range pids {
@@ -249,7 +249,7 @@ func TestBench_KilledLeavesNoWorkerBehind(t *testing.T) {
 	overEach(t, func(t *testing.T) {
 		p, _ := startLong(t)
 		p.signal(os.Kill)
-		p.stderr.all() // it ends with the last process that has it
+		p.stderr.all() // standard error ends when its last process has ended
 		p.cmd.Wait()
 	})
 }
@@ -266,7 +266,7 @@ func TestBench_WorkerDies(t *testing.T) {
 	})
 }
 
-// More is asked for than can be.
+// The rate is higher than any hub can reach.
 func TestBench_TooFast(t *testing.T) {
 	overEach(t, func(t *testing.T) {
 		p := start(t, "bench", "-json", "-spokes", "8", "-size", "4000", "-rate", "1e9", "-for", "1m")
@@ -285,7 +285,7 @@ func TestBench_InThisProcessLeavesNothingBehind(t *testing.T) {
 			status = run(t.Context(), args, strings.NewReader(""), &out, &stderr)
 			return status, out.String() + stderr.String()
 		}
-		bench("-for", "1ms") // what a transport starts once, for good, is no leak
+		bench("-for", "1ms") // now the transport has started its permanent goroutines, which are no leak
 		before := runtime.NumGoroutine()
 		status, said := bench("-for", "200ms")
 		if status != 0 {
@@ -305,8 +305,8 @@ func TestBench_InThisProcessLeavesNothingBehind(t *testing.T) {
 	})
 }
 
-// newPublisher is a bench that publishes ten events a second, for a second, and a hub that
-// holds one of them up.
+// newPublisher returns a bench that publishes ten events in one second, to a hub that delays the
+// event with the number hold.
 func newPublisher(hold int, delay time.Duration) (b *bench, published *[]time.Duration) {
 	published = new([]time.Duration)
 	c := &benchConfig{plan: benchPlan{Topics: 1, Size: 256}, rate: 10, duration: time.Second}
@@ -323,7 +323,7 @@ func newPublisher(hold int, delay time.Duration) (b *bench, published *[]time.Du
 	return b, published
 }
 
-// What a hub holds up counts from its time, and not from when the publisher came to it.
+// The latency of a delayed event counts from when it was due, not from when it was published.
 func TestBench_LatencyCountsFromTheTimeThatAnEventWasDue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, published := newPublisher(3, 550*time.Millisecond)
@@ -356,7 +356,7 @@ func TestBench_TheRateIsNotReached(t *testing.T) {
 	})
 }
 
-// A writer that is a function.
+// A writerFunc is an io.Writer made of a function.
 type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }

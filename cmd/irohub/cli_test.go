@@ -22,7 +22,7 @@ import (
 	"irohub"
 )
 
-// A recorded run is what a command was called with.
+// recorded has the arguments and flags that a command was called with.
 type recorded struct {
 	args    []string
 	key     string
@@ -32,7 +32,7 @@ type recorded struct {
 	verbose bool
 }
 
-// record runs a command line with a command that does nothing.
+// record runs a command line. Its command do only records how it was called.
 func record(t *testing.T, args ...string) (got recorded, status int, said string) {
 	t.Helper()
 	all := commands
@@ -73,7 +73,7 @@ func TestFlags_StandAnywhereWithOneDashOrTwo(t *testing.T) {
 		{"do a -1", recorded{args: []string{"a", "-1"}}}, // a payload
 		{"do a - b", recorded{args: []string{"a", "-", "b"}}},
 		{"do a -- -key -v", recorded{args: []string{"a", "-key", "-v"}}},
-		{"do -key -quiet a", recorded{key: "-quiet", args: []string{"a"}}}, // a value, whatever it looks like
+		{"do -key -quiet a", recorded{key: "-quiet", args: []string{"a"}}}, // -quiet is the value of -key
 		{"-v do a", recorded{verbose: true, args: []string{"a"}}},
 		{"--verbose do a", recorded{verbose: true, args: []string{"a"}}},
 		{"do a -v", recorded{verbose: true, args: []string{"a"}}},
@@ -200,7 +200,7 @@ func kebab(name string) string {
 	return b.String()
 }
 
-// completions are what a shell offers behind a command line.
+// completions returns what a shell offers after a command line.
 func completions(t *testing.T, args ...string) []string {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
@@ -265,7 +265,7 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-// docs/operations.md names no flag and no variable that there is not.
+// The flags and variables in docs/operations.md exist.
 func TestOperations_NamesWhatThereIs(t *testing.T) {
 	text, err := os.ReadFile("../../docs/operations.md")
 	if err != nil {
@@ -291,7 +291,7 @@ func TestOperations_NamesWhatThereIs(t *testing.T) {
 	}
 }
 
-// Whatever the arguments are, they are put in order once: again makes no difference.
+// Arranging arguments a second time changes nothing.
 func FuzzArrange(f *testing.F) {
 	for _, line := range []string{"", "a -key k b", "-qn 3 a", "-1 -- -v", "--key", "-n=3 -count", "-é a", "- -- --"} {
 		f.Add(line)

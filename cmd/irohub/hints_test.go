@@ -8,7 +8,7 @@ import (
 	"irohub/internal/transports"
 )
 
-// Here is what the command says to users who expect something else of it.
+// These tests are about hints for users who probably want something else.
 
 func TestSub_SaysWhatMatchesLessThanItLooksLike(t *testing.T) {
 	t.Run(overTLS, func(t *testing.T) {
@@ -34,7 +34,7 @@ func TestSub_SaysAfterAWhileThatATypeAloneMatchesNoIDs(t *testing.T) {
 	})
 }
 
-// It says so once, whether it prints events or not.
+// The hub says so once, with and without --quiet.
 func TestHub_SaysThatItDoesNotForward(t *testing.T) {
 	t.Run(overTLS, func(t *testing.T) {
 		for _, args := range [][]string{nil, {"--quiet"}, {"--forward"}} {
@@ -75,7 +75,7 @@ func TestSub_TooManyTopicsIsSaidOnceWithTheLimit(t *testing.T) {
 	})
 }
 
-// Where the library is missing, the command says how to get it there, and what needs none.
+// If the library is missing, the error says how to get it, and that TLS needs none.
 func TestMissingLibrary(t *testing.T) {
 	transports.Need(t, overIroh)
 	t.Setenv("IROH_LIB", "")

@@ -20,8 +20,8 @@ import (
 	"irohub/internal/transports"
 )
 
-// The test binary is the command too, if this variable says so: what is tested is
-// then a process with this code, race detector included.
+// asCommand is an environment variable that makes the test binary run as the command. So the
+// tested processes have this code and the race detector.
 const asCommand = "TEST_AS_IROHUB"
 
 func TestMain(m *testing.M) {
@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// failsafe bounds what a broken test would wait for; no test measures time.
+// failsafe limits how long a broken test waits. No test measures time.
 const failsafe = time.Minute
 
 // A process is one run of the command.
@@ -44,13 +44,13 @@ type process struct {
 	stderr *output
 }
 
-// start starts the command; its standard input is open until p.stdin is closed.
+// start starts the command. Its standard input is open until p.stdin is closed.
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
 	return newProcess(t, over(t, args)...).run()
 }
 
-// run starts the process, and collects what it prints.
+// run starts the process and collects its output.
 func (p *process) run() *process {
 	p.t.Helper()
 	stdout, err := p.cmd.StdoutPipe()
@@ -67,7 +67,7 @@ func overEach(t *testing.T, test func(*testing.T)) {
 	transports.Each(t, func(t *testing.T, _ string) { test(t) })
 }
 
-// transportOf is the transport of a subtest of overEach, by its name.
+// transportOf returns the transport of a subtest of overEach.
 func transportOf(t *testing.T) string {
 	_, rest, _ := strings.Cut(t.Name(), "/")
 	if name, _, _ := strings.Cut(rest, "/"); slices.Contains(transports.Names(), name) {
@@ -76,13 +76,13 @@ func transportOf(t *testing.T) string {
 	return overIroh
 }
 
-// over puts the test's transport into a command line.
+// over adds the flag for the test's transport to a command line.
 func over(t *testing.T, args []string) []string {
 	return append([]string{args[0], "-transport", transportOf(t)}, args[1:]...)
 }
 
-// startUnread starts the command with a standard output that the caller reads, or
-// does not.
+// startUnread starts the command and returns its standard output, which nobody reads unless the
+// caller does.
 func startUnread(t *testing.T, args ...string) (p *process, stdout *os.File) {
 	t.Helper()
 	stdout, w, err := os.Pipe()
@@ -105,7 +105,7 @@ func newProcess(t *testing.T, args ...string) *process {
 	cmd.Env = append(os.Environ(), asCommand+"=1", "GORACE=atexit_sleep_ms=0")
 	p := &process{t: t, name: "irohub " + args[0], cmd: cmd}
 	t.Cleanup(func() {
-		cancel() // kills what the test has not ended
+		cancel() // kills the process if it still runs
 		cmd.Wait()
 		if t.Failed() && p.stderr != nil {
 			t.Logf("%s said:\n%s", p.name, strings.Join(p.stderr.all(), "\n"))
@@ -142,8 +142,8 @@ func (p *process) signal(s os.Signal) {
 	}
 }
 
-// wantExit waits for the process to end by itself, with a status and with words on
-// standard error.
+// wantExit waits until the process ends by itself. It checks the status, and that standard error
+// contains the words.
 func (p *process) wantExit(status int, words ...string) {
 	p.t.Helper()
 	stdout, stderr := p.stdout.all(), p.stderr.all()
@@ -159,7 +159,7 @@ func (p *process) wantExit(status int, words ...string) {
 	}
 }
 
-// wantSaid waits for a line with these words on standard error.
+// wantSaid waits until a line of standard error contains the words.
 func (p *process) wantSaid(words string) {
 	p.t.Helper()
 	for i := 0; ; i++ {
@@ -173,7 +173,7 @@ func (p *process) wantSaid(words string) {
 	}
 }
 
-// event waits for line i of standard output.
+// event waits for line i of standard output and returns its event.
 func (p *process) event(i int) irohub.Event {
 	p.t.Helper()
 	line, ok := p.stdout.line(i)
@@ -195,7 +195,7 @@ func (p *process) wantEvent(i int, topic, payload string) {
 	}
 }
 
-// A testHub is a hub process that is ready; its events begin at line 1.
+// A testHub is a hub process that is ready. Its events begin in line 1 of its output.
 type testHub struct {
 	*process
 	node   string
@@ -209,7 +209,7 @@ func startHub(t *testing.T, args ...string) *testHub {
 	return p.ready()
 }
 
-// ready reads the first line of a hub.
+// ready waits for the first line of a hub and parses it.
 func (p *process) ready() *testHub {
 	p.t.Helper()
 	line, _ := p.stdout.line(0)
@@ -229,7 +229,7 @@ func (p *process) readyAs(line string) *testHub {
 	return &testHub{p, ready.Node, ready.Node + "@" + ready.Addrs[0], ready.Ticket}
 }
 
-// stop ends the hub as a service manager does.
+// stop ends the hub with SIGTERM, as a service manager does.
 func (h *testHub) stop() {
 	h.t.Helper()
 	h.signal(syscall.SIGTERM)
@@ -244,7 +244,7 @@ func startSub(t *testing.T, args ...string) *process {
 	return p
 }
 
-// An output is what a process has printed so far.
+// An output has the lines that a process has printed so far.
 type output struct {
 	mu    sync.Mutex
 	more  *sync.Cond
@@ -252,7 +252,7 @@ type output struct {
 	ended bool
 }
 
-// read collects lines until the end of r, which is the process's own.
+// read starts to collect the lines of r. It ends with r, and so with the process.
 func read(r io.Reader) *output {
 	o := &output{}
 	o.more = sync.NewCond(&o.mu)
@@ -275,7 +275,7 @@ func read(r io.Reader) *output {
 	return o
 }
 
-// line waits for line i; false: the process has ended without it.
+// line waits for line i. It returns false if the process has ended without it.
 func (o *output) line(i int) (string, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -288,7 +288,7 @@ func (o *output) line(i int) (string, bool) {
 	return o.lines[i], true
 }
 
-// all waits for the end.
+// all waits for the end and returns all lines.
 func (o *output) all() []string {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -17,9 +17,9 @@ import (
 	"irohub/internal/transports"
 )
 
-// Here are processes whose output is read slowly, or not at all, or is gone.
+// These tests run processes whose output is read slowly or not at all, or is closed.
 
-// startUnreadHub starts a hub, and reads of its standard output the first line alone.
+// startUnreadHub starts a hub and reads only the first line of its standard output.
 func startUnreadHub(t *testing.T, args ...string) (hub *testHub, stdout *os.File) {
 	t.Helper()
 	p, stdout := startUnread(t, append([]string{"hub", "-addr", "127.0.0.1:0"}, args...)...)
@@ -32,7 +32,7 @@ func startUnreadHub(t *testing.T, args ...string) (hub *testHub, stdout *os.File
 	return p.readyAs(string(line)), stdout
 }
 
-// wantServing has the hub, which has -stdin, publish, and a spoke get it.
+// wantServing checks that a spoke gets an event from the hub's standard input.
 func (h *testHub) wantServing() {
 	h.t.Helper()
 	sub := startSub(h.t, "-n", "1", h.addr, "served")
@@ -40,7 +40,7 @@ func (h *testHub) wantServing() {
 	sub.wantExit(0)
 }
 
-// flood publishes that many events.
+// flood publishes the given number of events.
 func flood(t *testing.T, hub *testHub, count int) {
 	t.Helper()
 	pub := start(t, "pub", hub.addr)
@@ -60,7 +60,7 @@ func TestHub_OutlivesAFloodThatNobodyReads(t *testing.T) {
 	})
 }
 
-// Each event of a flood is printed or told of.
+// Each event of a flood is either printed or counted as missed.
 func TestHub_OutlivesAFloodThatIsReadSlowly(t *testing.T) {
 	overEach(t, func(t *testing.T) {
 		const count = 20_000
@@ -114,10 +114,10 @@ func TestSub_EndsWithItsStandardOutput(t *testing.T) {
 	})
 }
 
-// It does not wait for an event to find out.
+// It ends even if no event comes.
 func TestSub_EndsWhenNobodyCanReadItsStandardOutput(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("it is found out on Linux alone")
+		t.Skip("only Linux can detect this")
 	}
 	overEach(t, func(t *testing.T) {
 		hub := startHub(t)
@@ -147,7 +147,7 @@ func TestSub_SlowStandardOutput(t *testing.T) {
 
 func TestSub_EndsOnASignalThoughItsOutputIsStuck(t *testing.T) {
 	overEach(t, func(t *testing.T) {
-		const count = 200 // more than a pipe holds, and less than may wait
+		const count = 200 // more than fit into a pipe, and fewer than may wait
 		hub := startHub(t, "-stdin")
 		sub, _ := startUnread(t, "sub", hub.addr, "n")
 		sub.wantSaid("msg=subscribed")
@@ -162,7 +162,7 @@ func TestSub_EndsOnASignalThoughItsOutputIsStuck(t *testing.T) {
 	})
 }
 
-// resident is a process's memory in bytes.
+// resident returns a process's resident memory in bytes.
 func resident(t *testing.T, pid int) int {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
@@ -176,10 +176,10 @@ func resident(t *testing.T, pid int) int {
 	return pages * os.Getpagesize()
 }
 
-// A flood of connections of which each is worth a line, and nobody reads them.
+// Each connection of a flood causes a log line, and nobody reads the log.
 func TestHub_OutlivesALogThatNobodyReads(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("a process's memory is looked at as Linux has it")
+		t.Skip("this test reads a process's memory from /proc, which only Linux has")
 	}
 	t.Run(overTLS, func(t *testing.T) {
 		const warm, count, growth = 4000, 12_000, 64 << 20
@@ -212,7 +212,7 @@ func TestHub_OutlivesALogThatNobodyReads(t *testing.T) {
 			}
 			running.Wait()
 		}
-		hub.write(strings.Repeat("no event\n", 20_000)) // a line of log each: more than may wait
+		hub.write(strings.Repeat("no event\n", 20_000)) // each causes a log line; together more than may wait
 		turnedAway(warm)
 		before := resident(t, p.cmd.Process.Pid)
 		turnedAway(count)
@@ -224,7 +224,7 @@ func TestHub_OutlivesALogThatNobodyReads(t *testing.T) {
 	})
 }
 
-// Standard error is read again: what is missing is told of, at its place.
+// When standard error is read again, a line says how many lines are missing in its place.
 func TestHub_SaysHowMuchOfItsLogIsMissing(t *testing.T) {
 	t.Run(overTLS, func(t *testing.T) {
 		stderr, w, err := os.Pipe()
@@ -237,14 +237,14 @@ func TestHub_SaysHowMuchOfItsLogIsMissing(t *testing.T) {
 		hub := p.run().ready()
 		w.Close()
 		hub.write(strings.Repeat("no event\n", 20_000))
-		hub.wantServing() // behind all those lines
+		hub.wantServing() // after all those lines
 		p.stderr = read(stderr)
 		p.wantSaid("lines are missing here")
 		hub.stop()
 	})
 }
 
-// Spokes that take nothing lose what is for them, and the hub's end says so.
+// Spokes that receive nothing lose their events, and the hub reports that when it ends.
 func TestHub_SaysThatNotAllWasHandedOver(t *testing.T) {
 	overEach(t, func(t *testing.T) {
 		const count, frozen = 100, 2

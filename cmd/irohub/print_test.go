@@ -18,7 +18,7 @@ import (
 	"irohub/irohubtest"
 )
 
-// runFailing runs a command that fails with err, and returns its status.
+// runFailing runs a command that fails with err.
 func runFailing(t *testing.T, err error, stderr io.Writer) (status int) {
 	t.Helper()
 	all := commands
@@ -29,7 +29,7 @@ func runFailing(t *testing.T, err error, stderr io.Writer) (status int) {
 	return run(t.Context(), []string{"test"}, nil, nil, stderr)
 }
 
-// inWorld gives a test a hub in memory with a listener, and a spoke.
+// inWorld runs a test with a hub in memory, its listener, and a spoke.
 func inWorld(t *testing.T, out *sink, test func(hub *irohub.Hub, l *listener, spoke *irohub.Spoke)) (said string) {
 	t.Helper()
 	var log bytes.Buffer
@@ -87,7 +87,7 @@ func TestListener_PrintsAllThatThereIsRoomFor(t *testing.T) {
 	})
 }
 
-// What is told of missed events is right in number, and does not become much.
+// The reports of missed events add up to the right number, and there are few of them.
 func TestListener_TellsWhatItMisses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const lines = 10
@@ -124,7 +124,7 @@ func TestListener_TellsWhatItMisses(t *testing.T) {
 	})
 }
 
-// An output that is gone ends no hub.
+// A hub goes on when its output is closed.
 func TestListener_OutputIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		said := inWorld(t, newSink(brokenWriter{}, 10_000, 0, nil), func(hub *irohub.Hub, l *listener, spoke *irohub.Spoke) {
@@ -142,7 +142,7 @@ func TestListener_OutputIsGone(t *testing.T) {
 	})
 }
 
-// A Subscription that was cut off is followed by another.
+// The listener replaces a Subscription that was cut off.
 func TestListener_SubscribesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var text strings.Builder

@@ -13,7 +13,7 @@ import (
 	"irohub"
 )
 
-// What a terminal must not be sent, each as a peer may put it into a text.
+// unprintable has characters that must not reach a terminal and that a peer may send in a text.
 var unprintable = map[string]string{
 	"escape":           "\x1b[2J",
 	"bell":             "\a",
@@ -32,7 +32,7 @@ var unprintable = map[string]string{
 	"tag, two escapes": "\U000e0041",
 }
 
-// wantPrintable checks a text that has come out of the process, but for the ends of its lines.
+// wantPrintable checks that a text from the process is printable except for its line breaks.
 func wantPrintable(t *testing.T, where, text string) {
 	t.Helper()
 	for _, r := range strings.ReplaceAll(text, "\n", "") {
@@ -62,7 +62,7 @@ func TestPrintable(t *testing.T) {
 	}
 }
 
-// Each place in which a text of a peer leaves the process.
+// In each place where a peer's text leaves the process, it is printable.
 func TestOutput_IsPrintable(t *testing.T) {
 	for name, bad := range unprintable {
 		t.Run(name, func(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 	"irohub/internal/transports"
 )
 
-// Hubs, subs and pubs here are processes of their own, over each transport.
+// In these tests, hubs, subs and pubs are processes. Each test runs over each transport.
 
 func keyFile(t *testing.T) (path, node string) {
 	t.Helper()
@@ -86,7 +86,7 @@ func testHubForwardsOnlyIfTold(t *testing.T) {
 		sub := startSub(t, hub.addr, "chat")
 		start(t, "pub", hub.addr, "chat", "1").wantExit(0)
 		hub.wantEvent(1, "chat", "1")
-		hub.write(`{"type":"chat","payload":2}`) // behind the spoke's
+		hub.write(`{"type":"chat","payload":2}`) // after the spoke's event
 		if first := string(sub.event(0).Payload); (first == "1") != forward {
 			t.Errorf("forward %v: the first event is %s", forward, first)
 		}
@@ -106,7 +106,7 @@ func testHubAllowTurnsOthersAway(t *testing.T) {
 	hub.wantSaid("hub's lists do not admit")
 	start(t, "sub", hub.addr, "chat").wantExit(1, "forbidden")
 	start(t, "pub", "-key", key, hub.addr, "chat", "2").wantExit(0)
-	hub.wantEvent(1, "chat", "2") // and the first never came
+	hub.wantEvent(1, "chat", "2") // the first event has not come
 	hub.stop()
 }
 
@@ -116,7 +116,7 @@ func TestPub_TenThousandLinesArriveInOrder(t *testing.T) {
 
 func testPubTenThousandLinesArriveInOrder(t *testing.T) {
 	const count = 10_000
-	// The queue holds them all, so that a slow reader of the hub's lines is no matter.
+	// The queue has room for all events, so the hub's output may be read slowly.
 	hub := startHub(t, "-max-queue", "16777216")
 	pub := start(t, "pub", hub.addr)
 	for i := range count {
@@ -167,7 +167,7 @@ func testHubShutdownFlushes(t *testing.T) {
 		hub.write(fmt.Sprintf(`{"type":"n","payload":%d}`, i))
 	}
 	hub.stdin.Close()
-	hub.wantSaid("standard input has ended") // all is published; nothing says it has arrived
+	hub.wantSaid("standard input has ended") // all events are published; they may not have arrived yet
 	hub.stop()
 	sub.wantSaid("msg=disconnected")
 	sub.signal(os.Interrupt)
@@ -297,7 +297,7 @@ func testMaxFrame(t *testing.T) {
 	})
 	hub.stop()
 
-	// And the largest there can be.
+	// A large event passes if all limits allow it.
 	const large = 2 << 20
 	hub = startHub(t, "-max-frame", fmt.Sprint(large), "-max-queue", fmt.Sprint(4*large), "-forward")
 	sub := startSub(t, "-n", "1", "-max-frame", fmt.Sprint(large), hub.addr, "n")
@@ -328,7 +328,7 @@ func testTransportsDoNotMix(t *testing.T) {
 	hub.stop()
 }
 
-// Without cgo there is no iroh, and all the rest.
+// Without cgo, everything works except iroh.
 func TestWithoutCgo(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "irohub")
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".")
@@ -336,7 +336,7 @@ func TestWithoutCgo(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	with := func(p *process) *process { // start, with that program
+	with := func(p *process) *process { // starts the process with that program
 		p.cmd.Path, p.cmd.Args[0] = program, program
 		return p.run()
 	}

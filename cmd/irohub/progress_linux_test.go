@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openTerminal returns both ends of a new terminal: who has the screen sees what a process
-// writes to the tty.
+// openTerminal returns both ends of a new terminal. A process writes to tty, and the text can be
+// read from screen.
 func openTerminal(t *testing.T) (screen, tty *os.File) {
 	t.Helper()
 	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
@@ -32,14 +32,14 @@ func openTerminal(t *testing.T) (screen, tty *os.File) {
 	return screen, tty
 }
 
-// On a terminal there is a line that changes, and nothing of it is left.
+// On a terminal there is a progress line, which is cleared at the end.
 func TestBench_ShowsItsProgressOnATerminal(t *testing.T) {
 	screen, tty := openTerminal(t)
 	p := newProcess(t, "bench", "-transport", overTLS, "-spokes", "2", "-for", "1200ms", "-json")
 	p.cmd.Stderr = tty
 	p.run()
 	tty.Close()
-	shown, _ := io.ReadAll(screen) // it fails once nobody has the other end any more
+	shown, _ := io.ReadAll(screen) // fails when the other end is closed
 	p.wantExit(0)
 	last := string(shown[max(len(shown)-len(clearLine), 0):])
 	if text := string(shown); !strings.Contains(text, clearLine+"connecting 2 spokes") || !strings.Contains(text, " of 1.2s  ") || strings.Contains(text, "\n") || last != clearLine {
@@ -48,7 +48,7 @@ func TestBench_ShowsItsProgressOnATerminal(t *testing.T) {
 	p.figures().wantWhole(t)
 }
 
-// The end of the terminal ends a hub in it.
+// A hub in a terminal ends when the terminal is closed.
 func TestHub_EndsWithItsTerminal(t *testing.T) {
 	screen, tty := openTerminal(t)
 	defer tty.Close()

@@ -15,10 +15,10 @@ import (
 	"irohub/internal/transports"
 )
 
-// Here are hubs as a service manager runs them.
+// These tests run hubs as a service manager does.
 
-// asService runs the command as the process of a shell that sets LISTEN_PID to it, as only its
-// parent and it can.
+// asService runs the command by a shell that sets LISTEN_PID and then becomes the command. Only
+// the process itself and its parent can know the process id in advance.
 func (p *process) asService(variables ...string) *process {
 	p.t.Helper()
 	shell, err := exec.LookPath("sh")
@@ -31,7 +31,7 @@ func (p *process) asService(variables ...string) *process {
 	return p
 }
 
-// A manager listens to what services tell.
+// A manager receives what services send to NOTIFY_SOCKET.
 type manager struct {
 	t *testing.T
 	c *net.UnixConn
@@ -63,7 +63,7 @@ func (m *manager) wantTold(state string) {
 	}
 }
 
-// handedIn opens a listening socket to be handed in.
+// handedIn opens a listening socket for a hub.
 func handedIn(t *testing.T) (addr string, file *os.File) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -78,7 +78,7 @@ func handedIn(t *testing.T) (addr string, file *os.File) {
 	return listener.Addr().String(), file
 }
 
-// The socket outlives the hub: who dials between two of them waits for the second.
+// The socket stays open when a hub ends. A spoke that dials then waits for the next hub.
 func TestHub_TakesASocketAndTellsItsManager(t *testing.T) {
 	addr, file := handedIn(t)
 	m := newManager(t)
@@ -142,7 +142,7 @@ func TestHub_WrongSockets(t *testing.T) {
 	}
 }
 
-// A manager that is gone is no reason not to run.
+// A hub runs even if the service manager does not listen.
 func TestHub_ManagerIsGone(t *testing.T) {
 	p := newProcess(t, "hub", "-transport", overTLS, "-addr", "127.0.0.1:0")
 	p.cmd.Env = append(p.cmd.Env, "NOTIFY_SOCKET=/nonexistent/socket")
@@ -182,7 +182,7 @@ func TestHub_ReadsItsListsAgain(t *testing.T) {
 		pub(keyB, 2).wantExit(0)
 		hub.wantEvent(2, "n", "2")
 		pub(keyA, 0).wantExit(1, "hub's lists do not admit")
-		long.write(`{"type":"n","payload":0}`) // it is still connected, and may do nothing more
+		long.write(`{"type":"n","payload":0}`) // it is still connected, and may not publish any more
 		long.stdin.Close()
 		long.wantExit(1, "hub's lists do not admit")
 
@@ -196,20 +196,20 @@ func TestHub_ReadsItsListsAgain(t *testing.T) {
 	})
 }
 
-// Who does not reload ends, as at any other signal.
+// SIGHUP ends a command that does not reload.
 func TestHangupEndsOthers(t *testing.T) {
 	t.Run(overTLS, func(t *testing.T) {
 		hub := startHub(t)
 		sub := startSub(t, hub.addr, "n:1")
 		sub.signal(syscall.SIGHUP)
 		sub.wantExit(0)
-		hub.signal(syscall.SIGHUP) // which has no lists, and goes on
+		hub.signal(syscall.SIGHUP) // the hub has no lists, and goes on
 		hub.wantSaid("there are no lists to read again")
 		hub.stop()
 	})
 }
 
-// With no address, a hub can be dialled on its own machine all the same.
+// Without --addr, a hub can still be dialled on its own machine.
 func TestHub_WithoutAddrListsALoopbackAddress(t *testing.T) {
 	overEach(t, func(t *testing.T) {
 		if transportOf(t) == overIroh {

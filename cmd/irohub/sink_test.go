@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// A slowWriter waits for a permit in each write.
+// A slowWriter waits for a permit in each Write.
 type slowWriter struct {
 	strings.Builder
 	permits chan struct{}
@@ -24,7 +24,7 @@ func (w *slowWriter) Write(p []byte) (int, error) {
 	return w.Builder.Write(p)
 }
 
-// A brokenWriter is a pipe that nobody reads any more.
+// A brokenWriter behaves like a pipe that nobody reads any more.
 type brokenWriter struct{}
 
 var errBroken = errors.New("broken")
@@ -36,7 +36,7 @@ func TestSink_WritesAtOnceAndABurstTogether(t *testing.T) {
 		w := &slowWriter{permits: make(chan struct{}, 2)}
 		s := newSink(w, 1000, 0, nil)
 		fmt.Fprintln(s, "first")
-		synctest.Wait() // is being written
+		synctest.Wait() // now it is being written
 		for range 64 {
 			fmt.Fprintln(s, "more")
 		}
@@ -52,7 +52,7 @@ func TestSink_WritesAtOnceAndABurstTogether(t *testing.T) {
 	})
 }
 
-// Nobody reads: nobody waits, what is held is bounded, and the end comes in time.
+// If nobody reads the output, put does not wait, the memory is bounded, and close ends in time.
 func TestSink_Stuck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &slowWriter{permits: make(chan struct{})}
@@ -167,7 +167,7 @@ func TestAwait(t *testing.T) {
 	})
 }
 
-// What a signal starts has a second in all, the log's last lines included.
+// After a signal, everything including the last log lines takes less than a second.
 func TestEnd_IsWithinASecond(t *testing.T) {
 	if sum := endTime + logTimeout; sum >= time.Second {
 		t.Errorf("the end may take %v", sum)

@@ -24,7 +24,7 @@ func TestSilenceHint(t *testing.T) {
 	for topics, want := range map[string]string{
 		"a:b":         "",
 		"a:* b:c":     "",
-		"*":           "", // of which more is said
+		"*":           "", // warnOfPatterns handles it
 		"q":           "use q:*",
 		"q a:b r s:*": "use q:* r:*",
 	} {

@@ -28,7 +28,7 @@ func TestBuckets_AreContiguousAndNarrow(t *testing.T) {
 
 var quantiles = []float64{0, 0.001, 0.25, 0.5, 0.9, 0.99, 0.999, 0.9999, 1}
 
-// wantNear compares with the exact quantiles of what was recorded.
+// wantNear compares a histogram with the exact quantiles of the recorded durations.
 func wantNear(t *testing.T, h *Histogram, recorded []time.Duration) {
 	t.Helper()
 	slices.Sort(recorded)
