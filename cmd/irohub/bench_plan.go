@@ -27,11 +27,11 @@ type benchPlan struct {
 	Block, Blocks int
 }
 
-// The limits of what is undelivered at full speed. The bytes are half the default MaxQueue.
+// The limits of undelivered events and bytes at full speed. The bytes are half the default MaxQueue.
 const (
 	maxUndelivered      = 1024 // events
 	maxUndeliveredBytes = 512 << 10
-	benchOverhead       = 256 // bytes; a frame of a run has fewer besides its payload
+	benchOverhead       = 256 // bytes; the rest of a frame is smaller than this
 )
 
 // pace sets Block and Blocks.
