@@ -213,6 +213,7 @@ func newPlan(r *rand.Rand) (p plan) {
 		silent:    []float64{0, 0.5}[r.IntN(2)],
 		unreached: []float64{0, 0, 0.2}[r.IntN(3)],
 	}
+	p.single = 0.4
 	p.theme = r.IntN(len(themes))
 	theme := themes[p.theme]
 	for _, a := range actions {
@@ -257,7 +258,7 @@ var themes = []struct {
 	{ // spokes without a place stay connected
 		map[string]int{"crowd": 4, "streams": 8, "silent": 2, "noise": 2},
 		func(p *plan) {
-			p.spokes, p.hub.MaxSpokes, p.hub.MaxPending, p.hub.MaxStreamsPerConn = 1, 2, 64, 16
+			p.spokes, p.hub.MaxSpokes, p.hub.MaxPending, p.hub.MaxStreamsPerConn, p.single = 1, 2, 64, 16, 0
 			p.hub.HandshakeTimeout, p.callback = 2*time.Second, 0
 			p.weather.latency, p.weather.cut, p.weather.unreached = 20*time.Millisecond, 0, 0
 		},

@@ -148,35 +148,43 @@ func silent(e *hostile) {
 	<-e.ctx.Done()
 }
 
-// streams keeps a connection and opens one stream after another; few become spokes.
+// streams keeps connections and opens one stream after another over each; few become spokes.
 func streams(e *hostile) {
-	c := e.dial()
-	if c == nil || c.single {
-		return
+	for range 1 + e.w.pick(4) {
+		go func() {
+			c := e.dial()
+			pace := e.w.plan.hub.HandshakeTimeout >> e.w.pick(5)
+			for range 30 {
+				if c == nil || c.single || !e.stream(c) || !e.pause(pace) {
+					return
+				}
+			}
+		}()
 	}
-	for range 30 {
-		s, err := c.OpenStream(e.ctx)
-		if err != nil {
-			return
-		}
-		switch e.w.pick(4) {
-		case 0:
-			e.write(s, subscribeFrame("__subscribe", "1", "t:*"))
-		case 1:
-			e.write(s, e.garbage())
-		default:
-			e.write(s, []byte{0})
-		}
-		switch e.w.pick(6) {
-		case 0:
-			s.Abort(7)
-		case 1:
-			go s.CloseWrite(e.ctx)
-		}
-		if !e.pause(e.w.plan.hub.HandshakeTimeout) {
-			return
-		}
+	<-e.ctx.Done()
+}
+
+// stream opens a stream, on which it begins a frame, or sends a good or a bad one.
+func (e *hostile) stream(c *conn) bool {
+	s, err := c.OpenStream(e.ctx)
+	if err != nil {
+		return false
 	}
+	switch e.w.pick(4) {
+	case 0:
+		e.write(s, subscribeFrame("__subscribe", "1", "t:*"))
+	case 1:
+		e.write(s, e.garbage())
+	default:
+		e.write(s, []byte{0})
+	}
+	switch e.w.pick(6) {
+	case 0:
+		s.Abort(7)
+	case 1:
+		go s.CloseWrite(e.ctx)
+	}
+	return true
 }
 
 // crowd occupies places at the hub.
@@ -220,7 +228,7 @@ func (e *hostile) read(s irohub.Stream) {
 // restless subscribes to published topics and reads nothing. It keeps subscribing and
 // unsubscribing until it is cut off, and then starts again.
 func restless(e *hostile) {
-	for range 10 {
+	for range 5 {
 		e.pause(time.Second)
 		s := e.open()
 		if s == nil {

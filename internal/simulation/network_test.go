@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"maps"
+	"math/bits"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -32,6 +32,7 @@ type network struct {
 	mu        sync.Mutex
 	rand      *rand.Rand
 	weather   weather
+	single    float64 // the fraction of endpoints with one stream to a connection, like those of TLS
 	endpoints map[string]*endpoint
 	conns     map[*pair]struct{} // connections whose end was not seen by both sides
 	digest    uint64             // a hash of all that happened
@@ -45,9 +46,9 @@ func newNetwork(r *rand.Rand) *network {
 
 // note adds an event to the digest. mu must be held.
 func (n *network) note(what byte, size int) {
-	h := fnv.New64a()
-	fmt.Fprintln(h, n.digest, what, size, time.Now().UnixNano())
-	n.digest = h.Sum64()
+	for _, x := range [...]uint64{uint64(what), uint64(size), uint64(time.Now().UnixNano())} {
+		n.digest = bits.RotateLeft64((n.digest^x)*0x9e3779b97f4a7c15, 29) // any mixing will do
+	}
 }
 
 // chance returns true with the given probability. mu must be held.
@@ -70,7 +71,7 @@ type endpoint struct {
 
 	// Guarded by net.mu.
 	over   bool
-	single bool // its connections have one stream, like those of TLS
+	single bool // its connections have one stream
 	dials  int
 	losses int // connections that it dialled and that have ended on at least one side
 	known  int // how many of these had ended before its last dial
@@ -88,7 +89,7 @@ func (n *network) endpoint(id irohub.NodeID, host string) *endpoint {
 		addr:   irohub.Addr{ID: id, Hosts: []string{host}},
 		calls:  make(chan *incoming),
 		closed: make(chan struct{}),
-		single: n.chance(0.4),
+		single: n.chance(n.single),
 	}
 	n.endpoints[host] = e
 	return e

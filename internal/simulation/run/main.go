@@ -34,17 +34,18 @@ var host []byte
 func main() {
 	seed := flag.Uint64("seed", 0, "run this `seed` alone, and print its trace; 0: the kept ones and fresh ones")
 	last := flag.Duration("for", 0, "begin no further seed after this `time`; 0: go on until stopped")
+	cpu := flag.Duration("cpu", 0, "begin no further seed after the processes together have used this much CPU `time`; 0: any")
 	all := flag.Bool("all", false, "do not end at the first seed that fails: list at the end what was found")
 	expect := flag.String("expect", "", "succeed once a seed fails with output that this `expression` matches, and fail otherwise")
 	kept := flag.Bool("kept", true, "run the seeds of testdata/seeds first")
 	flag.Parse()
-	if err := run(*seed, *last, *kept, *all, *expect); err != nil {
+	if err := run(*seed, *last, *cpu, *kept, *all, *expect); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(seed uint64, last time.Duration, kept, all bool, expect string) error {
+func run(seed uint64, last, cpu time.Duration, kept, all bool, expect string) error {
 	expected, err := regexp.Compile(expect)
 	if err != nil {
 		return err
@@ -59,8 +60,7 @@ func run(seed uint64, last time.Duration, kept, all bool, expect string) error {
 			return err
 		}
 		defer m.stop()
-		_, err = m.run(seed)
-		return err
+		return m.run(seed).err
 	}
 	var list []uint64
 	if kept && expect == "" {
@@ -68,34 +68,37 @@ func run(seed uint64, last time.Duration, kept, all bool, expect string) error {
 			return err
 		}
 	}
-	begin := time.Now()
+	begin, told := time.Now(), time.Now()
+	seeds, steps, used := 0, 0, time.Duration(0)
 	next := func() (seed uint64, ok bool) {
 		if len(list) > 0 {
 			seed, list = list[0], list[1:]
 			return seed, true
 		}
-		return 1 + rand.Uint64N(1<<32), last == 0 || time.Since(begin) < last
+		return 1 + rand.Uint64N(1<<32), (last == 0 || time.Since(begin) < last) && (cpu == 0 || used < cpu)
 	}
-	told, seeds, steps := begin, 0, 0
+	sum := func() string {
+		return fmt.Sprintf("%d seeds, %d steps in %.0f s, %.1f s of CPU time", seeds, steps, time.Since(begin).Seconds(), used.Seconds())
+	}
 	found := findings{}
 	for r := range results(program, runtime.NumCPU(), next) {
+		seeds, steps, used = seeds+1, steps+r.steps, used+r.cpu
 		v, failed := errors.AsType[*violation](r.err)
 		switch {
 		case failed && expect != "" && expected.MatchString(v.output):
-			fmt.Printf("found after %d seeds, %d steps, in %.0f s: seed %d: %s\n", seeds, steps, time.Since(begin).Seconds(), v.seed, says.FindString(v.output))
+			fmt.Printf("found: %s: seed %d: %s\n", sum(), v.seed, says.FindString(v.output))
 			return nil
 		case failed && (all || expect != ""):
 			found.add(v)
 		case r.err != nil:
 			return r.err
 		}
-		seeds, steps = seeds+1, steps+r.steps
 		if time.Since(told) > 10*time.Second {
 			told = time.Now()
-			fmt.Printf("%d seeds, %d steps in %.0f s\n", seeds, steps, time.Since(begin).Seconds())
+			fmt.Println(sum())
 		}
 	}
-	fmt.Printf("%d seeds, %d steps in %.0f s\n", seeds, steps, time.Since(begin).Seconds())
+	fmt.Println(sum())
 	if expect != "" {
 		return fmt.Errorf("this was not found: %s\n%v", expect, found.err())
 	}
@@ -105,6 +108,7 @@ func run(seed uint64, last time.Duration, kept, all bool, expect string) error {
 // A result is the outcome of a seed.
 type result struct {
 	steps int
+	cpu   time.Duration
 	err   error
 }
 
@@ -126,9 +130,9 @@ func results(program string, processes int, next func() (uint64, bool)) iter.Seq
 				}
 				defer m.stop()
 				for seed := range seeds {
-					steps, err := m.run(seed)
+					r := m.run(seed)
 					select {
-					case out <- result{steps, err}:
+					case out <- r:
 					case <-left:
 						return
 					}
@@ -209,7 +213,8 @@ type machine struct {
 	cmd   *exec.Cmd
 	seeds io.WriteCloser
 	lines *bufio.Reader
-	trace bool // print every step
+	trace bool          // print every step
+	cpu   time.Duration // used so far
 }
 
 func start(program string, trace bool) (*machine, error) {
@@ -231,7 +236,7 @@ func start(program string, trace bool) (*machine, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("the simulation needs Node.js 20 or later: %w", err)
 	}
-	return &machine{cmd, in, bufio.NewReaderSize(out, 1<<20), trace}, nil
+	return &machine{cmd: cmd, seeds: in, lines: bufio.NewReaderSize(out, 1<<20), trace: trace}, nil
 }
 
 // stop kills the process.
@@ -243,32 +248,35 @@ func (m *machine) stop() {
 
 var stepsDone = regexp.MustCompile(`(?m)^steps (\d+) digest`)
 
-// run runs one seed and returns the number of steps.
-func (m *machine) run(seed uint64) (steps int, err error) {
-	if _, err := fmt.Fprintln(m.seeds, seed); err != nil {
-		return 0, err
+// run runs one seed.
+func (m *machine) run(seed uint64) (r result) {
+	if _, r.err = fmt.Fprintln(m.seeds, seed); r.err != nil {
+		return r
 	}
 	line, err := m.lines.ReadBytes('\n')
 	if err != nil {
-		return 0, fmt.Errorf("node ended: %w", err)
+		r.err = fmt.Errorf("node ended: %w", err)
+		return r
 	}
-	var result struct {
+	var said struct {
 		Code   int
+		CPU    int64 // of the process so far, in microseconds
 		Output string
 	}
-	if err := json.Unmarshal(line, &result); err != nil {
-		return 0, err
+	if r.err = json.Unmarshal(line, &said); r.err != nil {
+		return r
 	}
+	now := time.Duration(said.CPU) * time.Microsecond
+	r.cpu, m.cpu = now-m.cpu, now
 	if m.trace {
-		fmt.Print(result.Output)
+		fmt.Print(said.Output)
 	}
-	if result.Code != 0 {
-		return 0, &violation{seed, result.Output}
+	if said.Code != 0 {
+		r.err = &violation{seed, said.Output}
+	} else if found := stepsDone.FindStringSubmatch(said.Output); found != nil {
+		r.steps, r.err = strconv.Atoi(found[1])
 	}
-	if found := stepsDone.FindStringSubmatch(result.Output); found != nil {
-		steps, err = strconv.Atoi(found[1])
-	}
-	return steps, err
+	return r
 }
 
 // A violation is a failed seed with its output.

@@ -54,8 +54,15 @@ func interrupt() {
 	case n < 40:
 		runtime.Gosched()
 	case n < 60:
+		idle := 0
 		for range 2 + random.IntN(30) {
+			before := left
 			runtime.Gosched()
+			if left != before {
+				idle = 0
+			} else if idle++; idle == 2 {
+				break // nobody else has anything to do
+			}
 		}
 	default:
 		time.Sleep(time.Duration(random.IntN(1 << (10 + random.IntN(15))))) // up to 16 ms
