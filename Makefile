@@ -181,7 +181,7 @@ simulate: need-go need-node
 test-simulation: need-go need-node
 	go run ./internal/simulation/run -for 1m
 
-# Each fault that is put back is to be found within a minute.
+# Each fault that is put back is to be found within a minute of two processors (CPU time).
 simulate-proof: need-go need-node
 	go test -count=1 -v -timeout 0 -run PutBack ./internal/simulation -putback
 

@@ -228,7 +228,7 @@ func (e *hostile) read(s irohub.Stream) {
 // restless subscribes to published topics and reads nothing. It keeps subscribing and
 // unsubscribing until it is cut off, and then starts again.
 func restless(e *hostile) {
-	for range 5 {
+	for range 10 {
 		e.pause(time.Second)
 		s := e.open()
 		if s == nil {

@@ -62,8 +62,8 @@ func TestInParallel(t *testing.T) {
 }
 
 // TestPutBack reintroduces fixed faults, one at a time, in a copy of the module. The simulation
-// must find each of them within a minute of CPU time, which a busy machine does not shorten. A
-// patch begins with the expected finding: a regular expression after "expect: ".
+// must find each of them within a minute of two processors: CPU time, which a busy machine does
+// not shorten. A patch begins with the expected finding: a regular expression after "expect: ".
 func TestPutBack(t *testing.T) {
 	if !*putback {
 		t.Skip("make simulate-proof does this: go test ./internal/simulation -run PutBack -putback")
@@ -79,7 +79,7 @@ func TestPutBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		apply(t, dir, patch)
-		find := exec.Command("go", "run", "./internal/simulation/run", "-cpu", "1m", "-expect", expect)
+		find := exec.Command("go", "run", "./internal/simulation/run", "-cpu", "2m", "-expect", expect)
 		find.Dir = dir
 		out, err := find.CombinedOutput()
 		if err != nil {

@@ -263,12 +263,14 @@ func (w *world) wait(d time.Duration) {
 	synctest.Wait()
 }
 
-// storms is how many storms a world has, each with a calm behind it.
-const storms = 3
+const (
+	// storms is how many storms a world has, each with a calm behind it.
+	storms = 3
 
-// maxInterruptions is after how many interruptions of goroutines a storm takes no further step.
-// Floods would make some worlds a hundred times as dear as others, and find no more for it.
-const maxInterruptions = 30_000
+	// maxInterruptions is the number of interruptions after which a storm takes no further step.
+	// Without it, a world with floods would take a hundred times as long as another.
+	maxInterruptions = 30_000
+)
 
 // storm takes steps in bad weather.
 func (w *world) storm(steps int) {
@@ -326,7 +328,7 @@ func (w *world) settle() {
 	}
 	w.evil = nil
 	w.net.heal()
-	for i := range 16 {
+	for range 10 {
 		if w.hub.down.Load() {
 			w.hub.await()
 			w.startHub()
@@ -336,9 +338,6 @@ func (w *world) settle() {
 		}
 		w.wait(10 * time.Second)
 		w.check()
-		if i >= 9 {
-			break
-		}
 	}
 	w.late(true)
 	listed := make(map[irohub.NodeID]int)

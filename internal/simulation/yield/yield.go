@@ -41,8 +41,8 @@ func Point() {
 	}
 }
 
-// interrupt lets other goroutines run: mostly about one turn each, sometimes much longer, and
-// now and then for a time by the clock, as on a busy machine.
+// interrupt lets other goroutines run: mostly about one turn each, sometimes much longer (while
+// any of them passes points), and now and then for a time by the clock, as on a busy machine.
 func interrupt() {
 	if mean == 0 {
 		next()
@@ -61,7 +61,7 @@ func interrupt() {
 			if left != before {
 				idle = 0
 			} else if idle++; idle == 2 {
-				break // nobody else has anything to do
+				break // nobody else has work; the rest of the turns would change nothing
 			}
 		}
 	default:
