@@ -672,7 +672,7 @@ func (b *hexBytes) UnmarshalText(text []byte) (err error) {
 
 func readVectors(t testing.TB) (v vectors) {
 	t.Helper()
-	text, err := os.ReadFile("testdata/vectors.json")
+	text, err := os.ReadFile("docs/vectors/vectors.json")
 	if err != nil {
 		t.Fatal(err)
 	}

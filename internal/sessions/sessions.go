@@ -1,4 +1,4 @@
-// Package sessions plays the scripts of testdata/sessions.json and testdata/clients.json
+// Package sessions plays the scripts of docs/vectors/sessions.json and docs/vectors/clients.json
 // against this module's Hub and Spoke, over any transport. These files describe their own
 // format.
 package sessions
@@ -23,7 +23,7 @@ import (
 	"irohub"
 )
 
-// A File is the content of testdata/sessions.json. clients.json has only scripts for spokes.
+// A File is the content of docs/vectors/sessions.json. clients.json has only scripts for spokes.
 type File struct {
 	Description []string
 	Hub         []HubScript
@@ -137,7 +137,7 @@ func Load(t *testing.T) File {
 	return file
 }
 
-// read reads a file of testdata, which is in this folder or in one above.
+// read reads a file of docs/vectors, which is in this folder or in one above.
 func read(t *testing.T, name string) (file File) {
 	t.Helper()
 	folder, err := os.Getwd()
@@ -145,7 +145,7 @@ func read(t *testing.T, name string) (file File) {
 		t.Fatal(err)
 	}
 	for {
-		text, err := os.ReadFile(filepath.Join(folder, "testdata", name))
+		text, err := os.ReadFile(filepath.Join(folder, "docs", "vectors", name))
 		if err == nil {
 			dec := json.NewDecoder(bytes.NewReader(text))
 			dec.DisallowUnknownFields()
@@ -159,7 +159,7 @@ func read(t *testing.T, name string) (file File) {
 		}
 		parent := filepath.Dir(folder)
 		if parent == folder {
-			t.Fatalf("no testdata/%s in this folder or above", name)
+			t.Fatalf("no docs/vectors/%s in this folder or above", name)
 		}
 		folder = parent
 	}

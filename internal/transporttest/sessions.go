@@ -7,7 +7,7 @@ import (
 	"irohub/internal/sessions"
 )
 
-// testSessions plays the scripts of testdata/sessions.json, with two exceptions: scripts with
+// testSessions plays the scripts of docs/vectors/sessions.json, with two exceptions: scripts with
 // several streams, if a connection has only one, and scripts of the zero node, whose key no
 // transport accepts.
 func testSessions(e *env) {

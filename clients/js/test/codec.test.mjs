@@ -4,7 +4,7 @@ import { describe, test } from 'node:test'
 import { decode, encode, FrameReader, isTopic, matches, scan, topicOf } from '../spoke.mjs'
 import { root } from './hub.mjs'
 
-const vectors = JSON.parse(readFileSync(`${root}/testdata/vectors.json`, 'utf8'))
+const vectors = JSON.parse(readFileSync(`${root}/docs/vectors/vectors.json`, 'utf8'))
 const bytes = (hex) => Uint8Array.from(Buffer.from(hex, 'hex'))
 const text = (string) => new TextEncoder().encode(string)
 const flaw = (name) => (error) => error.name === 'FrameError' && error.flaw === name

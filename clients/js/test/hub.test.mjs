@@ -86,7 +86,7 @@ describe('control events', limit, () => {
 
   test('frames that are none end the connection with code 2', async (t) => {
     const hub = await startHub(t)
-    const { invalid } = JSON.parse(readFileSync(join(root, 'testdata/vectors.json'), 'utf8'))
+    const { invalid } = JSON.parse(readFileSync(join(root, 'docs/vectors/vectors.json'), 'utf8'))
     for (const v of invalid.filter(({ frame }) => frame.length < 4000)) {
       const peer = await raw(t, hub)
       await peer.send({ type: '__subscribe', id: '1', payload: { topics: [] } })

@@ -1,4 +1,4 @@
-// The spoke plays every script of testdata/sessions.json and testdata/clients.json, which say how they are
+// The spoke plays every script of docs/vectors/sessions.json and docs/vectors/clients.json, which say how they are
 // written. The test is the hub, and the application at the spoke.
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
@@ -7,7 +7,7 @@ import { Spoke } from '../spoke.mjs'
 import { fakeHub } from './fakehub.mjs'
 import { cleanup, root } from './hub.mjs'
 
-const scripts = ['sessions', 'clients'].flatMap((name) => JSON.parse(readFileSync(`${root}/testdata/${name}.json`, 'utf8')).spoke)
+const scripts = ['sessions', 'clients'].flatMap((name) => JSON.parse(readFileSync(`${root}/docs/vectors/${name}.json`, 'utf8')).spoke)
 const besides = ['silent', 'topics', 'as', 'or_closed', 'sub'] // what belongs to a verb
 const limit = 60_000
 

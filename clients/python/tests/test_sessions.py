@@ -1,4 +1,4 @@
-"""The spoke plays every script of testdata/sessions.json and testdata/clients.json, which say how they
+"""The spoke plays every script of docs/vectors/sessions.json and docs/vectors/clients.json, which say how they
 are written. The test is the hub, and the application at the spoke."""
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import iroh
 import irohub
 from tests.hubs import Case, PlayedHub, PlayedLink, close, soon
 
-TESTDATA = Path(__file__).parents[3] / "testdata"
+VECTORS = Path(__file__).parents[3] / "docs" / "vectors"
 SCRIPTS: list[dict[str, Any]] = [
-    script for name in ("sessions", "clients") for script in json.loads((TESTDATA / f"{name}.json").read_bytes())["spoke"]
+    script for name in ("sessions", "clients") for script in json.loads((VECTORS / f"{name}.json").read_bytes())["spoke"]
 ]
 BESIDES = {"silent", "topics", "as", "or_closed", "sub"}  # what belongs to a verb
 

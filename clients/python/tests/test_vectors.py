@@ -11,7 +11,7 @@ from typing import Any
 import irohub
 from irohub import _events
 
-VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[3] / "testdata" / "vectors.json").read_bytes())
+VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[3] / "docs" / "vectors" / "vectors.json").read_bytes())
 
 # Each reason, by what the codec says of it.
 REASONS = {
