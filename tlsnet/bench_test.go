@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"irohub"
+	"irohub/internal/records"
 )
 
 // BenchmarkBare measures the upper limit: it writes the frames of transporttest's Fanout to
@@ -168,10 +169,10 @@ func benchmarkSeal(b *testing.B, size int, gather, buffers bool) {
 	for b.Loop() {
 		var err error
 		if buffers {
-			h := newHeader(kindData, size)
+			h := newHeader(records.Data, size)
 			_, err = (&net.Buffers{h[:], p}).WriteTo(client)
 		} else {
-			err = c.seal(kindData, p)
+			err = c.seal(records.Data, p)
 		}
 		if err == nil {
 			err = s.flush()

@@ -11,11 +11,12 @@ import (
 	"time"
 
 	"irohub"
+	"irohub/internal/records"
 	"irohub/internal/words"
 )
 
 // How a dead peer is detected. A beat in which the application wrote nothing ends with a
-// kindAlive, so each side sends something at least every two beats. A side considers the
+// records.Alive, so each side sends something at least every two beats. A side considers the
 // connection lost after silentBeats without receiving anything: 21 to 28 seconds after the
 // last sign of life.
 const (
@@ -127,7 +128,7 @@ func (c *conn) stopped(err error) {
 	switch {
 	case closed: // by the peer
 		c.end(end, endPeer)
-	case errors.Is(err, errRecord):
+	case errors.Is(err, records.Err):
 		c.end(&irohub.CloseError{Code: irohub.CodeProtocol, Reason: err.Error()}, endLocal)
 	default:
 		if cause := c.broken(); cause != nil && errors.Is(err, os.ErrDeadlineExceeded) {
@@ -167,7 +168,7 @@ func (c *conn) Wait(ctx context.Context) error {
 
 // Close implements [irohub.Conn].
 func (c *conn) Close(code uint64, reason string) {
-	c.end(&irohub.CloseError{Code: code, Reason: words.Cut(reason, maxReason)}, endLocal)
+	c.end(&irohub.CloseError{Code: code, Reason: words.Cut(reason, records.MaxReason)}, endLocal)
 }
 
 // The ways in which a connection ends.
@@ -206,7 +207,7 @@ func (c *conn) endLocked(why error, how ending) {
 	c.socket.Conn.SetWriteDeadline(longAgo)
 	switch how {
 	case endLocal:
-		c.stream.queue.drop()
+		c.stream.in.Drop()
 		c.socket.Conn.SetReadDeadline(time.Now().Add(closeTimeout))
 		c.tasks.Go(c.sayGoodbye)
 	case endPeer:
@@ -329,13 +330,13 @@ func (o *posted) take(p []byte) []byte {
 		p = appendCredit(p, o.credit)
 	}
 	if o.ack {
-		p = appendEmpty(p, kindAck)
+		p = appendEmpty(p, records.Ack)
 	}
 	if o.abort != nil {
 		p = appendAbort(p, o.abort.Code)
 	}
 	if o.alive {
-		p = appendEmpty(p, kindAlive)
+		p = appendEmpty(p, records.Alive)
 	}
 	*o = posted{running: o.running}
 	return p
@@ -395,5 +396,5 @@ func (a *arrivals) fin() error                    { return a.stream.finished() }
 func (a *arrivals) ack() error                    { return a.stream.acknowledged() }
 func (a *arrivals) abort(code uint64) error       { return a.stream.givenUp(code) }
 func (a *arrivals) closed(code uint64, reason string) error {
-	return &irohub.CloseError{Code: code, Reason: words.Kept(reason, maxReason)}
+	return &irohub.CloseError{Code: code, Reason: words.Kept(reason, records.MaxReason)}
 }

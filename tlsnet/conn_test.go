@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"irohub"
+	"irohub/internal/records"
 	"irohub/key"
 )
 
@@ -93,7 +94,7 @@ func TestConn_SlowReaderStaysConnectedAndHearsTheCode(t *testing.T) {
 		a, b := openStream(t, dialled, accepted)
 		written := make(chan error, 2)
 		for _, s := range []irohub.Stream{a, b} {
-			go func() { _, err := s.Write(t.Context(), make([]byte, 2*window)); written <- err }()
+			go func() { _, err := s.Write(t.Context(), make([]byte, 2*records.Window)); written <- err }()
 		}
 		time.Sleep(time.Hour)
 		if !dialled.open() || !accepted.open() {
@@ -116,8 +117,8 @@ func TestConn_SlowReaderStaysConnectedAndHearsTheCode(t *testing.T) {
 				break
 			}
 		}
-		if n != window-1 {
-			t.Errorf("%d bytes had arrived, want %d", n, window-1)
+		if n != records.Window-1 {
+			t.Errorf("%d bytes had arrived, want %d", n, records.Window-1)
 		}
 	})
 }
@@ -138,7 +139,7 @@ func TestConn_CloseWhilePeerTakesNothing(t *testing.T) {
 		stuck.on.Store(true)
 		s, _ := c.OpenStream(t.Context())
 		blocked := make(chan error, 1)
-		go func() { _, err := s.Write(t.Context(), make([]byte, 2*window)); blocked <- err }()
+		go func() { _, err := s.Write(t.Context(), make([]byte, 2*records.Window)); blocked <- err }()
 		synctest.Wait()
 		start := time.Now()
 		c.Close(irohub.CodeTimeout, "")

@@ -5,13 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"time"
 
 	"irohub"
+	"irohub/internal/attempts"
 )
-
-// headStart is how long one host is tried alone before the next is tried in parallel.
-const headStart = 250 * time.Millisecond
 
 // Dial connects to the node at addr. Hosts are IP:PORT or NAME:PORT. They are tried in
 // order: the next one starts when the one before has failed, or after 250 ms. The first
@@ -44,54 +41,15 @@ func (e *Endpoint) Dial(ctx context.Context, addr irohub.Addr) (irohub.Conn, err
 }
 
 // race tries the hosts. It returns once all attempts have ended.
-func (e *Endpoint) race(ctx context.Context, addr irohub.Addr) (won *conn, failed error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	type attempt struct {
-		conn *conn
-		err  error
+func (e *Endpoint) race(ctx context.Context, addr irohub.Addr) (*conn, error) {
+	c, ok, err := attempts.First(ctx, len(addr.Hosts),
+		func(ctx context.Context, i int) (*conn, error) { return e.dialHost(ctx, addr.Hosts[i], addr.ID) },
+		func(c *conn) { c.Close(0, "") },
+		func(err error) bool { return errors.Is(err, ErrUnreachable) })
+	if !ok && err == nil {
+		err = &failure{doing: "dial " + addr.ID.String(), cause: ctx.Err()}
 	}
-	attempts := make(chan attempt) // unbuffered: the loop below receives one for each goroutine
-	next := time.NewTimer(headStart)
-	defer next.Stop()
-	started, ended := 0, 0
-	start := func() {
-		if won != nil || ctx.Err() != nil || started == len(addr.Hosts) {
-			return
-		}
-		host := addr.Hosts[started]
-		started++
-		next.Reset(headStart)
-		go func() {
-			c, err := e.dialHost(ctx, host, addr.ID)
-			attempts <- attempt{c, err}
-		}()
-	}
-	if start(); started == 0 {
-		return nil, &failure{doing: "dial " + addr.ID.String(), cause: ctx.Err()}
-	}
-	for ended < started {
-		select {
-		case a := <-attempts:
-			ended++
-			switch {
-			case a.err == nil && won == nil:
-				won = a.conn
-				cancel()
-			case a.err == nil:
-				a.conn.Close(0, "")
-			case failed == nil || errors.Is(failed, ErrUnreachable):
-				failed = a.err // prefer any error to ErrUnreachable
-			}
-			start()
-		case <-next.C:
-			start()
-		}
-	}
-	if won != nil {
-		return won, nil
-	}
-	return nil, failed
+	return c, err
 }
 
 // dialHost tries one host.

@@ -9,10 +9,10 @@ import (
 	"fmt"
 	"math/big"
 	"net"
-	"slices"
 	"time"
 
 	"irohub"
+	"irohub/internal/weakkey"
 	"irohub/key"
 )
 
@@ -73,27 +73,10 @@ func verify(state *tls.ConnectionState, alpn string) (id irohub.NodeID, err erro
 		return id, fmt.Errorf("%w: its certificate has a key of type %s", ErrIdentity, certificate.PublicKeyAlgorithm)
 	}
 	id = irohub.NodeID(public)
-	if isWeak(id) {
+	if weakkey.Is(id) {
 		return id, fmt.Errorf("%w: anybody can forge signatures for the key %s", ErrIdentity, id)
 	}
 	return id, nil
-}
-
-// weak are the points of the curve whose order divides 8, in all their encodings except for
-// the sign bit. Signatures that such a public key accepts can be made without a secret key.
-var weak = [...]string{
-	"0000000000000000000000000000000000000000000000000000000000000000",
-	"0100000000000000000000000000000000000000000000000000000000000000",
-	"26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
-	"c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
-	"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-	"edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-	"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-}
-
-func isWeak(id irohub.NodeID) bool {
-	id[len(id)-1] &= 0x7f
-	return slices.Contains(weak[:], id.String())
 }
 
 // handshake makes a connection from a socket. On failure it closes the socket. want is the

@@ -7,20 +7,19 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha512"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"io"
 	"math/big"
 	"net"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"irohub"
+	"irohub/internal/weakkey/forge"
 	"irohub/key"
 )
 
@@ -231,54 +230,8 @@ type forger struct{ public irohub.NodeID }
 
 func (f forger) Public() crypto.PublicKey { return ed25519.PublicKey(f.public[:]) }
 
-// Sign makes signatures R, S with R = S·B. They are valid if the term of the public key in
-// the equation vanishes. For a point of small order this takes few attempts.
 func (f forger) Sign(_ io.Reader, message []byte, _ crypto.SignerOpts) ([]byte, error) {
-	order, _ := new(big.Int).SetString("7237005577332262213973186563042994240857116359379907606001950938285454250989", 10)
-	for range 1000 {
-		private := ed25519.NewKeyFromSeed(newSeed())
-		digest := sha512.Sum512(private.Seed())
-		scalar := digest[:32] // the public half of private is scalar·B
-		scalar[0] &= 248
-		scalar[31] = scalar[31]&63 | 64
-		slices.Reverse(scalar)
-		s := new(big.Int).Mod(new(big.Int).SetBytes(scalar), order).FillBytes(make([]byte, 32))
-		slices.Reverse(s)
-		signature := append([]byte(private.Public().(ed25519.PublicKey)), s...)
-		if ed25519.Verify(f.public[:], message, signature) {
-			return signature, nil
-		}
-	}
-	return nil, errors.New("no forgery has worked")
-}
-
-func newSeed() []byte {
-	seed := make([]byte, ed25519.SeedSize)
-	rand.Read(seed)
-	return seed
-}
-
-// Every key in the list is weak, with either sign, and a normal key is not.
-func TestVerify_WeakKeysAreThoseThatCanBeForged(t *testing.T) {
-	for _, digits := range weak {
-		id, err := irohub.ParseNodeID(digits)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, sign := range []byte{0, 0x80} {
-			id[31] = id[31]&0x7f | sign
-			if _, err := (forger{id}).Sign(nil, []byte("message"), nil); err != nil {
-				t.Errorf("%s: %v", id, err)
-			}
-			if !isWeak(id) {
-				t.Errorf("isWeak(%s) = false", id)
-			}
-		}
-	}
-	id := key.New().ID()
-	if _, err := (forger{id}).Sign(nil, []byte("message"), nil); err == nil || isWeak(id) {
-		t.Errorf("%s can be forged, or is called weak", id)
-	}
+	return forge.Sign(f.public, message)
 }
 
 // An error shows only part of a stranger's text, without control characters.

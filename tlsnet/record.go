@@ -2,85 +2,44 @@ package tlsnet
 
 import (
 	"encoding/binary"
-	"errors"
-	"fmt"
 	"io"
+
+	"irohub/internal/records"
 )
 
-// A kind is the type of a record. The package documentation describes them all.
-type kind byte
-
-const (
-	kindData   kind = iota // 1 to maxData bytes of the stream
-	kindCredit             // 4 bytes: how many more bytes of data may be sent
-	kindFin                // empty: the sender's half of the stream ends here
-	kindAck                // empty: all data up to the receiver's fin has arrived
-	kindAbort              // 8 bytes: the stream is aborted with this code
-	kindClose              // 8 bytes of code, then up to maxReason bytes of text
-	kindAlive              // empty: the sender is alive
-	kinds
-)
-
-const (
-	headerSize = 4
-	maxData    = 64 << 10
-	maxReason  = 1 << 10
-
-	// window is how many bytes of data a side may send before it gets credit. The receiver
-	// buffers that much for an application that does not read. Data never arrives without
-	// credit, so the reader never leaves anything in the socket. It therefore sees a close
-	// or a dead peer, whatever the application does.
-	window = 256 << 10
-)
-
-// sizes are the minimum and maximum number of bytes after a record's header.
-var sizes = [kinds]struct{ min, max int }{
-	kindData:   {1, maxData},
-	kindCredit: {4, 4},
-	kindAbort:  {8, 8},
-	kindClose:  {8, 8 + maxReason},
-}
+const headerSize = 4
 
 // A header is a kind and a length, in one big-endian word.
 type header [headerSize]byte
 
-func newHeader(k kind, n int) (h header) {
+func newHeader(k records.Kind, n int) (h header) {
 	binary.BigEndian.PutUint32(h[:], uint32(k)<<24|uint32(n))
 	return h
 }
 
 // parse checks the length too, before memory of that size is allocated.
-func (h header) parse() (k kind, n int, err error) {
+func (h header) parse() (k records.Kind, n int, err error) {
 	word := binary.BigEndian.Uint32(h[:])
-	k, n = kind(word>>24), int(word&(1<<24-1))
-	if k >= kinds {
-		return k, n, fmt.Errorf("%w: a record of the unknown kind %d", errRecord, k)
-	}
-	if n < sizes[k].min || n > sizes[k].max {
-		return k, n, fmt.Errorf("%w: a record of kind %d with %d bytes", errRecord, k, n)
-	}
-	return k, n, nil
+	k, n = records.Kind(word>>24), int(word&(1<<24-1))
+	return k, n, k.Check(n)
 }
 
-// errRecord is wrapped by every protocol error of a peer.
-var errRecord = errors.New("invalid record")
-
 func appendCredit(p []byte, n int) []byte {
-	h := newHeader(kindCredit, 4)
+	h := newHeader(records.Credit, 4)
 	return binary.BigEndian.AppendUint32(append(p, h[:]...), uint32(n))
 }
 
 func appendAbort(p []byte, code uint64) []byte {
-	h := newHeader(kindAbort, 8)
+	h := newHeader(records.Abort, 8)
 	return binary.BigEndian.AppendUint64(append(p, h[:]...), code)
 }
 
 func appendClose(p []byte, code uint64, reason string) []byte {
-	h := newHeader(kindClose, 8+len(reason))
+	h := newHeader(records.Close, 8+len(reason))
 	return append(binary.BigEndian.AppendUint64(append(p, h[:]...), code), reason...)
 }
 
-func appendEmpty(p []byte, k kind) []byte {
+func appendEmpty(p []byte, k records.Kind) []byte {
 	h := newHeader(k, 0)
 	return append(p, h[:]...)
 }
@@ -113,7 +72,7 @@ func (r *recordReader) next(to receiver) error {
 	if err != nil {
 		return err
 	}
-	if k == kindData {
+	if k == records.Data {
 		return to.data(r.r, n)
 	}
 	fixed := r.body[:min(n, len(r.body))]
@@ -121,21 +80,21 @@ func (r *recordReader) next(to receiver) error {
 		return unexpected(err)
 	}
 	switch k {
-	case kindCredit:
+	case records.Credit:
 		return to.credit(binary.BigEndian.Uint32(fixed))
-	case kindFin:
+	case records.Fin:
 		return to.fin()
-	case kindAck:
+	case records.Ack:
 		return to.ack()
-	case kindAbort:
+	case records.Abort:
 		return to.abort(binary.BigEndian.Uint64(fixed))
-	case kindClose:
+	case records.Close:
 		reason := make([]byte, n-len(fixed))
 		if _, err := io.ReadFull(r.r, reason); err != nil {
 			return unexpected(err)
 		}
 		return to.closed(binary.BigEndian.Uint64(fixed), string(reason))
-	default: // kindAlive: there is nothing to do
+	default: // records.Alive: there is nothing to do
 		return nil
 	}
 }

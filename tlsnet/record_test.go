@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"irohub"
+	"irohub/internal/records"
 )
 
 // hostile is a peer that completes the handshake and then sends what the test writes.
@@ -31,40 +32,40 @@ func hostileOf(t *testing.T, e *Endpoint) (theirs *tls.Conn, ours irohub.Conn) {
 	return theirs, ours
 }
 
-func record(k kind, body string) string {
+func record(k records.Kind, body string) string {
 	h := newHeader(k, len(body))
 	return string(h[:]) + body
 }
 
 // full is window bytes of data.
 func full() string {
-	return strings.Repeat(record(kindData, strings.Repeat("x", maxData)), window/maxData)
+	return strings.Repeat(record(records.Data, strings.Repeat("x", records.MaxData)), records.Window/records.MaxData)
 }
 
 func code(n uint64) string { return string(binary.BigEndian.AppendUint64(nil, n)) }
 
 func TestRecords_ProtocolErrors(t *testing.T) {
 	wrong := map[string]string{
-		"unknown kind":       record(kinds, ""),
+		"unknown kind":       record(records.Kinds, ""),
 		"kind 255":           record(255, "abc"),
-		"empty data":         record(kindData, ""),
-		"data too long":      record(kindData, strings.Repeat("x", maxData+1)),
-		"short credit":       record(kindCredit, "abc"),
-		"long credit":        record(kindCredit, "abcde"),
-		"no credit":          record(kindCredit, "\x00\x00\x00\x00"),
-		"credit for nothing": record(kindCredit, "\x00\x00\x00\x01"),
-		"huge credit":        record(kindCredit, "\xff\xff\xff\xff"),
-		"fin with a body":    record(kindFin, "x"),
-		"two fins":           record(kindFin, "") + record(kindFin, ""),
-		"data after fin":     record(kindFin, "") + record(kindData, "x"),
-		"ack of nothing":     record(kindAck, ""),
-		"ack with a body":    record(kindAck, "x"),
-		"short abort":        record(kindAbort, "1234567"),
-		"long abort":         record(kindAbort, "123456789"),
-		"short close":        record(kindClose, "1234567"),
-		"close with a novel": record(kindClose, code(1)+strings.Repeat("x", maxReason+1)),
-		"alive with a body":  record(kindAlive, "x"),
-		"over the window":    full() + record(kindData, "x"),
+		"empty data":         record(records.Data, ""),
+		"data too long":      record(records.Data, strings.Repeat("x", records.MaxData+1)),
+		"short credit":       record(records.Credit, "abc"),
+		"long credit":        record(records.Credit, "abcde"),
+		"no credit":          record(records.Credit, "\x00\x00\x00\x00"),
+		"credit for nothing": record(records.Credit, "\x00\x00\x00\x01"),
+		"huge credit":        record(records.Credit, "\xff\xff\xff\xff"),
+		"fin with a body":    record(records.Fin, "x"),
+		"two fins":           record(records.Fin, "") + record(records.Fin, ""),
+		"data after fin":     record(records.Fin, "") + record(records.Data, "x"),
+		"ack of nothing":     record(records.Ack, ""),
+		"ack with a body":    record(records.Ack, "x"),
+		"short abort":        record(records.Abort, "1234567"),
+		"long abort":         record(records.Abort, "123456789"),
+		"short close":        record(records.Close, "1234567"),
+		"close with a novel": record(records.Close, code(1)+strings.Repeat("x", records.MaxReason+1)),
+		"alive with a body":  record(records.Alive, "x"),
+		"over the window":    full() + record(records.Data, "x"),
 	}
 	for name, bytes := range wrong {
 		t.Run(name, func(t *testing.T) {
@@ -73,7 +74,7 @@ func TestRecords_ProtocolErrors(t *testing.T) {
 			wantCode(t, ours.Wait(testContext(t)), irohub.CodeProtocol)
 			// The peer is told too.
 			said, _ := io.ReadAll(theirs)
-			if want := record(kindClose, code(irohub.CodeProtocol)); len(said) < len(want) || !strings.Contains(string(said), code(irohub.CodeProtocol)) {
+			if want := record(records.Close, code(irohub.CodeProtocol)); len(said) < len(want) || !strings.Contains(string(said), code(irohub.CodeProtocol)) {
 				t.Errorf("they got %q, want a close with code 2", said)
 			}
 		})
@@ -82,16 +83,16 @@ func TestRecords_ProtocolErrors(t *testing.T) {
 
 func TestRecords_CloseReasonsArriveAsUTF8(t *testing.T) {
 	for reason, want := range map[string]string{
-		"":                                   "",
-		"\x00\n\x1b[2J":                      "\x00\n\x1b[2J",
-		"a\xff\xfeb":                         "a\uFFFDb",
-		strings.Repeat("é", maxReason/2):     strings.Repeat("é", maxReason/2),
-		strings.Repeat("\xffx", maxReason/2): strings.Repeat("\uFFFDx", maxReason/4),
-		record(kindClose, "12345678"):        record(kindClose, "12345678"),
+		"":              "",
+		"\x00\n\x1b[2J": "\x00\n\x1b[2J",
+		"a\xff\xfeb":    "a\uFFFDb",
+		strings.Repeat("é", records.MaxReason/2):     strings.Repeat("é", records.MaxReason/2),
+		strings.Repeat("\xffx", records.MaxReason/2): strings.Repeat("\uFFFDx", records.MaxReason/4),
+		record(records.Close, "12345678"):            record(records.Close, "12345678"),
 	} {
 		for _, n := range []uint64{0, 1, 1<<64 - 1} {
 			theirs, ours := hostile(t)
-			io.WriteString(theirs, record(kindClose, code(n)+reason))
+			io.WriteString(theirs, record(records.Close, code(n)+reason))
 			if got := wantCode(t, ours.Wait(testContext(t)), n); got != want {
 				t.Errorf("reason %q, want %q", got, want)
 			}
@@ -101,14 +102,14 @@ func TestRecords_CloseReasonsArriveAsUTF8(t *testing.T) {
 
 func TestRecords_LongReasonIsCutBetweenCharacters(t *testing.T) {
 	dialled, accepted := pair(t)
-	dialled.Close(7, "x"+strings.Repeat("é", maxReason))
-	if got := wantCode(t, accepted.Wait(testContext(t)), 7); got != "x"+strings.Repeat("é", maxReason/2-1) {
+	dialled.Close(7, "x"+strings.Repeat("é", records.MaxReason))
+	if got := wantCode(t, accepted.Wait(testContext(t)), 7); got != "x"+strings.Repeat("é", records.MaxReason/2-1) {
 		t.Errorf("a reason of %d bytes: …%q", len(got), got[max(0, len(got)-4):])
 	}
 }
 
 func TestRecords_EndInsideOne(t *testing.T) {
-	for _, bytes := range []string{"", "\x00", record(kindData, "abcdef")[:7], record(kindClose, code(1))[:6], record(kindClose, code(1)+"why")[:13]} {
+	for _, bytes := range []string{"", "\x00", record(records.Data, "abcdef")[:7], record(records.Close, code(1))[:6], record(records.Close, code(1)+"why")[:13]} {
 		theirs, ours := hostile(t)
 		io.WriteString(theirs, bytes)
 		theirs.Close()
@@ -124,9 +125,9 @@ func TestRecords_FloodsAreHarmless(t *testing.T) {
 	theirs, ours := hostile(t)
 	go func() {
 		for range 10_000 {
-			io.WriteString(theirs, record(kindAlive, "")+record(kindAbort, code(4)))
+			io.WriteString(theirs, record(records.Alive, "")+record(records.Abort, code(4)))
 		}
-		io.WriteString(theirs, record(kindClose, code(9)))
+		io.WriteString(theirs, record(records.Close, code(9)))
 	}()
 	wantCode(t, ours.Wait(testContext(t)), 9)
 }
@@ -135,7 +136,7 @@ func TestRecords_FloodsAreHarmless(t *testing.T) {
 type counter struct{ bytes, records int }
 
 func (c *counter) data(r io.Reader, n int) error {
-	if n < 1 || n > maxData {
+	if n < 1 || n > records.MaxData {
 		return fmt.Errorf("%d bytes of data", n)
 	}
 	_, err := io.CopyN(io.Discard, r, int64(n))
@@ -146,7 +147,7 @@ func (c *counter) fin() error          { return c.add(0, nil) }
 func (c *counter) ack() error          { return c.add(0, nil) }
 func (c *counter) abort(uint64) error  { return c.add(8, nil) }
 func (c *counter) closed(_ uint64, reason string) error {
-	if len(reason) > maxReason {
+	if len(reason) > records.MaxReason {
 		return fmt.Errorf("a reason of %d bytes", len(reason))
 	}
 	return c.add(8+len(reason), nil)
@@ -161,9 +162,9 @@ func (c *counter) add(n int, err error) error {
 // consumes no more than the input.
 func FuzzRecords(f *testing.F) {
 	for _, seed := range []string{
-		"", record(kindData, "abc"), record(kindData, ""), record(kindCredit, "abcd"), record(kindFin, "") + record(kindAck, ""),
-		record(kindAbort, code(4)), record(kindClose, code(1)+"why"), record(kindAlive, "") + record(kinds, ""),
-		record(kindClose, code(1)+strings.Repeat("x", 2000)), "\x00\x01\x00\x00abc", "\xff\xff\xff\xff",
+		"", record(records.Data, "abc"), record(records.Data, ""), record(records.Credit, "abcd"), record(records.Fin, "") + record(records.Ack, ""),
+		record(records.Abort, code(4)), record(records.Close, code(1)+"why"), record(records.Alive, "") + record(records.Kinds, ""),
+		record(records.Close, code(1)+strings.Repeat("x", 2000)), "\x00\x01\x00\x00abc", "\xff\xff\xff\xff",
 	} {
 		f.Add([]byte(seed))
 	}
@@ -177,7 +178,7 @@ func FuzzRecords(f *testing.F) {
 				read++
 			}
 		}
-		if err != io.EOF && err != io.ErrUnexpectedEOF && !errors.Is(err, errRecord) {
+		if err != io.EOF && err != io.ErrUnexpectedEOF && !errors.Is(err, records.Err) {
 			t.Errorf("%v", err)
 		}
 		if got.bytes+4*got.records > len(in) && err == io.EOF {

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"irohub/internal/records"
 )
 
 // A socket is the connection that crypto/tls uses. After the handshake, it gathers in
@@ -55,7 +57,7 @@ func (s *socket) Read(p []byte) (int, error) {
 }
 
 // sealedSize is enough for the TLS records of one seal, with room to spare.
-const sealedSize = maxData + 8<<10
+const sealedSize = records.MaxData + 8<<10
 
 var sealedBuffers = sync.Pool{New: func() any {
 	buf := make([]byte, 0, sealedSize)
@@ -128,8 +130,8 @@ func (s *socket) finish() {
 // reset the connection; the peer would lose what it has not read yet, including the close
 // code.
 func (s *socket) drain() {
-	p := chunks.Get().(*chunk)
-	defer chunks.Put(p)
+	p := records.Chunks.Get().(*records.Chunk)
+	defer records.Chunks.Put(p)
 	for {
 		if _, err := s.Conn.Read(p[:]); err != nil {
 			return

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"irohub"
+	"irohub/internal/records"
 )
 
 // A key update that requests an answer makes the reader write. The reader must not wait for
@@ -115,7 +116,7 @@ func TestEndpoint_LingeringCutShortHasToldThePeer(t *testing.T) {
 	}
 	for _, theirs := range deaf {
 		said, _ := io.ReadAll(theirs)
-		if want := record(kindClose, code(irohub.CodeForbidden)+"not you"); string(said) != want {
+		if want := record(records.Close, code(irohub.CodeForbidden)+"not you"); string(said) != want {
 			t.Errorf("one was told %q, want %q", said, want)
 		}
 	}

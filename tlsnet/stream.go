@@ -3,10 +3,10 @@ package tlsnet
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 
 	"irohub"
+	"irohub/internal/records"
 )
 
 // A stream is the one stream of a connection.
@@ -20,27 +20,21 @@ type stream struct {
 	aborted  chan struct{} // closed when err is set
 
 	// The receiving half.
-	queue  queue
-	window int           // bytes that the peer may still send
-	owed   int           // bytes read for which the peer has no credit yet
-	ended  bool          // the peer's fin has arrived
-	more   chan struct{} // gets a token when there is something for Read; capacity 1
+	in   records.Inbound
+	more chan struct{} // gets a token when there is something for Read; capacity 1
 
 	// The sending half.
+	out      records.Outbound
 	sending  chan struct{} // capacity 1: full during a Write or CloseWrite
-	allowed  int           // bytes that we may still send
-	refilled chan struct{} // gets a token when allowed grows; capacity 1
+	refilled chan struct{} // gets a token when more may be sent; capacity 1
 	noMore   bool          // CloseWrite was called
-	finSent  bool
-	acked    bool
-	settled  chan struct{} // closed when acked is set
+	settled  chan struct{} // closed when the peer has acknowledged the fin
 }
 
 func (s *stream) init(c *conn) {
 	s.c = c
 	s.appeared = make(chan struct{}, 1)
 	s.aborted = make(chan struct{})
-	s.window, s.allowed = window, window
 	s.more = make(chan struct{}, 1)
 	s.sending = make(chan struct{}, 1)
 	s.refilled = make(chan struct{}, 1)
@@ -77,7 +71,7 @@ func (s *stream) Read(ctx context.Context, p []byte) (int, error) {
 
 // take moves received bytes to p. Bytes that arrived before the peer closed or was lost can
 // still be taken.
-func (s *stream) take(p []byte) (n int, err error) {
+func (s *stream) take(p []byte) (int, error) {
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -87,17 +81,15 @@ func (s *stream) take(p []byte) (n int, err error) {
 	case c.local:
 		return 0, c.why
 	}
-	if n = s.queue.take(p); n > 0 {
-		s.owed += n
-		if s.owed >= window/2 && !s.ended && c.why == nil {
-			s.window += s.owed
-			c.posted.credit += s.owed
-			s.owed = 0
-			c.post()
-		}
+	n, credit := s.in.Read(p)
+	if credit > 0 && c.why == nil {
+		c.posted.credit += credit
+		c.post()
+	}
+	if n > 0 {
 		return n, nil
 	}
-	if s.ended {
+	if s.in.Ended() {
 		return 0, io.EOF
 	}
 	return 0, c.why
@@ -110,11 +102,11 @@ func (s *stream) Write(ctx context.Context, p []byte) (total int, err error) {
 	}
 	defer func() { <-s.sending }()
 	for len(p) > 0 {
-		n, err := s.claim(ctx, min(len(p), maxData))
+		n, err := s.claim(ctx, min(len(p), records.MaxData))
 		if err != nil {
 			return total, err
 		}
-		sealed, err := s.c.send(ctx, kindData, p[:n])
+		sealed, err := s.c.send(ctx, records.Data, p[:n])
 		if sealed {
 			total += n
 			p = p[n:]
@@ -148,12 +140,12 @@ func (s *stream) begin(ctx context.Context) error {
 var errFinished = errors.New(prefix + "Write after CloseWrite")
 
 // claim waits until at least one byte may be sent. It returns how many of want may be sent,
-// and subtracts them from allowed.
+// and counts them as sent.
 func (s *stream) claim(ctx context.Context, want int) (int, error) {
 	c := s.c
 	for {
 		c.mu.Lock()
-		n, err := min(want, s.allowed), error(nil)
+		n, err := 0, error(nil)
 		switch {
 		case s.err != nil:
 			err = s.err
@@ -162,7 +154,7 @@ func (s *stream) claim(ctx context.Context, want int) (int, error) {
 		case s.noMore:
 			err = errFinished
 		default:
-			s.allowed -= n
+			n = s.out.Claim(want)
 		}
 		c.mu.Unlock()
 		if n > 0 || err != nil {
@@ -181,7 +173,7 @@ func (s *stream) claim(ctx context.Context, want int) (int, error) {
 func (s *stream) giveBack(n int) {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
-	s.allowed += n
+	s.out.GiveBack(n)
 }
 
 // CloseWrite implements [irohub.Stream].
@@ -192,11 +184,11 @@ func (s *stream) CloseWrite(ctx context.Context) error {
 	c := s.c
 	c.mu.Lock()
 	s.noMore = true
-	sent := s.finSent
+	sent := s.out.FinSent()
 	c.mu.Unlock()
 	var err error
 	if !sent {
-		_, err = c.send(ctx, kindFin, nil)
+		_, err = c.send(ctx, records.Fin, nil)
 	}
 	<-s.sending
 	if err != nil {
@@ -219,14 +211,14 @@ func (s *stream) CloseWrite(ctx context.Context) error {
 func (s *stream) finGoes() {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
-	s.finSent = true
+	s.out.Finish()
 }
 
 // unlessAcked returns nil if the acknowledgement has arrived, and err otherwise.
 func (s *stream) unlessAcked(err error) error {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
-	if s.acked {
+	if s.out.Acked() {
 		return nil
 	}
 	return err
@@ -250,7 +242,7 @@ func (s *stream) Abort(code uint64) {
 func (s *stream) giveUp(err error) {
 	s.err = err
 	close(s.aborted)
-	s.queue.drop()
+	s.in.Drop()
 	s.c.cutWrite()
 }
 
@@ -259,15 +251,10 @@ func (s *stream) giveUp(err error) {
 func (s *stream) receive(r io.Reader, n int) error {
 	c := s.c
 	c.mu.Lock()
-	ended := s.ended
-	s.window -= n
-	over := s.window < 0
+	err := s.in.Arrive(n)
 	c.mu.Unlock()
-	switch {
-	case ended:
-		return fmt.Errorf("%w: data after the end of the stream", errRecord)
-	case over:
-		return fmt.Errorf("%w: data without credit", errRecord)
+	if err != nil {
+		return err
 	}
 	for n > 0 {
 		c.mu.Lock()
@@ -275,13 +262,13 @@ func (s *stream) receive(r io.Reader, n int) error {
 			c.mu.Unlock()
 			return discard(r, n)
 		}
-		p := s.queue.space(n)
+		p := s.in.Space(n)
 		c.mu.Unlock()
 
 		k, err := r.Read(p)
 
 		c.mu.Lock()
-		s.queue.filled(k)
+		s.in.Filled(k)
 		if k > 0 {
 			s.appear()
 		}
@@ -296,8 +283,8 @@ func (s *stream) receive(r io.Reader, n int) error {
 }
 
 func discard(r io.Reader, n int) error {
-	p := chunks.Get().(*chunk)
-	defer chunks.Put(p)
+	p := records.Chunks.Get().(*records.Chunk)
+	defer records.Chunks.Put(p)
 	for n > 0 {
 		k, err := r.Read(p[:min(n, len(p))])
 		if n -= k; n > 0 && err != nil {
@@ -318,10 +305,9 @@ func (s *stream) appear() {
 func (s *stream) credited(n uint32) error {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
-	if n == 0 || n > uint32(window-s.allowed) { // more than was sent
-		return fmt.Errorf("%w: credit for %d bytes", errRecord, n)
+	if err := s.out.Credited(n); err != nil {
+		return err
 	}
-	s.allowed += int(n)
 	signal(s.refilled)
 	return nil
 }
@@ -329,10 +315,9 @@ func (s *stream) credited(n uint32) error {
 func (s *stream) finished() error {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
-	if s.ended {
-		return fmt.Errorf("%w: the stream ends twice", errRecord)
+	if err := s.in.End(); err != nil {
+		return err
 	}
-	s.ended = true
 	s.appear()
 	signal(s.more)
 	if s.err == nil {
@@ -345,10 +330,9 @@ func (s *stream) finished() error {
 func (s *stream) acknowledged() error {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
-	if !s.finSent || s.acked {
-		return fmt.Errorf("%w: an acknowledgement without a fin", errRecord)
+	if err := s.out.Acknowledged(); err != nil {
+		return err
 	}
-	s.acked = true
 	close(s.settled)
 	return nil
 }

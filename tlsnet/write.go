@@ -5,11 +5,13 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"irohub/internal/records"
 )
 
 // send writes one record of the stream. sealed reports whether the record will be sent,
 // which can be true even with an error.
-func (c *conn) send(ctx context.Context, k kind, p []byte) (sealed bool, err error) {
+func (c *conn) send(ctx context.Context, k records.Kind, p []byte) (sealed bool, err error) {
 	select {
 	case c.writing <- struct{}{}:
 	default:
@@ -26,7 +28,7 @@ func (c *conn) send(ctx context.Context, k kind, p []byte) (sealed bool, err err
 	err = c.beginWrite(ctx)
 	if err == nil {
 		if err = c.socket.flush(); err == nil { // bytes left by an interrupted write
-			if k == kindFin {
+			if k == records.Fin {
 				c.stream.finGoes()
 			}
 			if err = c.seal(k, p); err == nil {
@@ -128,7 +130,7 @@ var plains = sync.Pool{New: func() any { return new(plain) }}
 // fits into one TLS record; the rest is passed as it is. The alternative is a TLS record
 // for the header alone, as net.Buffers would make it. That costs more than the copy when p
 // is small, and as much when it is large. See BenchmarkSeal.
-func (c *conn) seal(k kind, p []byte) error {
+func (c *conn) seal(k records.Kind, p []byte) error {
 	h := newHeader(k, len(p))
 	buf := plains.Get().(*plain)
 	defer plains.Put(buf)

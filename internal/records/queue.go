@@ -1,11 +1,11 @@
-package tlsnet
+package records
 
 import "sync"
 
-// A queue holds received bytes that were not read yet. It stores them in chunks, so it uses
+// A Queue holds received bytes that were not read yet. It stores them in chunks, so it uses
 // only the memory it needs and none when empty. One goroutine fills the queue and one takes
 // from it, under a lock. The filler does not hold the lock while it reads into its space.
-type queue struct {
+type Queue struct {
 	parts   []part
 	head    int  // bytes already taken from the first part
 	filling bool // the filler owns the rest of the last part
@@ -13,49 +13,51 @@ type queue struct {
 
 // A part is a chunk of which n bytes are filled.
 type part struct {
-	*chunk
+	*Chunk
 	n int
 }
 
-type chunk [16 << 10]byte
+// A Chunk is the unit of memory of a Queue.
+type Chunk [16 << 10]byte
 
-var chunks = sync.Pool{New: func() any { return new(chunk) }}
+// Chunks has unused chunks. Others who need such a buffer for a moment may use them too.
+var Chunks = sync.Pool{New: func() any { return new(Chunk) }}
 
 // spare is the free space in a chunk, in bytes, that is worth using before a new chunk.
 const spare = 512
 
-// space returns room for at most n bytes. The filler owns it until it calls filled.
-func (q *queue) space(n int) []byte {
+// Space returns room for at most n bytes. The filler owns it until it calls Filled.
+func (q *Queue) Space(n int) []byte {
 	last := len(q.parts) - 1
-	if last < 0 || len(q.parts[last].chunk)-q.parts[last].n < min(n, spare) {
-		q.parts = append(q.parts, part{chunk: chunks.Get().(*chunk)})
+	if last < 0 || len(q.parts[last].Chunk)-q.parts[last].n < min(n, spare) {
+		q.parts = append(q.parts, part{Chunk: Chunks.Get().(*Chunk)})
 		last++
 	}
 	q.filling = true
-	rest := q.parts[last].chunk[q.parts[last].n:]
+	rest := q.parts[last].Chunk[q.parts[last].n:]
 	return rest[:min(n, len(rest))]
 }
 
-// filled adds the first n bytes of the space to the queue.
-func (q *queue) filled(n int) {
+// Filled adds the first n bytes of the space to the queue.
+func (q *Queue) Filled(n int) {
 	if last := len(q.parts) - 1; last >= 0 { // else it was dropped
 		q.parts[last].n += n
 	}
 	q.filling = false
 }
 
-// take moves bytes from the queue to p and returns how many.
-func (q *queue) take(p []byte) (total int) {
+// Take moves bytes from the queue to p and returns how many.
+func (q *Queue) Take(p []byte) (total int) {
 	done := 0
 	for i := range q.parts {
 		part := &q.parts[i]
-		n := copy(p[total:], part.chunk[q.head:part.n])
+		n := copy(p[total:], part.Chunk[q.head:part.n])
 		total += n
 		q.head += n
 		if q.head < part.n || q.filling && i == len(q.parts)-1 {
 			break
 		}
-		chunks.Put(part.chunk)
+		Chunks.Put(part.Chunk)
 		q.head = 0
 		done++
 	}
@@ -67,11 +69,11 @@ func (q *queue) take(p []byte) (total int) {
 	return total
 }
 
-// drop empties the queue. The filler keeps the chunk that it is filling.
-func (q *queue) drop() {
+// Drop empties the queue. The filler keeps the chunk that it is filling.
+func (q *Queue) Drop() {
 	for i, part := range q.parts {
 		if !q.filling || i < len(q.parts)-1 {
-			chunks.Put(part.chunk)
+			Chunks.Put(part.Chunk)
 		}
 	}
 	q.parts, q.head = nil, 0
