@@ -46,12 +46,13 @@ func (id *NodeID) UnmarshalText(text []byte) (err error) {
 // An Addr says who a node is and where it can be reached.
 type Addr struct {
 	ID    NodeID
-	Hosts []string // host:port, tried in any order; each transport documents the forms it accepts
+	Hosts []string // host:port or a URL, tried in any order; each transport documents the forms it accepts
 	Relay string   // the URL of the node's relay server; empty: none
 }
 
 // ParseAddr parses the form that [Addr.String] prints: NODEID or
-// NODEID@HOST:PORT[,HOST:PORT]…. It does not resolve host names.
+// NODEID@HOST:PORT[,HOST:PORT]…. A URL can take the place of HOST:PORT; the transport
+// checks what is in it. ParseAddr does not resolve host names.
 func ParseAddr(s string) (Addr, error) {
 	node, hosts, found := strings.Cut(s, "@")
 	id, err := ParseNodeID(node)
@@ -63,7 +64,7 @@ func ParseAddr(s string) (Addr, error) {
 		return addr, nil
 	}
 	for host := range strings.SplitSeq(hosts, ",") {
-		if _, _, err := net.SplitHostPort(host); err != nil {
+		if _, _, err := net.SplitHostPort(host); err != nil && !strings.Contains(host, "://") {
 			return Addr{}, fmt.Errorf("irohub: %q is not HOST:PORT: %w", host, err)
 		}
 		addr.Hosts = append(addr.Hosts, host)

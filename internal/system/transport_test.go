@@ -59,3 +59,21 @@ func TestParseAddr(t *testing.T) {
 		}
 	}
 }
+
+// An address that is printed can be read again, with hosts of every form.
+func TestParseAddr_ReadsWhatStringPrints(t *testing.T) {
+	id := irohub.NodeID{1}.String()
+	for _, s := range []string{
+		id, id + "@192.0.2.1:4433", id + "@[2001:db8::1]:4433,hub.example.org:443",
+		id + "@wss://hub.example.org/events", id + "@wss://hub.example.org:8443/a?b=c@d,192.0.2.1:4433",
+	} {
+		if addr, err := irohub.ParseAddr(s); err != nil || addr.String() != s {
+			t.Errorf("%s: %v, %v", s, addr, err)
+		}
+	}
+	for _, s := range []string{id + "@", id + "@192.0.2.1", id + "@2001:db8::1:4433", id + "@https:/hub:1/a:b", id[1:]} {
+		if addr, err := irohub.ParseAddr(s); err == nil {
+			t.Errorf("%s: %v", s, addr)
+		}
+	}
+}
