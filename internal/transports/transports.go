@@ -19,24 +19,35 @@ import (
 	"irohub/tlsnet"
 )
 
-// A binding opens an endpoint. A zero secret means a new node. With an empty addr, the endpoint
-// only dials.
-type binding func(ctx context.Context, secret key.Secret, addr string) (irohub.Endpoint, error)
+// A Transport is an entry of the list.
+type Transport struct {
+	Name string
 
-var list = []struct {
-	name string
-	bind binding
-}{
-	{"tls", func(ctx context.Context, secret key.Secret, addr string) (irohub.Endpoint, error) {
+	// Bind opens an endpoint. A zero secret means a new node. With an empty addr, the endpoint
+	// only dials.
+	Bind func(ctx context.Context, secret key.Secret, addr string) (irohub.Endpoint, error)
+
+	// Stall begins n handshakes with a hub and does not finish them. Some stall early and
+	// some late; if most is true, each makes the hub hold as much memory as possible. They
+	// end with the test. Nil: package siege has its own way.
+	Stall func(t testing.TB, hub irohub.Addr, n int, most bool)
+}
+
+var list = []Transport{
+	{Name: "tls", Bind: func(ctx context.Context, secret key.Secret, addr string) (irohub.Endpoint, error) {
 		return tlsnet.Bind(ctx, tlsnet.Options{SecretKey: secret, Addr: addr})
 	}},
-	{"iroh", func(ctx context.Context, secret key.Secret, addr string) (irohub.Endpoint, error) {
+	{Name: "iroh", Bind: func(ctx context.Context, secret key.Secret, addr string) (irohub.Endpoint, error) {
 		if addr == "" {
 			addr = Loopback
 		}
 		return iroh.Bind(ctx, iroh.Options{SecretKey: secret, Addr: addr})
 	}},
 }
+
+// Use makes t the only transport of the list, for tests of a transport with its own module. It
+// is called once, before everything else.
+func Use(t Transport) { list = []Transport{t} }
 
 // Loopback is a loopback address to listen on.
 const Loopback = "127.0.0.1:0"
@@ -54,19 +65,29 @@ func OwnLoopback() string {
 func Names() []string {
 	var names []string
 	for _, t := range list {
-		names = append(names, t.name)
+		names = append(names, t.Name)
 	}
 	return names
 }
 
-// Bind opens an endpoint of the named transport; see binding.
+// Bind opens an endpoint of the named transport; see [Transport].
 func Bind(ctx context.Context, name string, secret key.Secret, addr string) (irohub.Endpoint, error) {
 	for _, t := range list {
-		if t.name == name {
-			return t.bind(ctx, secret, addr)
+		if t.Name == name {
+			return t.Bind(ctx, secret, addr)
 		}
 	}
 	return nil, fmt.Errorf("unknown transport %q; known are: %s", name, strings.Join(Names(), ", "))
+}
+
+// Stall returns the Stall of the named transport; see [Transport].
+func Stall(name string) func(t testing.TB, hub irohub.Addr, n int, most bool) {
+	for _, t := range list {
+		if t.Name == name {
+			return t.Stall
+		}
+	}
+	return nil
 }
 
 // Start makes a transport start what it starts once per process. Tests do not count that as a leak.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"irohub"
+	"irohub/internal/transports"
 	"irohub/irohubtest"
 )
 
@@ -38,8 +39,9 @@ var (
 	spokeCallbacks = []string{"spoke's OnDisconnect", "spoke's OnReconnect", "spoke's OnRefused"}
 )
 
-// inEach runs a brawl in memory and over TLS. Over iroh it only ends the hub from outside,
-// because the races of a brawl do not depend on the transport.
+// inEach runs a brawl in memory and over the first transport of the list. Over the others,
+// tests only end the hub from outside, because the races of a brawl do not depend on the
+// transport.
 func inEach(t *testing.T, run func(b *brawl)) {
 	t.Run("memory", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
@@ -49,7 +51,8 @@ func inEach(t *testing.T, run func(b *brawl)) {
 			run(&brawl{TB: t, ctx: ctx, most: time.Hour, bind: func() endpoint { return network.Endpoint() }})
 		})
 	})
-	t.Run("tls", func(t *testing.T) { over(newSiege(t, "tls"), run) })
+	first := transports.Names()[0]
+	t.Run(first, func(t *testing.T) { over(newSiege(t, first), run) })
 }
 
 func over(s *siege, run func(b *brawl)) {
@@ -83,8 +86,10 @@ func TestRace_EndedFromOutside(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			inEach(t, run)
-			if name == "all" {
-				t.Run("iroh", func(t *testing.T) { over(newSiege(t, "iroh"), run) })
+			for _, other := range transports.Names()[1:] {
+				if name == "all" {
+					t.Run(other, func(t *testing.T) { over(newSiege(t, other), run) })
+				}
 			}
 		})
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"irohub"
+	"irohub/internal/transports"
 )
 
 // 500 stalled handshakes of every kind and one good peer: once with room for all of them, and
@@ -72,7 +73,9 @@ func (s *siege) stall(n int) {
 	for range n / 4 {
 		s.raw(from).write([]byte("\x00\x00\x10\x00{"))
 	}
-	if s.transport == "tls" {
+	if stall := transports.Stall(s.transport); stall != nil {
+		stall(s, s.endpoint.Addr(), n/2, false)
+	} else if s.transport == "tls" {
 		s.stallTCP(s.hostV4(), n/4, nil)
 		s.stallTCP(s.hostV4(), n/4, []byte("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")) // half a ClientHello
 	} else {
