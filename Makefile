@@ -20,8 +20,8 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 .NOTPARALLEL:
 .PHONY: help native build demo test fuzz bench bench-peers soak leaks mutants clean \
 	simulate simulate-proof test-simulation \
-	need-go need-cc need-pip need-node check-format check-vet check-static check-modules check-nocgo \
-	test-race test-bench test-peers test-interop interop
+	need-go need-cc need-pip need-node need-nginx check-format check-vet check-static check-modules check-nocgo \
+	test-race test-bench test-peers test-websocket test-interop interop
 
 help:
 	@echo 'make demo    a hub and spokes over iroh on this machine, with real data'
@@ -59,6 +59,10 @@ need-node:
 	@command -v npm >/dev/null && node -e 'process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)' || { \
 		echo 'missing: Node.js 20 or later with npm, for the tests of the JavaScript spoke. Install both, and have them in PATH.' >&2; exit 1; }
 
+need-nginx:
+	@(PATH="$$PATH:/usr/sbin"; command -v nginx) >/dev/null || { \
+		echo 'missing: nginx, which the tests of WebSocket run as a reverse proxy. Install it; on Debian it is in the package nginx-light.' >&2; exit 1; }
+
 # What there is to make.
 
 # pip is needed only where the library is not there yet.
@@ -83,8 +87,8 @@ clean:
 
 # The tests. CI=true makes a failure of what a test would otherwise skip for want of.
 
-test: native need-cc interop check-format check-vet check-static check-modules check-nocgo \
-	test-race test-bench test-peers test-interop test-simulation leaks fuzz
+test: native need-cc need-nginx interop check-format check-vet check-static check-modules check-nocgo \
+	test-race test-bench test-peers test-websocket test-interop test-simulation leaks fuzz
 	@echo 'All tests have passed.'
 
 check-format:
@@ -93,16 +97,19 @@ check-format:
 check-vet:
 	go vet ./...
 	go vet -C cmd/irohub ./...
+	go vet -C websocket ./...
 
 check-static:
 	go run $(STATICCHECK) ./...
 	go run -C cmd/irohub $(STATICCHECK) ./...
+	go run -C websocket $(STATICCHECK) ./...
 
 # An application that vendors irohub gets nothing else.
 check-modules:
 	@modules=$$(go list -m all) && test "$$modules" = irohub || { \
 		echo "the module has requirements: $$modules" >&2; exit 1; }
 	go -C cmd/irohub mod tidy -diff
+	go -C websocket mod tidy -diff
 
 # Without cgo, all of it still builds, wherever Go does, and TLS is the transport. So it is
 # where an int has 32 bits, but for the simulation.
@@ -114,11 +121,15 @@ check-nocgo:
 		echo 'GOARCH=386 go test . ./internal/system ./internal/jsonscan ./internal/framing ./key ./tlsnet'; \
 		GOARCH=386 CGO_ENABLED=0 go test -count=1 . ./internal/system ./internal/jsonscan ./internal/framing ./key ./tlsnet;; \
 		*) echo 'the tests on 32 bits are left out: they need linux/amd64';; esac
-	CGO_ENABLED=0 go vet -C cmd/irohub ./...
-	GOARCH=386 CGO_ENABLED=0 go vet -C cmd/irohub ./...
+	@for module in cmd/irohub websocket; do \
+		echo "go vet -C $$module ./..., also with GOARCH=386"; \
+		CGO_ENABLED=0 go vet -C $$module ./... && \
+		GOARCH=386 CGO_ENABLED=0 go vet -C $$module ./... || exit 1; \
+	done
 	@for platform in windows/amd64 darwin/amd64 linux/arm64; do \
-		echo "GOOS=$${platform%/*} GOARCH=$${platform#*/} go build ./... and cmd/irohub"; \
+		echo "GOOS=$${platform%/*} GOARCH=$${platform#*/} go build ./..., websocket and cmd/irohub"; \
 		GOOS=$${platform%/*} GOARCH=$${platform#*/} CGO_ENABLED=0 go build ./... && \
+		GOOS=$${platform%/*} GOARCH=$${platform#*/} CGO_ENABLED=0 go build -C websocket ./... && \
 		GOOS=$${platform%/*} GOARCH=$${platform#*/} CGO_ENABLED=0 go build -C cmd/irohub -o /dev/null . || exit 1; \
 	done
 	GOOS=plan9 CGO_ENABLED=0 go build . ./tlsnet
@@ -138,6 +149,11 @@ test-interop: interop build
 # The comparison with other systems is a module of its own, since it requires them.
 test-peers: native need-cc
 	cd bench && go vet ./... && go run $(STATICCHECK) ./... && CI=true go test -race -count=1 ./...
+
+# The transport over WebSocket, behind nginx too; then its ledger of memory.
+test-websocket: need-cc need-nginx
+	CI=true go test -C websocket -race -count=1 ./...
+	CI=true go test -C websocket -run '^$$' -bench Ledger -benchtime 1x .
 
 # Each benchmark once, to see that it runs.
 test-bench:

@@ -53,10 +53,11 @@ const (
 	jsSpoke             // js
 	jsOutput            // text
 	hubProgram          // go
+	webSocketHub        // go: lines of an example in websocket/
 	countOfBlocks
 )
 
-var kinds = []string{"sh", "go", "text", "sh", "text", "sh", "sh", "text", "sh", "go", "text", "python", "text", "sh", "js", "text", "go"}
+var kinds = []string{"sh", "go", "text", "sh", "text", "sh", "sh", "text", "sh", "go", "text", "python", "text", "sh", "js", "text", "go", "go"}
 
 // readme returns the README's blocks, after checking their kinds.
 func readme(t *testing.T) []block {
@@ -183,6 +184,16 @@ func TestReadme_HubInAnApplication(t *testing.T) {
 	}
 	if line := hub.line(t); line != "irohub: hub closed" {
 		t.Errorf("at its end the hub prints %q", line)
+	}
+}
+
+// The lines for a hub over WebSocket are part of an example of its module, which is compiled.
+func TestReadme_WebSocketHub(t *testing.T) {
+	example := readFile(t, "websocket/example_test.go")
+	for line := range strings.Lines(readme(t)[webSocketHub].text) {
+		if !strings.Contains(example, "\t"+line) {
+			t.Errorf("websocket/example_test.go lacks the line %q", line)
+		}
 	}
 }
 

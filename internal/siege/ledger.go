@@ -22,30 +22,31 @@ type entry struct {
 type item struct {
 	what      string
 	tls, iroh int
+	websocket int  // behind a server with TLS
 	elsewhere bool // BenchmarkLedger does not fill it
 }
 
 // Parts of several entries.
 var (
-	connection = item{"connection", 65, 105, false}
-	ownWindow  = item{"window", 272, 1330, false}
-	first      = item{"first frame", 64, 64, false}
-	buffer     = item{"buffer", 1032, 1032, false}
-	queue      = item{"queue", 1024, 1024, false}
-	work       = item{"work", 2304, 2304, true}
+	connection = item{"connection", 65, 105, 75, false}
+	ownWindow  = item{"window", 272, 1330, 272, false}
+	first      = item{"first frame", 64, 64, 64, false}
+	buffer     = item{"buffer", 1032, 1032, 1032, false}
+	queue      = item{"queue", 1024, 1024, 1024, false}
+	work       = item{"work", 2304, 2304, 2304, true}
 )
 
 var ledger = []entry{
-	{"handshake", "in its handshake", 1024, "", []item{{"handshake", 60, 70, false}, {"pieces", 0, 16, true}}},
+	{"handshake", "in its handshake", 1024, "", []item{{"handshake", 60, 70, 75, false}, {"pieces", 0, 16, 0, true}}},
 	{"admit", "while Admit runs", 1024, "", []item{connection, ownWindow}},
 	{"first-frame", "before its first frame", 1024, "", []item{connection, first}},
 	{"spoke", "as a spoke", 4096, "", []item{
 		connection, ownWindow, buffer, queue,
-		{"topics", 1194, 1194, false}, {"sending", 96, 1330, false}, {"credit", 4096, 8545, true}, work,
+		{"topics", 1194, 1194, 1194, false}, {"sending", 96, 1330, 164, false}, {"credit", 4096, 8545, 4096, true}, work,
 	}},
 	{"", "a further stream without a spoke", 4096, "iroh", []item{ownWindow, first}},
-	{"turned-away", "turned away", 0, "", []item{{"rejected", 75, 50, false}}},
-	{"closing", "cut off", 0, "", []item{{"closing", 190, 120, false}}},
+	{"turned-away", "turned away", 0, "", []item{{"rejected", 75, 50, 80, false}}},
+	{"closing", "cut off", 0, "", []item{{"closing", 190, 120, 195, false}}},
 	{"spoke-greeting", "a hub that answers nothing", 0, "", []item{connection, ownWindow, buffer, work}},
 	{"spoke-streams", "a hub that opens streams", 0, "iroh", []item{connection, ownWindow, buffer, queue, work}},
 	{"spoke-events", "a hub that floods", 0, "", []item{connection, ownWindow, buffer, queue, work}},
@@ -53,8 +54,11 @@ var ledger = []entry{
 
 // of returns the item's figure for a transport.
 func (i item) of(transport string) int {
-	if transport == "tls" {
+	switch transport {
+	case "tls":
 		return i.tls
+	case "websocket":
+		return i.websocket
 	}
 	return i.iroh
 }
@@ -83,14 +87,15 @@ func TestLedger_IsThatOfTheDocument(t *testing.T) {
 	for _, e := range ledger {
 		var parts []string
 		for _, i := range e.items {
-			rows[fmt.Sprintf("\n| %s | %d | %d |", i.what, i.tls, i.iroh)] = true
+			rows[fmt.Sprintf("\n| %s | %d | %d | %d |", i.what, i.tls, i.iroh, i.websocket)] = true
 			parts = append(parts, i.what)
 		}
 		_, tls := e.held("tls")
 		_, iroh := e.held("iroh")
-		row := fmt.Sprintf("\n| %s | %s | %d | %d |", e.state, strings.Join(parts, ", "), tls, iroh)
+		_, ws := e.held("websocket")
+		row := fmt.Sprintf("\n| %s | %s | %d | %d | %d |", e.state, strings.Join(parts, ", "), tls, iroh, ws)
 		if e.most > 0 {
-			row += fmt.Sprintf(" %d | %.2f GiB | %.2f GiB |", e.most, gib(e.most*tls), gib(e.most*iroh))
+			row += fmt.Sprintf(" %d | %.2f GiB | %.2f GiB | %.2f GiB |", e.most, gib(e.most*tls), gib(e.most*iroh), gib(e.most*ws))
 		}
 		rows[row] = true
 	}
