@@ -266,11 +266,11 @@ func parseAny(body []byte) (envelope, error) {
 	}
 	var ok bool
 	if env.typ, ok = jsonscan.Unquote(typ); !ok {
-		return env, protocolError("an envelope's type has half a surrogate pair")
+		return env, protocolError("an envelope's type has an unpaired surrogate")
 	}
 	if id != nil {
 		if env.id, ok = jsonscan.Unquote(id); !ok {
-			return env, protocolError("an envelope's id has half a surrogate pair")
+			return env, protocolError("an envelope's id has an unpaired surrogate")
 		}
 	}
 	return env, nil
@@ -350,7 +350,7 @@ func controlTopics(payload []byte, most int) (topics []string, ok bool, err erro
 		}
 		topic, ok := jsonscan.Unquote(list.Value)
 		if !ok {
-			return nil, false, protocolError("a topic has half a surrogate pair")
+			return nil, false, protocolError("a topic has an unpaired surrogate")
 		}
 		topics = append(topics, string(topic))
 		if len(topics) > most {

@@ -79,12 +79,12 @@ func TestValidTopic(t *testing.T) {
 
 // Parts of the reasons in a parser's errors.
 const (
-	badJSON     = "not one JSON object"
-	badRepeat   = "repeats the member"
-	badType     = "type is not a string, or empty"
-	badID       = "id is not a string"
-	badTypeHalf = "type has half a surrogate pair"
-	badIDHalf   = "id has half a surrogate pair"
+	badJSON          = "not one JSON object"
+	badRepeat        = "repeats the member"
+	badType          = "type is not a string, or empty"
+	badID            = "id is not a string"
+	badTypeSurrogate = "type has an unpaired surrogate"
+	badIDSurrogate   = "id has an unpaired surrogate"
 )
 
 const absent = "absent" // for want.payload: nil
@@ -137,15 +137,15 @@ func TestParseEnvelope(t *testing.T) {
 		{"escapes in type and id", `{"type":"\u0061\/b","id":"\n\"\\\u00e9"}`, want{"a/b", "\n\"\\é", absent}, ""},
 		{"surrogate pairs", `{"type":"\ud83d\ude00","id":"\uD83D\uDE00"}`, want{"😀", "😀", absent}, ""},
 		{"UTF-8 in type and id", `{"type":"тип","id":"识别"}`, want{"тип", "识别", absent}, ""},
-		{"half a pair in type", `{"type":"\ud83d"}`, want{}, badTypeHalf},
-		{"the other half in type", `{"type":"a\ude00b"}`, want{}, badTypeHalf},
-		{"halves in the wrong order", `{"type":"\ude00\ud83d"}`, want{}, badTypeHalf},
-		{"half a pair in id", `{"type":"t","id":"\udfff"}`, want{}, badIDHalf},
-		{"halves apart in id", `{"type":"t","id":"\ud83d \ude00"}`, want{}, badIDHalf},
+		{"unpaired surrogate in type", `{"type":"\ud83d"}`, want{}, badTypeSurrogate},
+		{"the other surrogate in type", `{"type":"a\ude00b"}`, want{}, badTypeSurrogate},
+		{"surrogates in the wrong order", `{"type":"\ude00\ud83d"}`, want{}, badTypeSurrogate},
+		{"unpaired surrogate in id", `{"type":"t","id":"\udfff"}`, want{}, badIDSurrogate},
+		{"surrogates apart in id", `{"type":"t","id":"\ud83d \ude00"}`, want{}, badIDSurrogate},
 		{"U+FFFD is no half", `{"type":"\ufffd","id":"` + "\ufffd" + `"}`, want{"\ufffd", "\ufffd", absent}, ""},
-		{"half a pair in payload", `{"type":"t","payload":"\ud83d"}`, want{"t", "", `"\ud83d"`}, ""},
-		{"half a pair in an unknown member", `{"type":"t","x":"\ude00","\ud83d":1,"type\ud83d":2}`, want{"t", "", absent}, ""},
-		{"half a pair in from", `{"type":"t","from":"\ude00"}`, want{"t", "", absent}, ""},
+		{"unpaired surrogate in payload", `{"type":"t","payload":"\ud83d"}`, want{"t", "", `"\ud83d"`}, ""},
+		{"unpaired surrogate in an unknown member", `{"type":"t","x":"\ude00","\ud83d":1,"type\ud83d":2}`, want{"t", "", absent}, ""},
+		{"unpaired surrogate in from", `{"type":"t","from":"\ude00"}`, want{"t", "", absent}, ""},
 
 		{"null payload", `{"type":"t","payload":null}`, want{"t", "", `null`}, ""},
 		{"string payload", `{"type":"t","payload":""}`, want{"t", "", `""`}, ""},
@@ -335,7 +335,7 @@ func TestControlTopics(t *testing.T) {
 	}
 	for _, payload := range []string{`{"topic":"\ud800"}`, `{"topics":["a","\udc00b"]}`, `{"topics":["\ud800",1]}`} {
 		_, _, err := controlTopics([]byte(payload), math.MaxInt)
-		wantProtocolError(t, err, "half a surrogate pair")
+		wantProtocolError(t, err, "unpaired surrogate")
 	}
 }
 
@@ -782,7 +782,7 @@ var vectorReasons = map[string]string{
 	"type":       badType,
 	"id":         badID,
 	"repeated":   badRepeat,
-	"surrogate":  "half a surrogate pair",
+	"surrogate":  "unpaired surrogate",
 }
 
 func TestVectors_Invalid(t *testing.T) {
