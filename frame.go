@@ -282,7 +282,7 @@ func (e *envelope) isControl() bool {
 	return len(e.typ) >= 2 && e.typ[0] == '_' && e.typ[1] == '_'
 }
 
-// sender parses from, in an envelope from a hub.
+// sender parses from, in an envelope from a hub. The protocol has NodeIDs in lower case only.
 func (e *envelope) sender() (id NodeID, err error) {
 	if e.from == nil {
 		return id, nil
@@ -291,7 +291,7 @@ func (e *envelope) sender() (id NodeID, err error) {
 		return id, errFrom
 	}
 	digits, _ := jsonscan.Unquote(e.from)
-	if len(digits) != hex.EncodedLen(len(id)) {
+	if len(digits) != hex.EncodedLen(len(id)) || bytes.ContainsAny(digits, "ABCDEF") {
 		return id, errFrom
 	}
 	if _, err := hex.Decode(id[:], digits); err != nil {

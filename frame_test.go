@@ -264,7 +264,9 @@ func TestEnvelope_Event(t *testing.T) {
 			Event{Type: "t", ID: "i:j", From: someNode, Payload: json.RawMessage("[ 1 ]")}, "t:i:j", true},
 		{"null payload", `{"type":"t","payload":null}`, Event{Type: "t", Payload: json.RawMessage("null")}, "t", true},
 		{"from with escapes", `{"type":"t","from":"\u0061` + from[1:] + `"}`, Event{Type: "t", From: someNode}, "t", true},
-		{"from with capitals", `{"type":"t","from":"` + strings.ToUpper(from) + `"}`, Event{Type: "t", From: someNode}, "t", true},
+		{"from with capitals", `{"type":"t","from":"` + strings.ToUpper(from) + `"}`, Event{}, "t", false},
+		{"from with one capital", `{"type":"t","from":"A` + from[1:] + `"}`, Event{}, "t", false},
+		{"from with an escaped capital", `{"type":"t","from":"\u0041` + from[1:] + `"}`, Event{}, "t", false},
 		{"from of 64 zeros", `{"type":"t","from":"` + strings.Repeat("0", 64) + `"}`, Event{Type: "t"}, "t", true},
 		{"from too short", `{"type":"t","from":"` + from[2:] + `"}`, Event{}, "t", false},
 		{"from too long", `{"type":"t","from":"` + from + `00"}`, Event{}, "t", false},
@@ -651,6 +653,12 @@ type vectors struct {
 		Reason string
 		Words  string
 	}
+	InvalidFromHub []struct {
+		Name  string
+		Frame hexBytes
+		Body  string
+		Words string
+	} `json:"invalid_from_hub"`
 	Topics []struct {
 		Name  string
 		Topic *string
@@ -684,7 +692,7 @@ func readVectors(t testing.TB) (v vectors) {
 	if _, err := dec.Token(); err != io.EOF {
 		t.Fatalf("behind the vectors stands more: %v", err)
 	}
-	if len(v.Description) == 0 || len(v.Valid) == 0 || len(v.Invalid) == 0 || len(v.Topics) == 0 || len(v.Matches) == 0 {
+	if len(v.Description) == 0 || len(v.Valid) == 0 || len(v.Invalid) == 0 || len(v.InvalidFromHub) == 0 || len(v.Topics) == 0 || len(v.Matches) == 0 {
 		t.Fatal("a list of vectors is empty")
 	}
 	return v
@@ -823,6 +831,22 @@ func TestVectors_Invalid(t *testing.T) {
 			if words == badJSON && reason != v.Reason || words != badJSON && reason != "ok" {
 				t.Errorf("the reason is %q, the vector says %q", reason, v.Reason)
 			}
+		})
+	}
+}
+
+// A hub ignores from, and a spoke checks it.
+func TestVectors_InvalidFromHub(t *testing.T) {
+	for _, v := range readVectors(t).InvalidFromHub {
+		t.Run(v.Name, func(t *testing.T) {
+			if string(v.Frame) != string(stream(v.Body)) || v.Words == "" {
+				t.Fatalf("the vector contradicts itself: frame %q, body %q, words %q", v.Frame, v.Body, v.Words)
+			}
+			if _, _, _, err := receive(v.Frame, maxFrame); err != nil {
+				t.Errorf("a hub says %v", err)
+			}
+			_, _, err := eventOf(t, []byte(v.Body))
+			wantProtocolError(t, err, "from is not a NodeID")
 		})
 	}
 }
