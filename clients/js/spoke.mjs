@@ -458,7 +458,7 @@ export class Spoke extends EventTarget {
       const unsent = this.#published - this.#written
       try {
         if (this.#link) await this.#link.finish()
-        else if (unsent > 0) throw new CloseError(null, `closed without a connection; ${unsent} events were not written`)
+        else if (unsent > 0) throw new CloseError(null, `closed without a connection; events not written: ${unsent}`)
         this.#taken = this.#written
       } catch (cause) {
         error = /** @type {Error} */ (cause)

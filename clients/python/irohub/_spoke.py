@@ -433,7 +433,7 @@ class Spoke:
             if self._closing is None:
                 self._end(LostError("the event loop has ended"))
             elif unsent:
-                self._end(LostError(f"closed without a connection; {unsent} events were not written"))
+                self._end(LostError(f"closed without a connection; events not written: {unsent}"))
             else:
                 self._end(ClosedError("the spoke is closed"))
             if not isinstance(error, asyncio.CancelledError):
