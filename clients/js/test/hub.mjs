@@ -110,13 +110,18 @@ export function testCodes(name, run) {
   })
 }
 
+/** Tells testCodes of a lost code. */
+export function noticeResets(t, spoke) {
+  for (const type of ['__state', '__disconnect']) {
+    spoke.addEventListener(type, ({ detail }) => /reset by peer/.test(detail.error?.message) && resets.get(t)?.())
+  }
+}
+
 /** Connects a spoke that ends with the test: with short pauses, and patience. */
 export async function connect(t, peer, options) {
   const spoke = await Spoke.connect(peer, { minBackoff: 20, maxBackoff: 1000, handshakeTimeout: 30_000, writeTimeout: 30_000, ...options })
   cleanup(t, () => spoke.close().catch(() => {}))
-  for (const type of ['__state', '__disconnect']) {
-    spoke.addEventListener(type, ({ detail }) => /reset by peer/.test(detail.error?.message) && resets.get(t)?.())
-  }
+  noticeResets(t, spoke)
   return spoke
 }
 
