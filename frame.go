@@ -266,11 +266,11 @@ func parseAny(body []byte) (envelope, error) {
 	}
 	var ok bool
 	if env.typ, ok = jsonscan.Unquote(typ); !ok {
-		return env, protocolError("an envelope's type has half a surrogate pair")
+		return env, protocolError("an envelope's type has an unpaired surrogate")
 	}
 	if id != nil {
 		if env.id, ok = jsonscan.Unquote(id); !ok {
-			return env, protocolError("an envelope's id has half a surrogate pair")
+			return env, protocolError("an envelope's id has an unpaired surrogate")
 		}
 	}
 	return env, nil
@@ -282,7 +282,7 @@ func (e *envelope) isControl() bool {
 	return len(e.typ) >= 2 && e.typ[0] == '_' && e.typ[1] == '_'
 }
 
-// sender parses from, in an envelope from a hub.
+// sender parses from, in an envelope from a hub. The protocol has NodeIDs in lower case only.
 func (e *envelope) sender() (id NodeID, err error) {
 	if e.from == nil {
 		return id, nil
@@ -291,7 +291,7 @@ func (e *envelope) sender() (id NodeID, err error) {
 		return id, errFrom
 	}
 	digits, _ := jsonscan.Unquote(e.from)
-	if len(digits) != hex.EncodedLen(len(id)) {
+	if len(digits) != hex.EncodedLen(len(id)) || bytes.ContainsAny(digits, "ABCDEF") {
 		return id, errFrom
 	}
 	if _, err := hex.Decode(id[:], digits); err != nil {
@@ -350,7 +350,7 @@ func controlTopics(payload []byte, most int) (topics []string, ok bool, err erro
 		}
 		topic, ok := jsonscan.Unquote(list.Value)
 		if !ok {
-			return nil, false, protocolError("a topic has half a surrogate pair")
+			return nil, false, protocolError("a topic has an unpaired surrogate")
 		}
 		topics = append(topics, string(topic))
 		if len(topics) > most {

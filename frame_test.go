@@ -79,12 +79,12 @@ func TestValidTopic(t *testing.T) {
 
 // Parts of the reasons in a parser's errors.
 const (
-	badJSON     = "not one JSON object"
-	badRepeat   = "repeats the member"
-	badType     = "type is not a string, or empty"
-	badID       = "id is not a string"
-	badTypeHalf = "type has half a surrogate pair"
-	badIDHalf   = "id has half a surrogate pair"
+	badJSON          = "not one JSON object"
+	badRepeat        = "repeats the member"
+	badType          = "type is not a string, or empty"
+	badID            = "id is not a string"
+	badTypeSurrogate = "type has an unpaired surrogate"
+	badIDSurrogate   = "id has an unpaired surrogate"
 )
 
 const absent = "absent" // for want.payload: nil
@@ -137,15 +137,15 @@ func TestParseEnvelope(t *testing.T) {
 		{"escapes in type and id", `{"type":"\u0061\/b","id":"\n\"\\\u00e9"}`, want{"a/b", "\n\"\\é", absent}, ""},
 		{"surrogate pairs", `{"type":"\ud83d\ude00","id":"\uD83D\uDE00"}`, want{"😀", "😀", absent}, ""},
 		{"UTF-8 in type and id", `{"type":"тип","id":"识别"}`, want{"тип", "识别", absent}, ""},
-		{"half a pair in type", `{"type":"\ud83d"}`, want{}, badTypeHalf},
-		{"the other half in type", `{"type":"a\ude00b"}`, want{}, badTypeHalf},
-		{"halves in the wrong order", `{"type":"\ude00\ud83d"}`, want{}, badTypeHalf},
-		{"half a pair in id", `{"type":"t","id":"\udfff"}`, want{}, badIDHalf},
-		{"halves apart in id", `{"type":"t","id":"\ud83d \ude00"}`, want{}, badIDHalf},
+		{"unpaired surrogate in type", `{"type":"\ud83d"}`, want{}, badTypeSurrogate},
+		{"the other surrogate in type", `{"type":"a\ude00b"}`, want{}, badTypeSurrogate},
+		{"surrogates in the wrong order", `{"type":"\ude00\ud83d"}`, want{}, badTypeSurrogate},
+		{"unpaired surrogate in id", `{"type":"t","id":"\udfff"}`, want{}, badIDSurrogate},
+		{"surrogates apart in id", `{"type":"t","id":"\ud83d \ude00"}`, want{}, badIDSurrogate},
 		{"U+FFFD is no half", `{"type":"\ufffd","id":"` + "\ufffd" + `"}`, want{"\ufffd", "\ufffd", absent}, ""},
-		{"half a pair in payload", `{"type":"t","payload":"\ud83d"}`, want{"t", "", `"\ud83d"`}, ""},
-		{"half a pair in an unknown member", `{"type":"t","x":"\ude00","\ud83d":1,"type\ud83d":2}`, want{"t", "", absent}, ""},
-		{"half a pair in from", `{"type":"t","from":"\ude00"}`, want{"t", "", absent}, ""},
+		{"unpaired surrogate in payload", `{"type":"t","payload":"\ud83d"}`, want{"t", "", `"\ud83d"`}, ""},
+		{"unpaired surrogate in an unknown member", `{"type":"t","x":"\ude00","\ud83d":1,"type\ud83d":2}`, want{"t", "", absent}, ""},
+		{"unpaired surrogate in from", `{"type":"t","from":"\ude00"}`, want{"t", "", absent}, ""},
 
 		{"null payload", `{"type":"t","payload":null}`, want{"t", "", `null`}, ""},
 		{"string payload", `{"type":"t","payload":""}`, want{"t", "", `""`}, ""},
@@ -264,7 +264,9 @@ func TestEnvelope_Event(t *testing.T) {
 			Event{Type: "t", ID: "i:j", From: someNode, Payload: json.RawMessage("[ 1 ]")}, "t:i:j", true},
 		{"null payload", `{"type":"t","payload":null}`, Event{Type: "t", Payload: json.RawMessage("null")}, "t", true},
 		{"from with escapes", `{"type":"t","from":"\u0061` + from[1:] + `"}`, Event{Type: "t", From: someNode}, "t", true},
-		{"from with capitals", `{"type":"t","from":"` + strings.ToUpper(from) + `"}`, Event{Type: "t", From: someNode}, "t", true},
+		{"from with capitals", `{"type":"t","from":"` + strings.ToUpper(from) + `"}`, Event{}, "t", false},
+		{"from with one capital", `{"type":"t","from":"A` + from[1:] + `"}`, Event{}, "t", false},
+		{"from with an escaped capital", `{"type":"t","from":"\u0041` + from[1:] + `"}`, Event{}, "t", false},
 		{"from of 64 zeros", `{"type":"t","from":"` + strings.Repeat("0", 64) + `"}`, Event{Type: "t"}, "t", true},
 		{"from too short", `{"type":"t","from":"` + from[2:] + `"}`, Event{}, "t", false},
 		{"from too long", `{"type":"t","from":"` + from + `00"}`, Event{}, "t", false},
@@ -335,7 +337,7 @@ func TestControlTopics(t *testing.T) {
 	}
 	for _, payload := range []string{`{"topic":"\ud800"}`, `{"topics":["a","\udc00b"]}`, `{"topics":["\ud800",1]}`} {
 		_, _, err := controlTopics([]byte(payload), math.MaxInt)
-		wantProtocolError(t, err, "half a surrogate pair")
+		wantProtocolError(t, err, "unpaired surrogate")
 	}
 }
 
@@ -651,6 +653,12 @@ type vectors struct {
 		Reason string
 		Words  string
 	}
+	InvalidFromHub []struct {
+		Name  string
+		Frame hexBytes
+		Body  string
+		Words string
+	} `json:"invalid_from_hub"`
 	Topics []struct {
 		Name  string
 		Topic *string
@@ -684,7 +692,7 @@ func readVectors(t testing.TB) (v vectors) {
 	if _, err := dec.Token(); err != io.EOF {
 		t.Fatalf("behind the vectors stands more: %v", err)
 	}
-	if len(v.Description) == 0 || len(v.Valid) == 0 || len(v.Invalid) == 0 || len(v.Topics) == 0 || len(v.Matches) == 0 {
+	if len(v.Description) == 0 || len(v.Valid) == 0 || len(v.Invalid) == 0 || len(v.InvalidFromHub) == 0 || len(v.Topics) == 0 || len(v.Matches) == 0 {
 		t.Fatal("a list of vectors is empty")
 	}
 	return v
@@ -782,7 +790,7 @@ var vectorReasons = map[string]string{
 	"type":       badType,
 	"id":         badID,
 	"repeated":   badRepeat,
-	"surrogate":  "half a surrogate pair",
+	"surrogate":  "unpaired surrogate",
 }
 
 func TestVectors_Invalid(t *testing.T) {
@@ -823,6 +831,22 @@ func TestVectors_Invalid(t *testing.T) {
 			if words == badJSON && reason != v.Reason || words != badJSON && reason != "ok" {
 				t.Errorf("the reason is %q, the vector says %q", reason, v.Reason)
 			}
+		})
+	}
+}
+
+// A hub ignores from, and a spoke checks it.
+func TestVectors_InvalidFromHub(t *testing.T) {
+	for _, v := range readVectors(t).InvalidFromHub {
+		t.Run(v.Name, func(t *testing.T) {
+			if string(v.Frame) != string(stream(v.Body)) || v.Words == "" {
+				t.Fatalf("the vector contradicts itself: frame %q, body %q, words %q", v.Frame, v.Body, v.Words)
+			}
+			if _, _, _, err := receive(v.Frame, maxFrame); err != nil {
+				t.Errorf("a hub says %v", err)
+			}
+			_, _, err := eventOf(t, []byte(v.Body))
+			wantProtocolError(t, err, "from is not a NodeID")
 		})
 	}
 }

@@ -612,6 +612,8 @@ func TestInbound_Lends(t *testing.T) {
 	})
 }
 
+var errSlow = &CloseError{Code: CodeSlow, Reason: "slow"}
+
 // A listener gets the events from before its end, and then the end.
 func TestRouters_ListenersGetWhatTheyWereToldBeforeTheEnd(t *testing.T) {
 	hub, _ := newBenchRouter(0)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
+	"fmt"
 	"sync"
 	"sync/atomic"
 )
@@ -222,7 +223,14 @@ func (o *outbox[T]) waiting() (bytes, events int) {
 	return int(o.putBytes - o.doneBytes.Load()), int(o.putEvents - o.doneEvents.Load())
 }
 
-var errSlow = &CloseError{Code: CodeSlow, Reason: "too many bytes waiting"}
+// slow is the error for a receiver whose queue has just refused so many events of that size.
+func (o *outbox[T]) slow(events, size int) *CloseError {
+	next, does := "event", "does"
+	if events > 1 {
+		next, does = fmt.Sprintf("%d events", events), "do"
+	}
+	return &CloseError{CodeSlow, fmt.Sprintf("the next %s of %d bytes %s not fit beside %d bytes that wait; the limit is %d", next, size, does, o.putBytes-o.known, o.limit)}
+}
 
 // A gate guards a channel that has many senders and one receiver. A sender enters before it
 // sends and leaves afterwards; pass does so. At the end the router shuts the gate, and the

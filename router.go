@@ -377,9 +377,9 @@ func (r *router) cutOff() {
 		if sub.link != nil {
 			m := r.members[sub.place] // every spoke that has not retired is there
 			m.cut = r.info(m)
-			r.remove(m, errSlow)
+			r.remove(m, sub.slow)
 		} else {
-			r.unlistened(sub.listener, errSlow)
+			r.unlistened(sub.listener, sub.slow)
 		}
 	}
 	clear(full)

@@ -205,7 +205,7 @@ func (r *spokeRouter) route(events run) {
 	}
 	full := r.takeFull()
 	for _, sub := range full {
-		r.unlistened(sub.listener, errSlow)
+		r.unlistened(sub.listener, sub.slow)
 	}
 	clear(full)
 }
@@ -472,7 +472,7 @@ func (r *spokeRouter) finish() {
 	waiting := 0
 	drain(&r.gate, r.published, func(f frames) { waiting += f.count })
 	if waiting > 0 {
-		r.end(fmt.Errorf("irohub: closing: not connected, and %d events are waiting to be written", waiting))
+		r.end(fmt.Errorf("irohub: closed without a connection; events not written: %d", waiting))
 	} else {
 		r.end(errSpokeClosed)
 	}

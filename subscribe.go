@@ -153,10 +153,16 @@ type fanout struct {
 	table   table
 	event   uint64        // number of the current run
 	dirty   []*subscriber // have something to flush
-	full    []*subscriber // have exceeded their queue's limit
+	full    []overfull    // have exceeded their queue's limit
 	worked  uint64        // work ever done: items given, table changes, and other requests
 	flushed uint64        // worked at the last flush
 	changes int           // table changes since the last flush
+}
+
+// An overfull is a subscriber whose queue would have exceeded its limit, and the error for it.
+type overfull struct {
+	*subscriber
+	slow *CloseError
 }
 
 // changeWork is the cost of a table change, where giving an item costs 1.
@@ -175,40 +181,58 @@ func (f *fanout) gathered() uint64 { return f.worked - f.flushed }
 // limit. The spoke must not have retired.
 func (f *fanout) give(sub *subscriber, what frames) bool {
 	out := &sub.link.out
-	fresh := out.next == nil
-	return f.mark(sub, fresh, out.push(what, what.cost(), what.count))
+	fresh, size := out.next == nil, what.cost()
+	if !out.push(what, size, what.count) {
+		f.exceeded(sub, out.slow(what.count, size))
+		return false
+	}
+	f.gave(sub, fresh)
+	return true
 }
 
 // tell puts a run into a listener's queue and returns how many of its events it has put. These
 // are fewer than all if the queue has reached its limit.
 func (f *fanout) tell(sub *subscriber, what run) (told int) {
 	queue := &sub.listener.queue
-	fresh, all := queue.next == nil, what.count
-	if !queue.push(what, what.cost(), all) {
-		room, least := queue.room() // put the events that still fit
-		if what = what.within(room, least); what.count > 0 {
-			queue.push(what, what.cost(), what.count)
-		}
+	fresh := queue.next == nil
+	if queue.push(what, what.cost(), what.count) {
+		f.gave(sub, fresh)
+		return what.count
 	}
-	f.mark(sub, fresh, what.count == all)
-	return what.count
+	room, least := queue.room() // put the events that still fit
+	first := what.within(room, least)
+	if first.count > 0 {
+		queue.push(first, first.cost(), first.count)
+	}
+	if first.count == what.count { // the receiver has made room meanwhile
+		f.gave(sub, fresh)
+		return what.count
+	}
+	for range first.count {
+		what.shift()
+	}
+	next := what.shift()
+	f.exceeded(sub, queue.slow(1, next.cost()))
+	return first.count
 }
 
-// mark notes that a subscriber has something to flush, or that it has exceeded its limit.
-func (f *fanout) mark(sub *subscriber, fresh, ok bool) bool {
+// gave notes that a subscriber has something to flush.
+func (f *fanout) gave(sub *subscriber, fresh bool) {
 	f.worked++
-	switch {
-	case !ok:
-		f.full = append(f.full, sub)
-	case fresh:
+	if fresh {
 		f.dirty = append(f.dirty, sub)
 	}
-	return ok
+}
+
+// exceeded notes that a subscriber has exceeded its limit.
+func (f *fanout) exceeded(sub *subscriber, slow *CloseError) {
+	f.worked++
+	f.full = append(f.full, overfull{sub, slow})
 }
 
 // takeFull returns the subscribers that have exceeded their limit, and forgets them. The list
-// is valid until mark adds the next one.
-func (f *fanout) takeFull() []*subscriber {
+// is valid until exceeded adds the next one.
+func (f *fanout) takeFull() []overfull {
 	full := f.full
 	f.full = f.full[:0]
 	return full

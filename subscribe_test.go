@@ -581,8 +581,12 @@ func TestFanout(t *testing.T) {
 	if f.gathered() != 4 || !slices.Equal(f.dirty, []*subscriber{spoke, listener}) {
 		t.Errorf("%d gathered, %d to flush", f.gathered(), len(f.dirty))
 	}
-	if full := f.takeFull(); !slices.Equal(full, []*subscriber{spoke}) {
-		t.Errorf("%d are over their limit", len(full))
+	full := f.takeFull()
+	if len(full) != 1 || full[0].subscriber != spoke {
+		t.Fatalf("%d are over their limit", len(full))
+	}
+	if want := "the next event of 78 bytes does not fit beside 134 bytes that wait; the limit is 134"; full[0].slow.Reason != want {
+		t.Errorf("the reason is %q, want %q", full[0].slow.Reason, want)
 	}
 	if full := f.takeFull(); len(full) != 0 {
 		t.Errorf("%d are over their limit again", len(full))
@@ -618,14 +622,22 @@ func TestFanout_TellsWhatHasRoom(t *testing.T) {
 	for room := range 6 {
 		f := fanout{table: newTable()}
 		exact := testRun("t", room)
-		listener := &subscriber{listener: &Subscription{queue: newOutbox[run](exact.cost(), &runBatches)}}
+		limit := exact.cost()
+		listener := &subscriber{listener: &Subscription{queue: newOutbox[run](limit, &runBatches)}}
 		want := max(1, min(4, room)) // an event by itself has no limit
 		if told := f.tell(listener, testRun("t", 4)); told != want {
 			t.Fatalf("with room for %d, %d were told", room, told)
 		}
 		exact = testRun("t", want)
-		if full := len(f.takeFull()) == 1; full != (want < 4) {
+		full := f.takeFull()
+		if (len(full) == 1) != (want < 4) {
 			t.Errorf("with room for %d, over its limit: %v", room, full)
+		}
+		for _, sub := range full {
+			reason := fmt.Sprintf("the next event of %d bytes does not fit beside %d bytes that wait; the limit is %d", one.cost(), exact.cost(), limit)
+			if sub.slow.Reason != reason {
+				t.Errorf("with room for %d, the reason is %q, want %q", room, sub.slow.Reason, reason)
+			}
 		}
 		if bytes, events := listener.listener.queue.waiting(); bytes != exact.cost() || events != want {
 			t.Errorf("with room for %d, %d bytes and %d events are waiting", room, bytes, events)

@@ -20,7 +20,8 @@ const ALPN = "alkpubsub/1"
 // that the node has the secret key. A NodeID prints as 64 lower-case hex digits.
 type NodeID [32]byte
 
-// ParseNodeID reads the 64 hex digits that [NodeID.String] prints.
+// ParseNodeID reads the 64 hex digits that [NodeID.String] prints. It also accepts them in upper
+// case.
 func ParseNodeID(s string) (NodeID, error) {
 	var id NodeID
 	if len(s) != hex.EncodedLen(len(id)) {

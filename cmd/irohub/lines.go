@@ -143,7 +143,7 @@ func parseEvent(text []byte) (ev irohub.Event, err error) {
 	return ev, nil
 }
 
-// parseString parses a string as the protocol does: half a surrogate pair is an error.
+// parseString parses a string as the protocol does: an unpaired surrogate is an error.
 // encoding/json would read it as U+FFFD.
 func parseString(value json.RawMessage) (s string, err error) {
 	if value[0] != '"' {
@@ -155,7 +155,7 @@ func parseString(value json.RawMessage) (s string, err error) {
 		}
 		if r := escaped(value[i:]); utf16.IsSurrogate(r) {
 			if utf16.DecodeRune(r, escaped(value[i+6:])) == utf8.RuneError {
-				return "", fmt.Errorf("has half a surrogate pair: %s", value[i:i+6])
+				return "", fmt.Errorf("has an unpaired surrogate: %s", value[i:i+6])
 			}
 			i += 6
 		}

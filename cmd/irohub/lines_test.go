@@ -44,9 +44,9 @@ func TestReadEvents(t *testing.T) {
 		11: `not a JSON object`,
 		12: `not UTF-8`,
 		13: `not JSON`,
-		14: `half a surrogate pair: \ud800`,
-		15: `half a surrogate pair: \udC00`,
-		16: `half a surrogate pair: \ud83d`,
+		14: `unpaired surrogate: \ud800`,
+		15: `unpaired surrogate: \udC00`,
+		16: `unpaired surrogate: \ud83d`,
 		17: `👍\ud800" "\ud800"`,
 		18: `last `,
 	}

@@ -38,7 +38,7 @@ func TestHub_SlowSpokeIsCutOff(t *testing.T) {
 		for range 8 {
 			feeds = append(feeds, w.spoke().feed("a"))
 		}
-		payload := `"` + strings.Repeat("x", 973) + `"` // a frame of 1,000 bytes
+		payload := `"` + strings.Repeat("x", 971) + `"` // a frame of 1,000 bytes
 		var want []string
 		for range 300 {
 			w.hub.Publish(w.Context(), irohub.Event{Type: "a", Payload: []byte(payload)})
@@ -59,7 +59,7 @@ func TestHub_SlowSpokeIsCutOff(t *testing.T) {
 			t.Fatalf("%d spokes are gone, want the frozen one alone", len(ends))
 		}
 		w.wantCode(ends[0], irohub.CodeSlow)
-		if want := "irohub: closed: too slow: too many bytes waiting"; ends[0].Error() != want {
+		if want := fmt.Sprintf("irohub: closed: too slow: the next event of %d bytes does not fit beside %d bytes that wait; the limit is 100000", cost(1000), cut[0].WaitingBytes); ends[0].Error() != want {
 			t.Errorf("it is gone for %v, want %s", ends[0], want)
 		}
 		frozen.wantClosed(irohub.CodeSlow)

@@ -343,8 +343,9 @@ func TestSpoke_CloseSaysWhatWasNotWritten(t *testing.T) {
 		w.hub.Close()
 		synctest.Wait()
 		s.publish("n", 1)
-		if err := s.Close(); err == nil {
-			t.Error("close returned nil, with an event not written")
+		const want = "irohub: closed without a connection; events not written: 1"
+		if err := s.Close(); err == nil || err.Error() != want {
+			t.Errorf("close returned %v, want %s", err, want)
 		}
 	})
 }

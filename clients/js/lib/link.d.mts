@@ -1,28 +1,17 @@
 /**
- * Parses the library's text about how a connection ended. The library gives the code nowhere else.
- * @param {string} words
- * @param {unknown} [cause]
+ * A connection with one stream, as a transport makes it.
+ * @typedef {object} Connection
+ * @property {(abort: (error: CloseError) => void) => void} guard calls abort if the hub does what the transport
+ *   forbids
+ * @property {() => Promise<Uint8Array>} read resolves with the bytes that come next, with none at the end of the
+ *   hub's half of the stream; rejects with a CloseError
+ * @property {(bytes: Uint8Array) => Promise<void>} write resolves when the transport has taken the bytes
+ * @property {() => Promise<void>} finish ends the spoke's half of the stream
+ * @property {(timeout: number) => Promise<CloseError>} closed resolves with how the hub has closed the connection,
+ *   after the end of its half, or with a timeout
+ * @property {(error: CloseError) => void} close closes the connection at once; no effect if it is closed already
+ * @property {() => Promise<void>} settled resolves when nothing of the transport runs any more
  */
-export function closeError(words: string, cause?: unknown): CloseError;
-/**
- * @template T
- * @param {Promise<T>} promise
- * @param {number} ms
- * @param {string} what
- */
-export function within<T>(promise: Promise<T>, ms: number, what: string): Promise<T>;
-/**
- * @template T
- * @param {Promise<T>} promise
- */
-export function call<T>(promise: Promise<T>): Promise<T>;
-/**
- * Closes an endpoint. This can take 3 s.
- * @param {Endpoint} endpoint
- */
-export function release(endpoint: Endpoint): Promise<void>;
-/** Endpoints to close when a Worker ends; otherwise a connect() would be settled long after. @type {Set<Endpoint>} */
-export const unsettled: Set<Endpoint>;
 /**
  * A request for topics. `answer` is called in order with the events that the hub sends: with null, a
  * RefusedError, or the error that ended the link.
@@ -44,14 +33,13 @@ export const unsettled: Set<Endpoint>;
  * @property {(error: RefusedError) => void} refused learns that a published event was refused
  * @property {() => Request | null} nextRequest returns the next request
  */
-/** One connection to a hub, with one stream, and its state. */
+/** A connection to a hub, and its state. */
 export class Link {
     /**
-     * @param {import('@number0/iroh').Connection} connection
-     * @param {import('@number0/iroh').BiStream} stream
+     * @param {Connection} connection
      * @param {LinkOwner} owner
      */
-    constructor(connection: import("@number0/iroh").Connection, stream: import("@number0/iroh").BiStream, owner: LinkOwner);
+    constructor(connection: Connection, owner: LinkOwner);
     /** Resolves once everything received has been processed; never rejects. @type {Promise<CloseError>} */
     ended: Promise<CloseError>;
     /** Whether the hub has answered for all topics. From then on, events are sent and received. */
@@ -68,7 +56,7 @@ export class Link {
     told: number;
     /** Whether the hub ended its half of the stream after a complete frame. */
     whole: boolean;
-    /** Resolves when the library has settled all calls, or after 1 s. */
+    /** Resolves when nothing of the transport runs any more. */
     settled(): Promise<void>;
     /** Starts writing, if it is not running. */
     write(): void;
@@ -88,8 +76,43 @@ export class Link {
     abort(error: CloseError): void;
     #private;
 }
-export type Endpoint = import("@number0/iroh").Endpoint;
 export type Envelope = import("./frames.mjs").Envelope;
+/**
+ * A connection with one stream, as a transport makes it.
+ */
+export type Connection = {
+    /**
+     * calls abort if the hub does what the transport
+     * forbids
+     */
+    guard: (abort: (error: CloseError) => void) => void;
+    /**
+     * resolves with the bytes that come next, with none at the end of the
+     * hub's half of the stream; rejects with a CloseError
+     */
+    read: () => Promise<Uint8Array>;
+    /**
+     * resolves when the transport has taken the bytes
+     */
+    write: (bytes: Uint8Array) => Promise<void>;
+    /**
+     * ends the spoke's half of the stream
+     */
+    finish: () => Promise<void>;
+    /**
+     * resolves with how the hub has closed the connection,
+     * after the end of its half, or with a timeout
+     */
+    closed: (timeout: number) => Promise<CloseError>;
+    /**
+     * closes the connection at once; no effect if it is closed already
+     */
+    close: (error: CloseError) => void;
+    /**
+     * resolves when nothing of the transport runs any more
+     */
+    settled: () => Promise<void>;
+};
 /**
  * A request for topics. `answer` is called in order with the events that the hub sends: with null, a
  * RefusedError, or the error that ended the link.

@@ -1,102 +1,26 @@
-// One connection to a hub, and the calls into the library.
-// @ts-ignore: an application may lack Node's declarations; Bun and Deno have this module too.
-import { isMainThread } from 'node:worker_threads'
-import { ANSWER, CloseCode, CloseError, bytesOf, frame, FrameError, FrameReader, MAX_FRAME, parse, RefusedError } from './frames.mjs'
+// One connection to a hub: its requests, and the frames both ways.
+import { ANSWER, CloseCode, CloseError, frame, FrameError, FrameReader, MAX_FRAME, parse, RefusedError } from './frames.mjs'
+import { within } from './time.mjs'
 
-/** @typedef {import('@number0/iroh').Endpoint} Endpoint */
 /** @typedef {import('./frames.mjs').Envelope} Envelope */
 
-const CHUNK = 64 << 10 // the most bytes in one read or write of the library
-
-/**
- * Parses the library's text about how a connection ended. The library gives the code nowhere else.
- * @param {string} words
- * @param {unknown} [cause]
- */
-export function closeError(words, cause) {
-  const closed = /^closed by peer: (?:([^]*) \(code (\d+)\)|(\d+))$/.exec(words)
-  if (closed) return new CloseError(Number(closed[2] ?? closed[3]), closed[1] ?? '', cause)
-  const reset = /^Reset\((\d+)\)/.exec(words)
-  if (reset) return new CloseError(Number(reset[1]), 'the hub aborted the stream', cause)
-  return new CloseError(null, `connection lost: ${words.split('\n', 1)[0]}`, cause)
-}
-
-/**
- * @template T
- * @param {Promise<T>} promise
- * @param {number} ms
- * @param {string} what
- */
-export async function within(promise, ms, what) {
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  let timer
-  /** @type {Promise<never>} */
-  const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new CloseError(CloseCode.timeout, `${what} took over ${ms} ms`)), ms)
-  })
-  try {
-    return await Promise.race([promise, late])
-  } finally {
-    clearTimeout(timer)
-  }
-}
-
-/** @param {number} ms @returns {Promise<void>} */
-const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
-
-// --- Calls into the library ---
-
-// The number of promises that the library has to settle. If the library settles one just after a Worker's
-// thread has ended, it crashes the process. A read that waits for the network is an exception: its stream
-// ends with the thread, and it is never settled. So other calls are not left pending where that can be
-// avoided: no closed(), and in a Worker no acceptUni() or acceptBi().
-let calls = 0
-/** Endpoints to close when a Worker ends; otherwise a connect() would be settled long after. @type {Set<Endpoint>} */
-export const unsettled = new Set()
-
-/**
- * @template T
- * @param {Promise<T>} promise
- */
-export async function call(promise) {
-  calls++
-  try {
-    return await promise
-  } finally {
-    calls--
-  }
-}
-
-if (!isMainThread) {
-  // Runs for process.exit() and uncaught errors, but not for terminate(). Promises do not settle in here.
-  const node = /** @type {any} */ (globalThis).process
-  const pause = (/** @type {number} */ ms) => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms)
-  node.once('exit', () => {
-    if (calls === 0) return
-    for (const endpoint of unsettled) endpoint.close()
-    for (let n = 0; n < 400 && [...unsettled].some((endpoint) => !endpoint.isClosed()); n++) pause(10)
-    pause(unsettled.size > 0 ? 500 : 50) // the library needs 100 ms to format an error
-  })
-}
-
-/**
- * Closes an endpoint. This can take 3 s.
- * @param {Endpoint} endpoint
- */
-export async function release(endpoint) {
-  unsettled.add(endpoint)
-  try {
-    await call(endpoint.close())
-  } finally {
-    unsettled.delete(endpoint)
-  }
-}
-
-// --- Link ---
-
 const MAX_REQUESTS = 4 // the most unanswered requests, which bounds what a hub must queue for a spoke
-const WINDOW = 4 << 20 // the most bytes received but not read: iroh's stream window, with a margin
-const POLL = 20 // ms between checks whether a connection is closed; the library has no other way
+const CHUNK = 64 << 10 // the most bytes in one write
+
+/**
+ * A connection with one stream, as a transport makes it.
+ * @typedef {object} Connection
+ * @property {(abort: (error: CloseError) => void) => void} guard calls abort if the hub does what the transport
+ *   forbids
+ * @property {() => Promise<Uint8Array>} read resolves with the bytes that come next, with none at the end of the
+ *   hub's half of the stream; rejects with a CloseError
+ * @property {(bytes: Uint8Array) => Promise<void>} write resolves when the transport has taken the bytes
+ * @property {() => Promise<void>} finish ends the spoke's half of the stream
+ * @property {(timeout: number) => Promise<CloseError>} closed resolves with how the hub has closed the connection,
+ *   after the end of its half, or with a timeout
+ * @property {(error: CloseError) => void} close closes the connection at once; no effect if it is closed already
+ * @property {() => Promise<void>} settled resolves when nothing of the transport runs any more
+ */
 
 /**
  * A request for topics. `answer` is called in order with the events that the hub sends: with null, a
@@ -121,7 +45,7 @@ const POLL = 20 // ms between checks whether a connection is closed; the library
  * @property {() => Request | null} nextRequest returns the next request
  */
 
-/** One connection to a hub, with one stream, and its state. */
+/** A connection to a hub, and its state. */
 export class Link {
   /** Resolves once everything received has been processed; never rejects. @type {Promise<CloseError>} */
   ended
@@ -141,10 +65,7 @@ export class Link {
   whole = false
 
   #connection
-  #stream
   #owner
-  /** Calls into the library that are not settled yet. @type {Set<Promise<unknown>>} */
-  #calls = new Set()
   /** Requests to write before the link is up. @type {Uint8Array[]} */
   #queue = []
   /** @type {Promise<void> | null} */
@@ -156,8 +77,6 @@ export class Link {
   #moved = performance.now() // when bytes were last received or written
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #watch
-  #read = 0 // bytes read
-  #unread = { received: 0, read: 0, sent: 0, since: performance.now(), bytes: 0 }
   #finishing = false
   /** Why this side closed the connection, if it did. @type {CloseError | null} */
   #aborted = null
@@ -165,63 +84,19 @@ export class Link {
   #end = null
 
   /**
-   * @param {import('@number0/iroh').Connection} connection
-   * @param {import('@number0/iroh').BiStream} stream
+   * @param {Connection} connection
    * @param {LinkOwner} owner
    */
-  constructor(connection, stream, owner) {
+  constructor(connection, owner) {
     this.#connection = connection
-    this.#stream = { send: stream.send, recv: stream.recv }
     this.#owner = owner
-    this.#refuseStreams()
+    connection.guard((error) => this.abort(error))
     this.ended = this.#readLoop()
   }
 
-  /**
-   * A hub must not open streams. iroh would buffer what it sends on them: iroh allows 200 streams with 1.25 MB
-   * each. So the first such stream ends the connection. A Worker cannot wait for one; see #countUnread.
-   */
-  #refuseStreams() {
-    this.#connection.setMaxConcurrentUniStreams(0n)
-    this.#connection.setMaxConcurrentBiStreams(0n)
-    if (!isMainThread) return
-    for (const opened of [() => this.#connection.acceptUni(), () => this.#connection.acceptBi()]) {
-      this.#call(/** @type {Promise<unknown>} */ (opened())).then(
-        () => this.abort(new CloseError(CloseCode.protocol, 'a hub must not open streams')),
-        () => {}, // the connection has ended
-      )
-    }
-  }
-
-  /**
-   * Ends the connection if it has received far more than was read: the rest is on streams that a hub must not
-   * open. Bytes that our own traffic or the passing of time explain are not counted.
-   */
-  #countUnread() {
-    const { udpRxBytes: received, udpTxBytes: sent } = this.#connection.stats()
-    const now = performance.now()
-    const read = this.#read
-    const last = this.#unread
-    const explained = 1.25 * (read - last.read) + (sent - last.sent) / 4 + (now - last.since)
-    const bytes = Math.max(0, last.bytes + received - last.received - explained)
-    this.#unread = { received, read, sent, since: now, bytes }
-    if (bytes > WINDOW) this.abort(new CloseError(CloseCode.protocol, `${Math.round(bytes)} bytes arrived outside this spoke's stream`))
-  }
-
-  /**
-   * @template T
-   * @param {Promise<T>} promise
-   */
-  #call(promise) {
-    this.#calls.add(promise)
-    const done = () => this.#calls.delete(promise)
-    promise.then(done, done)
-    return call(promise)
-  }
-
-  /** Resolves when the library has settled all calls, or after 1 s. */
-  async settled() {
-    if (this.#calls.size > 0) await Promise.race([Promise.allSettled(this.#calls), sleep(1000)])
+  /** Resolves when nothing of the transport runs any more. */
+  settled() {
+    return this.#connection.settled()
   }
 
   /** Starts writing, if it is not running. */
@@ -291,7 +166,7 @@ export class Link {
     try {
       while (this.#writing) await this.#writing
       this.#finishing = true
-      await this.#call(this.#stream.send.finish()).catch(() => {}) // the end of the link explains a failure better
+      await this.#connection.finish().catch(() => {}) // the end of the link explains a failure better
       const end = await this.#withinSilence(this.ended, 'closing by the hub')
       if (end.code !== CloseCode.normal || !this.whole) throw end
     } finally {
@@ -326,14 +201,11 @@ export class Link {
   abort(error) {
     if (this.#end || this.#aborted) return
     this.#aborted = error
-    this.#connection.close(BigInt(error.code ?? 0), Array.from(bytesOf(error.reason)))
+    this.#connection.close(error)
   }
 
   async #readLoop() {
-    // A Worker cannot wait for streams that a hub opens; see #countUnread.
-    const look = isMainThread ? undefined : setInterval(() => this.#countUnread(), 100)
     const end = await this.#readAll()
-    clearInterval(look)
     clearTimeout(this.#watch)
     this.#end = end // from here on, nothing more is queued
     for (const answer of this.#answers.values()) answer(end)
@@ -343,7 +215,7 @@ export class Link {
     this.#queue = []
     this.#answers.clear()
     this.flushes = []
-    this.#connection.close(0n, []) // no effect if it is closed already
+    this.#connection.close(new CloseError(CloseCode.normal, ''))
     return end
   }
 
@@ -352,31 +224,23 @@ export class Link {
     const frames = new FrameReader(Math.max(maxFrame, ANSWER))
     try {
       for (;;) {
-        const chunk = await this.#call(this.#stream.recv.read(CHUNK))
+        const bytes = await this.#connection.read()
         if (this.#aborted) return this.#aborted
-        if (chunk.length === 0) break
+        if (bytes.length === 0) break
         this.#moved = performance.now()
-        this.#read += chunk.length
-        const bytes = new Uint8Array(chunk.length)
-        bytes.set(chunk)
         for (const body of frames.push(bytes)) this.#take(body)
       }
       frames.end()
       this.whole = true
-      for (const since = performance.now(); performance.now() - since < timeout; await sleep(POLL)) {
-        const words = this.#connection.closeReason()
-        if (words !== null) return this.#aborted ?? closeError(words)
-      }
-      return new CloseError(CloseCode.timeout, `closing by the hub took over ${timeout} ms`)
+      const end = await this.#connection.closed(timeout)
+      return this.#aborted ?? end
     } catch (cause) {
       if (this.#aborted) return this.#aborted
       if (cause instanceof FrameError) {
         this.abort(new CloseError(CloseCode.protocol, cause.message, cause))
         return /** @type {CloseError} */ (/** @type {unknown} */ (this.#aborted))
       }
-      if (cause instanceof CloseError) return cause
-      const words = /** @type {Error} */ (cause).message
-      return closeError(this.#connection.closeReason() ?? words, cause)
+      return /** @type {CloseError} */ (cause)
     }
   }
 
@@ -407,8 +271,7 @@ export class Link {
     try {
       for (let bytes = this.#next(); bytes.length > 0; bytes = this.#next()) {
         for (let at = 0; at < bytes.length; at += CHUNK) {
-          const write = this.#call(this.#stream.send.writeAll(toArray(bytes.subarray(at, at + CHUNK))))
-          await within(write, this.#owner.writeTimeout, 'a write')
+          await within(this.#connection.write(bytes.subarray(at, at + CHUNK)), this.#owner.writeTimeout, 'a write')
           this.#moved = performance.now()
         }
       }
@@ -434,11 +297,4 @@ export class Link {
     }
     return bytes
   }
-}
-
-/** Converts to an array, as the library accepts no typed arrays. Array.from is ten times slower. @param {Uint8Array} bytes */
-function toArray(bytes) {
-  const array = new Array(bytes.length)
-  for (let i = 0; i < bytes.length; i++) array[i] = bytes[i]
-  return array
 }

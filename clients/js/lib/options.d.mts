@@ -1,3 +1,4 @@
+/** @typedef {import('./iroh.mjs').IrohEndpoint} Endpoint */
 /**
  * @typedef {{signal?: AbortSignal | undefined}} Cancellable
  */
@@ -26,13 +27,6 @@
  *   text and 96 bytes; beyond it, the subscription ends as too slow; default: 1 MiB
  * @property {number} [maxOutbox] the most unwritten bytes before dispatchEvent() throws; default: 16 MiB
  */
-/**
- * Awaits a promise, or rejects with the signal's reason if it is aborted.
- * @template T
- * @param {Promise<T>} promise
- * @param {AbortSignal} [signal]
- */
-export function unlessAborted<T>(promise: Promise<T>, signal?: AbortSignal): Promise<T>;
 /** Returns the checked signal. Throws its reason if it is aborted already. @param {Cancellable} [options] */
 export function checkSignal(options?: Cancellable): AbortSignal | undefined;
 /**
@@ -44,20 +38,12 @@ export function split(topics: unknown[]): {
     names: string[];
     signal: AbortSignal | undefined;
 };
-/** @param {unknown} options */
-export function checkOptions(options: unknown): void;
 /**
- * @param {string} peer
- * @param {SpokeOptions} options
+ * @param {unknown} options
+ * @param {OptionKinds} ofTransport the transport's own options
  */
-export function parsePeer(peer: string, { endpoint, relays }: SpokeOptions): EndpointAddr;
-/**
- * @param {SpokeOptions} options
- * @param {number} timeout
- */
-export function bind({ secretKey, bindAddr, relays, signal }: SpokeOptions, timeout: number): Promise<Endpoint>;
+export function checkOptions(options: unknown, ofTransport: OptionKinds): void;
 export namespace DEFAULTS {
-    export let alpn: string;
     export let reconnect: boolean;
     export let minBackoff: number;
     export let maxBackoff: number;
@@ -67,6 +53,7 @@ export namespace DEFAULTS {
     export let maxQueue: number;
     export let maxOutbox: number;
 }
+export type Endpoint = import("./iroh.mjs").IrohEndpoint;
 export type Cancellable = {
     signal?: AbortSignal | undefined;
 };
@@ -84,7 +71,7 @@ export type SpokeOptions = {
      * an endpoint of your own, which close() leaves open; `secretKey`,
      * `bindAddr` and `relays` are ignored then
      */
-    endpoint?: Endpoint | undefined;
+    endpoint?: import("@number0/iroh/index.js").Endpoint | undefined;
     /**
      * IP:PORT; default: any port on every address
      */
@@ -136,6 +123,8 @@ export type SpokeOptions = {
      */
     maxOutbox?: number | undefined;
 };
-import { EndpointAddr } from '@number0/iroh';
-import { Endpoint } from '@number0/iroh';
+/**
+ * What options must be: a check of each, and words for it.
+ */
+export type OptionKinds = Record<string, [isRight: (value: any) => boolean, words: string]>;
 import { MAX_FRAME } from './frames.mjs';

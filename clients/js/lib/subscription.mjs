@@ -60,7 +60,8 @@ export class Loop {
     if (taker) return taker.resolve({ value: envelope, done: false })
     const size = text.length * (/[^\0-\xff]/.test(text) ? 2 : 1) + EVENT_COST
     if (this.#queue.length > 0 && this.#bytes + size > this.#limit) {
-      return this.end(new CloseError(CloseCode.tooSlow, `${this.#bytes} bytes are queued; at most ${this.#limit} may be`))
+      const words = `the next event of ${size} bytes does not fit beside ${this.#bytes} bytes that wait`
+      return this.end(new CloseError(CloseCode.tooSlow, `${words}; the limit is ${this.#limit}`))
     }
     this.#queue.push({ text, size })
     this.#bytes += size

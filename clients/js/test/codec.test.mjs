@@ -61,6 +61,11 @@ describe('test vectors', () => {
       }
     })
   }
+  for (const v of vectors.invalid_from_hub) {
+    test(`invalid from a hub: ${v.name}`, () => {
+      for (const size of [bytes(v.frame).length, 1]) assert.throws(() => read(bytes(v.frame), size).map(decode), flaw('from'))
+    })
+  }
   for (const v of vectors.topics) {
     test(`topic: ${v.name}`, () => {
       if (v.topic === null) {

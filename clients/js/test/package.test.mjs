@@ -45,9 +45,15 @@ describe('the package', { timeout: 300_000 }, () => {
 
   test('has what an application needs, and no more', () => {
     const [{ files }] = JSON.parse(execFileSync('npm', ['pack', '--dry-run', '--json'], { cwd: here, stdio: 'pipe' }))
-    const modules = ['spoke', ...['frames', 'link', 'options', 'subscription'].map((name) => `lib/${name}`)]
+    const modules = ['spoke', ...['frames', 'iroh', 'link', 'options', 'outbox', 'session', 'spoke', 'subscription', 'time', 'topics'].map((name) => `lib/${name}`)]
     const wanted = ['LICENSE', 'README.md', 'example.mjs', 'package.json', ...modules.flatMap((name) => [`${name}.mjs`, `${name}.d.mts`])]
     assert.deepEqual(files.map(({ path }) => path).sort(), wanted.sort())
+  })
+
+  test('has one module that needs iroh and Node, so that others can run in a browser', () => {
+    const needs = readdirSync(join(here, 'lib')).filter((name) => name.endsWith('.mjs')).filter((name) =>
+      /^import .* from '(?!\.)|\b(process|Buffer)\./m.test(readFileSync(join(here, 'lib', name), 'utf8')))
+    assert.deepEqual(needs, ['iroh.mjs'])
   })
 
   test('has one version, and pins no registry', () => {
@@ -114,7 +120,7 @@ describe('the package', { timeout: 300_000 }, () => {
   test('docs/clients.md names what there is', () => {
     const table = readFileSync(join(root, 'docs/clients.md'), 'utf8')
     const column = table.split('\n').map((line) => line.split('|')).filter((cells) => cells.length === 6).map((cells) => cells[4])
-    const declared = readFileSync(join(here, 'spoke.d.mts'), 'utf8') + readFileSync(join(here, 'lib/options.d.mts'), 'utf8')
+    const declared = ['spoke', 'lib/spoke', 'lib/options'].map((name) => readFileSync(join(here, `${name}.d.mts`), 'utf8')).join('')
     const options = /export type SpokeOptions = \{(.*?)\n\};/s.exec(declared)[1].matchAll(/^    (\w+)\?:/gm)
     const named = column.flatMap((cell) => [...cell.matchAll(/`options\.(\w+)/g)].map(([, name]) => name))
     assert.deepEqual(new Set(named), new Set([...options].map(([, name]) => name)))

@@ -2,10 +2,10 @@
 // written. The test is the hub, and the application at the spoke.
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
-import { describe, test } from 'node:test'
+import { describe } from 'node:test'
 import { Spoke } from '../spoke.mjs'
 import { fakeHub } from './fakehub.mjs'
-import { cleanup, root } from './hub.mjs'
+import { cleanup, noticeResets, root, testCodes } from './hub.mjs'
 
 const scripts = ['sessions', 'clients'].flatMap((name) => JSON.parse(readFileSync(`${root}/docs/vectors/${name}.json`, 'utf8')).spoke)
 const besides = ['silent', 'topics', 'as', 'or_closed', 'sub'] // what belongs to a verb
@@ -85,6 +85,7 @@ class Player {
     player.hub = await fakeHub(t)
     const { max_frame: maxFrame, max_queue: maxQueue } = options
     player.#call('connected', Spoke.connect(player.hub.peer, { minBackoff: 10, maxBackoff: 500, handshakeTimeout: 30_000, ...(maxFrame && { maxFrame }), ...(maxQueue && { maxQueue }) }))
+    player.#calls.connected.then((spoke) => noticeResets(t, spoke), () => {})
     cleanup(t, async () => {
       for (const link of player.links) link.peer.close(0)
       const spoke = await player.#calls.connected.catch(() => null)
@@ -310,5 +311,5 @@ class Player {
 
 describe('sessions', { timeout: limit }, () => {
   assert.ok(scripts.length >= 15)
-  for (const script of scripts) test(script.name, (t) => Player.play(t, script))
+  for (const script of scripts) testCodes(script.name, (t) => Player.play(t, script))
 })

@@ -48,7 +48,7 @@ async def _connect(peer: str, options: Options, endpoint: iroh.Endpoint | None) 
         endpoint = await _bind(options)
     try:
         spoke = Spoke(endpoint, own, address, options)
-        await spoke._start()
+        await spoke._session.start()
     except BaseException:
         if own:
             in_background(endpoint.close())

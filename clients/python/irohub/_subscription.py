@@ -84,7 +84,8 @@ class Subscription:
     def _push(self, body: bytes) -> None:
         size = len(body) + _EVENT_COST
         if self._queue and self._queued + size > self._limit:
-            self._end(SlowError(4, f"{self._queued} bytes are queued; at most {self._limit} may be"))
+            words = f"the next event of {size} bytes does not fit beside {self._queued} bytes that wait"
+            self._end(SlowError(4, f"{words}; the limit is {self._limit}"))
             return
         self._queue.append(body)
         self._queued += size

@@ -43,7 +43,9 @@ class Bounds(PlayedCase):
                 await self.next(spoke)
                 got += 1
         self.assertEqual(got, limit // (len(EVENT) + 60))
-        self.assertIn("bytes are queued", str(raised.exception))
+        size = len(EVENT) + 60
+        words = f"the next event of {size} bytes does not fit beside {got * size} bytes that wait; the limit is {limit}"
+        self.assertEqual(raised.exception.reason, words)
         await self.closing(spoke, link)
 
     async def closing(self, spoke: irohub.Spoke, link: PlayedLink) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import unittest
+import unittest.mock
 from dataclasses import replace
+
+import iroh
 
 import irohub
 from tests.hubs import Happenings, PlayedCase, soon
@@ -223,6 +226,35 @@ class Played(PlayedCase):
         spoke, link = await self.meet(irohub.Options(write_timeout=0.3))
         with self.assertRaises(irohub.TimeoutClosedError):
             await soon(spoke.close())
+
+    async def test_close_without_a_connection(self) -> None:
+        happenings = Happenings()
+        spoke, link = await self.meet(happenings.options(min_backoff=1000.0, max_backoff=1000.0))
+        await link.end(1)
+        await happenings.next()
+        await spoke.publish("n")
+        with self.assertRaises(irohub.LostError) as raised:
+            await soon(spoke.close())
+        self.assertEqual(str(raised.exception), "closed without a connection; events not written: 1")
+
+    async def test_close_during_an_attempt_does_not_wait_for_iroh_to_forget_it(self) -> None:
+        happenings = Happenings()
+        spoke, link = await self.meet(happenings.options(min_backoff=0.01))
+        await link.end(1)
+        await happenings.next()
+        incoming = await soon(self.played._endpoint.accept_next())  # and no answer
+        self.assertIsNotNone(incoming)
+        released = asyncio.Event()
+        close = iroh.Endpoint.close
+
+        async def closing(endpoint: iroh.Endpoint) -> None:
+            await close(endpoint)
+            released.set()
+
+        with unittest.mock.patch.object(iroh.Endpoint, "close", closing):
+            await soon(spoke.close())
+            self.assertFalse(released.is_set())
+            await soon(released.wait())
 
     async def test_hub_that_ends_its_stream_alone(self) -> None:
         happenings = Happenings()

@@ -93,18 +93,18 @@ class Conversation(Case):
         self.assertEqual((await self.next(spoke)).topic, "kept")
 
         # What the spoke's own checks keep from the hub.
-        link = await spoke._connected()
-        spoke._send(link, irohub.encode("__subscribe", "", {"topics": ["a", "__ack"]}))
+        link = await spoke._session.connected()
+        spoke._session.outbox.send(link, irohub.encode("__subscribe", "", {"topics": ["a", "__ack"]}))
         self.assertIsInstance(await happenings.next(), irohub.InvalidTopicError)
         twice = irohub.Json('{"topic":"a","topic":"a"}')
         for payload in (None, {}, {"topic": 1}, {"topic": "a", "topics": ["a"]}, twice):
-            spoke._send(link, irohub.encode("__subscribe", "", payload))
+            spoke._session.outbox.send(link, irohub.encode("__subscribe", "", payload))
             self.assertIsInstance(await happenings.next(), irohub.InvalidPayloadError)
-        spoke._send(link, irohub.encode("__unsubscribe", "", {"topic": "__a"}))
+        spoke._session.outbox.send(link, irohub.encode("__unsubscribe", "", {"topic": "__a"}))
         self.assertIsInstance(await happenings.next(), irohub.InvalidTopicError)
         with self.assertRaises(irohub.InvalidTopicError):
             await soon(spoke.flush())
-        spoke._send(link, irohub.encode("__later", "1", {"any": "thing"}))  # is ignored
+        spoke._session.outbox.send(link, irohub.encode("__later", "1", {"any": "thing"}))  # is ignored
         await soon(spoke.flush())
         self.assertTrue(spoke.connected)
 
@@ -115,7 +115,7 @@ class Conversation(Case):
         room = _events.MAX_FRAME - _events.FROM_SIZE - len('{"type":"big","payload":""}')
         with self.assertRaises(irohub.InvalidPayloadError):
             await soon(spoke.publish("big", "x" * (room + 1)))
-        spoke._send(None, irohub.encode("big", "", "x" * (room + 1)))
+        spoke._session.outbox.send(None, irohub.encode("big", "", "x" * (room + 1)))
         self.assertIsInstance(await happenings.next(), irohub.InvalidPayloadError)
         await soon(spoke.publish("big", "x" * room))
         self.assertEqual(len((await hub.event())["payload"]), room)
@@ -264,7 +264,7 @@ class Ends(Case):
             with self.subTest(v["name"]):
                 spoke = await soon(irohub.connect(hub.peer, endpoint=endpoint))
                 await self.listen(spoke, "n")
-                link = await spoke._connected()
+                link = await spoke._session.connected()
                 await link.write(bytes.fromhex(v["frame"]))
                 if v["reason"] == "truncated":
                     await link.finish()

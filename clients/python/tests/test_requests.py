@@ -165,7 +165,7 @@ class Packing(PlayedCase):
         await link.next()
         flushing = asyncio.create_task(spoke.flush())
         await link.next()
-        mine = spoke._link
+        mine = spoke._session.link
         assert mine is not None
         report = mine.end_answers
 

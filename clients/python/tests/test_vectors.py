@@ -98,6 +98,15 @@ class Vectors(unittest.TestCase):
                     named_topics(receive(frame, step))
                 self.assertIn(REASONS[v["reason"]], raised.exception.reason)
 
+    def test_invalid_from_hub(self) -> None:
+        self.assertGreater(len(VECTORS["invalid_from_hub"]), 10)
+        for v in VECTORS["invalid_from_hub"]:
+            frame = bytes.fromhex(v["frame"])
+            for step in (len(frame), 1):
+                with self.subTest(v["name"], step=step), self.assertRaises(irohub.ProtocolError) as raised:
+                    receive(frame, step)
+                self.assertIn("from is not a NodeID", raised.exception.reason)
+
     def test_valid_events_are_encoded_and_read_again(self) -> None:
         for v in VECTORS["valid"]:
             with self.subTest(v["name"]):

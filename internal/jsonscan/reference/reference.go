@@ -88,12 +88,12 @@ func Depth(text []byte) (deepest int) {
 	return deepest
 }
 
-// String decodes a JSON string; whole is false where it has half a surrogate pair.
+// String decodes a JSON string; whole is false where it has an unpaired surrogate.
 func String(text string) (s string, isString, whole bool) {
 	if json.Unmarshal([]byte(text), &s) != nil || text[0] != '"' {
 		return "", false, false
 	}
-	var high bool // the escape before was the first half
+	var high bool // the escape before was a high surrogate
 	for i := 1; i < len(text)-1; i++ {
 		var unit uint64
 		if text[i] == '\\' {
