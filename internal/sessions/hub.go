@@ -37,8 +37,8 @@ type raw struct {
 }
 
 // PlayHub plays a script against a Hub. newEndpoint makes an endpoint; if asked to, one of the
-// zero node.
-func PlayHub(t *testing.T, ctx context.Context, script *HubScript, newEndpoint func(zero bool) irohub.Endpoint) {
+// zero node. See Again for lossy.
+func PlayHub(t *testing.T, ctx context.Context, script *HubScript, lossy bool, newEndpoint func(zero bool) irohub.Endpoint) {
 	p := &hubPlayer{
 		script:      script,
 		newEndpoint: newEndpoint,
@@ -47,7 +47,7 @@ func PlayHub(t *testing.T, ctx context.Context, script *HubScript, newEndpoint f
 		heard:       make(chan irohub.Event, 1000),
 		spokes:      make(map[string]*raw),
 	}
-	p.player = player{T: t, ctx: ctx, node: func(name string) irohub.NodeID {
+	p.player = player{T: t, ctx: ctx, lossy: lossy, node: func(name string) irohub.NodeID {
 		if name == "hub" {
 			return p.place.ID()
 		}

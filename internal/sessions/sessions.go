@@ -18,6 +18,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"irohub"
@@ -172,11 +173,43 @@ type player struct {
 	node func(name string) irohub.NodeID
 	id   map[string][]string // ids of requests, by the name that a step gave them
 	at   int                 // index of the current step
+
+	lossy bool        // the run ends with a codeLost, rather than with a failure that a lost code explains
+	lost  atomic.Bool // a connection has ended without a code
+}
+
+// A codeLost is the panic of a run in which the transport has lost a close code.
+type codeLost struct{ why string }
+
+// Again plays a script, up to four times while its transport loses a close code. Over QUIC, a code
+// is in a packet that nobody acknowledges. play gets lossy, for the player; the last run is not.
+func Again(t *testing.T, play func(lossy bool)) {
+	for runs := 4; ; runs-- {
+		lost := func() (lost *codeLost) {
+			defer func() {
+				if why := recover(); why != nil {
+					var ok bool
+					if lost, ok = why.(*codeLost); !ok {
+						panic(why)
+					}
+				}
+			}()
+			play(runs > 1)
+			return nil
+		}()
+		if lost == nil {
+			return
+		}
+		t.Logf("the transport lost a close code, so the script is played again: %s", lost.why)
+	}
 }
 
 // fail ends a script with an error.
 func (p *player) fail(format string, args ...any) {
 	p.Helper()
+	if p.lossy && p.lost.Load() {
+		panic(&codeLost{fmt.Sprintf(format, args...)})
+	}
 	p.Fatalf("step %d: %s", p.at+1, fmt.Sprintf(format, args...))
 }
 
@@ -314,6 +347,9 @@ func (p *player) wantCode(err error, code uint64) {
 	p.Helper()
 	var end *irohub.CloseError
 	if !errors.As(err, &end) || end.Code != code {
+		if end == nil {
+			p.lost.Store(true)
+		}
 		p.fail("ended with %v, want code %d", err, code)
 	}
 }

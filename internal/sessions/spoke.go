@@ -56,8 +56,8 @@ type link struct {
 	holds  chan struct{} // capacity 1: gets a token for each addition to held
 }
 
-// PlaySpoke plays a script against a Spoke.
-func PlaySpoke(t *testing.T, ctx context.Context, script *SpokeScript, hub, spoke irohub.Endpoint) {
+// PlaySpoke plays a script against a Spoke. See Again for lossy.
+func PlaySpoke(t *testing.T, ctx context.Context, script *SpokeScript, lossy bool, hub, spoke irohub.Endpoint) {
 	p := &spokePlayer{
 		place:      hub,
 		dialled:    make(chan dialling, 1),
@@ -67,7 +67,7 @@ func PlaySpoke(t *testing.T, ctx context.Context, script *SpokeScript, hub, spok
 		left:       make(chan error, 1),
 		subs:       make(map[string]*subscription),
 	}
-	p.player = player{T: t, ctx: ctx, id: make(map[string][]string), node: func(name string) irohub.NodeID {
+	p.player = player{T: t, ctx: ctx, lossy: lossy, id: make(map[string][]string), node: func(name string) irohub.NodeID {
 		if name == "hub" {
 			return hub.ID()
 		}
@@ -75,12 +75,17 @@ func PlaySpoke(t *testing.T, ctx context.Context, script *SpokeScript, hub, spok
 	}}
 	go func() {
 		s, err := irohub.Dial(ctx, spoke, hub.Addr(), irohub.SpokeOptions{
-			MaxFrame:     script.Options.MaxFrame,
-			MaxQueue:     script.Options.MaxQueue,
-			MinBackoff:   time.Millisecond,
-			MaxBackoff:   100 * time.Millisecond,
-			OnDisconnect: func(err error) { p.told <- err },
-			OnReconnect:  func() { p.told <- nil },
+			MaxFrame:   script.Options.MaxFrame,
+			MaxQueue:   script.Options.MaxQueue,
+			MinBackoff: time.Millisecond,
+			MaxBackoff: 100 * time.Millisecond,
+			OnDisconnect: func(err error) {
+				if _, code := errors.AsType[*irohub.CloseError](err); !code {
+					p.lost.Store(true)
+				}
+				p.told <- err
+			},
+			OnReconnect: func() { p.told <- nil },
 		})
 		p.dialled <- dialling{s, err}
 	}()

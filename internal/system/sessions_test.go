@@ -20,7 +20,7 @@ func TestSessions_Hub(t *testing.T) {
 			checkRounds(t)
 			synctest.Test(t, func(t *testing.T) {
 				network := irohubtest.NewNetwork()
-				sessions.PlayHub(t, withinAnHour(t), &script, func(zero bool) irohub.Endpoint {
+				sessions.PlayHub(t, withinAnHour(t), &script, false, func(zero bool) irohub.Endpoint {
 					if zero {
 						return network.EndpointOf(irohub.NodeID{})
 					}
@@ -37,7 +37,7 @@ func TestSessions_Spoke(t *testing.T) {
 			checkRounds(t)
 			synctest.Test(t, func(t *testing.T) {
 				network := irohubtest.NewNetwork()
-				sessions.PlaySpoke(t, withinAnHour(t), &script, network.Endpoint(), network.Endpoint())
+				sessions.PlaySpoke(t, withinAnHour(t), &script, false, network.Endpoint(), network.Endpoint())
 			})
 		})
 	}
