@@ -136,9 +136,10 @@ func (p *peer) admit() error {
 		return nil
 	}
 	answer := make(chan error, 1)
-	// Admit's goroutine ends when the application's Admit returns. Nobody waits for it.
+	// Admit's goroutine ends when the application's Admit returns. The select below waits for it
+	// until p.ctx ends. Then nobody does.
 	go func() {
-		answer <- p.hub.logs.Guard("Admit", func() error { return opts.Admit(p.ctx, id) })
+		answer <- p.hub.permission("Admit", func() error { return opts.Admit(p.ctx, id) })
 	}()
 	select {
 	case err := <-answer:
@@ -149,6 +150,17 @@ func (p *peer) admit() error {
 	case <-p.ctx.Done():
 		return context.Cause(p.ctx)
 	}
+}
+
+// permission asks the application, and returns nil or an error with the text of its refusal. The
+// error's Error is the application's too, so it is called under Guard and by the same goroutine.
+func (h *Hub) permission(name string, policy func() error) error {
+	return h.logs.Guard(name, func() error {
+		if err := policy(); err != nil {
+			return errors.New(err.Error())
+		}
+		return nil
+	})
 }
 
 // stream starts the reader and the writer of a new stream. A connection may have one stream

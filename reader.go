@@ -337,7 +337,7 @@ func (m *member) allow(name string, policy func(NodeID, string) error, topic str
 	if policy == nil {
 		return nil
 	}
-	return m.hub.logs.Guard(name, func() error { return policy(m.id, topic) })
+	return m.hub.permission(name, func() error { return policy(m.id, topic) })
 }
 
 // refuse returns the op for a frame that the reader refuses. The answer passes the router,

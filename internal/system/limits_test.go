@@ -240,6 +240,63 @@ func TestHub_AdmitTurnsAway(t *testing.T) {
 	})
 }
 
+// A refusal is an error whose Error is code of the application.
+type refusal func() string
+
+func (r refusal) Error() string { return r() }
+
+// If the Error of a refusal panics, the hub refuses all the same and goes on.
+func TestHub_RefusalsThatPanic(t *testing.T) {
+	no := refusal(func() string { panic("no text") })
+	opts := irohub.HubOptions{
+		Admit: func(_ context.Context, id irohub.NodeID) error {
+			if id[0] == 1 {
+				return no
+			}
+			return nil
+		},
+		AllowSubscribe: func(irohub.NodeID, string) error { return no },
+		AllowPublish:   func(irohub.NodeID, string) error { return no },
+	}
+	inWorld(t, opts, func(w *world) {
+		_, err := irohub.Dial(w.Context(), w.network.EndpointOf(irohub.NodeID{1}), w.endpoint.Addr(), irohub.SpokeOptions{})
+		w.wantCode(err, irohub.CodeForbidden)
+		s, err := irohub.Dial(w.Context(), w.network.EndpointOf(irohub.NodeID{2}), w.endpoint.Addr(), irohub.SpokeOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		if _, err := s.Subscribe(w.Context(), "a"); !errors.Is(err, irohub.ErrForbidden) {
+			t.Errorf("Subscribe: %v, want ErrForbidden", err)
+		}
+		if err := s.Publish(w.Context(), irohub.Event{Type: "a"}); err != nil {
+			t.Error(err)
+		}
+		if err := s.Flush(w.Context()); !errors.Is(err, irohub.ErrForbidden) {
+			t.Errorf("Flush: %v, want ErrForbidden", err)
+		}
+	})
+}
+
+// If the Error of Admit's refusal hangs, Close does not wait for it.
+func TestHub_RefusalThatHangsHoldsUpNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		network := irohubtest.NewNetwork()
+		ep := network.Endpoint()
+		hub := newHub(t, irohub.HubOptions{Admit: func(context.Context, irohub.NodeID) error {
+			return refusal(func() string { <-release; return "no" })
+		}}, ep)
+		served := make(chan error, 1)
+		go func() { served <- hub.Serve(t.Context()) }()
+		go irohub.Dial(t.Context(), network.EndpointOf(irohub.NodeID{1}), ep.Addr(), irohub.SpokeOptions{})
+		synctest.Wait()
+		hub.Close()
+		<-served
+		close(release)
+	})
+}
+
 // An event without From is the hub's own. So the hub admits no node with a zero NodeID.
 func TestHub_TheZeroNodeIDIsNobodys(t *testing.T) {
 	inWorld(t, irohub.HubOptions{}, func(w *world) {
