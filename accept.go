@@ -13,25 +13,27 @@ import (
 
 // This file handles a connection from its first packet to its streams.
 
-// A peer is one connection. Between its begin and its settle message to the router, it is
-// pending or has a spoke. The router ensures that. A timer bounds how long it is pending.
+// A peer is one connection. From its begin message to the router on, it is pending; a timer
+// bounds for how long. It may then have spokes. It is closing once its last spoke has ended, or
+// once it is turned away. Its settle message to the router is its end.
 type peer struct {
 	// Immutable.
 	hub    *Hub
 	addr   string          // the source address of its first packet
-	ctx    context.Context // ends with the connection
+	ctx    context.Context // the hub ends it, or letGo; a close by the peer alone does not
 	cancel context.CancelCauseFunc
-	silent *time.Timer // closes a connection that has no spoke in time; the router stops it
+	silent *time.Timer   // closes a connection that has no spoke in time; the router or letGo stops it
+	over   chan struct{} // closed by the connection's goroutine at its end
 
 	// Owned by the connection's goroutine. It sets conn before it starts a stream's goroutines,
 	// which may read it. Others may read both after its letGo.
 	conn Conn  // nil before the handshake
 	why  error // why the connection ended
 
-	over    chan struct{} // closed by the connection's goroutine at its end
-	spokes  atomic.Int32  // open streams that are spokes; written by the router
-	streams atomic.Int32  // open streams; the last one to end closes the connection
-	users   atomic.Int32  // the connection's goroutine and the open streams; the last one sends settle
+	// Atomic counters.
+	spokes  atomic.Int32 // open streams that are spokes; written by the router
+	streams atomic.Int32 // open streams; the last one to end closes the connection
+	users   atomic.Int32 // the connection's goroutine and the open streams; the last one sends settle
 
 	// Owned by the router.
 	number  uint64 // increases with each connection
@@ -69,7 +71,8 @@ func (h *Hub) accept(ctx, base context.Context, endpoint Endpoint) error {
 		case <-h.inbox.done:
 			p.cancel(errShutdown)
 		}
-		// The connection's goroutine is a task of the hub. The end of p.ctx ends it.
+		// The connection's goroutine is a task of the hub. It ends with p.ctx, a failed
+		// handshake, Admit's refusal or the peer's close.
 		h.tasks.Go(func() {
 			p.why = p.serve(in)
 			close(p.over)
@@ -175,7 +178,7 @@ func (p *peer) stream(stream Stream) {
 	}
 	p.users.Add(1)
 	m := newMember(p, stream)
-	// The writer is a task of the hub. The end of the link's context ends it.
+	// The writer is a task of the hub. It ends with its queue or with the link's context.
 	p.hub.tasks.Go(func() {
 		m.link.write()
 		select {
@@ -185,8 +188,8 @@ func (p *peer) stream(stream Stream) {
 		close(m.link.closed)
 		p.letGo()
 	})
-	// The reader ends with the link's context too, after the application's callbacks
-	// have returned. Nobody waits for it.
+	// The reader ends with the stream or with the link's context, but only after the writer
+	// and the application's callbacks. Nobody waits for it.
 	go m.read()
 }
 

@@ -133,8 +133,10 @@ func (s *Spoke) connect(ctx, base context.Context, limit time.Duration) (*link, 
 		return nil, s.inbox.cause
 	}
 
-	// The reader and the writer start after the router has the attachment. The end of the
-	// link's context ends both, and the writer's goroutine waits for the reader. They call no
+	// The reader and the writer start after the router has the attachment. Each ends the link's
+	// context at its end, and with the context the other. The reader ends with an error, a bad
+	// frame or the connection's close; the writer with its queue, once the hub has ended its half
+	// or the WriteTimeout is over. The writer's goroutine waits for the reader. They call no
 	// code of the application. The router waits for down, and the keeper for closed.
 	read := make(chan struct{})
 	go func() {
@@ -170,8 +172,9 @@ func (s *Spoke) connect(ctx, base context.Context, limit time.Duration) (*link, 
 // dropped as a whole together with the link. So the state of one link is never mistaken for
 // that of another.
 type attachment struct {
+	// Immutable.
 	link *link
-	idle *time.Timer // ends the link if the hub does not answer; nil: Dial's ctx does so
+	idle *time.Timer // ends the link if the hub does not answer; the router or connect stops it; nil: Dial's ctx ends the link
 
 	// Owned by the router.
 	begun   bool                     // the hub has answered everything in first

@@ -170,15 +170,15 @@ type Hub struct {
 	served atomic.Bool
 	ended  chan struct{} // closed by Serve as it returns
 
-	// tasks are the goroutines that serve the network. They call no code of the
+	// tasks are the goroutines that serve the network. They make no callback to the
 	// application, so they always end. Serve waits for them.
 	tasks sync.WaitGroup
 }
 
 // NewHub makes a hub that serves one endpoint or several. The spokes of all endpoints share
 // the topics and the limits. The caller closes the endpoints, after the hub. The hub runs a
-// goroutine until Close or Shutdown. Publish and Subscribe work before Serve too. NewHub
-// returns an error that wraps [ErrInvalid] if there is no endpoint or if one is nil.
+// goroutine until Close, Shutdown or the end of Serve. Publish and Subscribe work before Serve
+// too. NewHub returns an error that wraps [ErrInvalid] if there is no endpoint or if one is nil.
 func NewHub(opts HubOptions, endpoints ...Endpoint) (*Hub, error) {
 	if len(endpoints) == 0 {
 		return nil, fmt.Errorf("%w hub: it needs an endpoint", ErrInvalid)

@@ -40,16 +40,18 @@ type link struct {
 	gate      *gate             // guards published
 	ready     chan struct{}     // closed by a spoke's router once published may be written; nil in a hub
 
-	out outbox[frames] // from the router
+	// The router puts frames in and the writer takes them out.
+	out outbox[frames]
 
+	// Atomics.
 	bytesIn  atomic.Uint64 // counted by the reader
 	bytesOut atomic.Uint64 // counted by the writer
 
 	taken      atomic.Int64 // events that the writer has taken out of published
-	ended      atomic.Bool  // the peer has closed its sending half, after its last frame
-	handedOver atomic.Bool  // the peer has acknowledged everything, including the end
+	ended      atomic.Bool  // the peer has closed its sending half, after its last frame; set by the reader
+	handedOver atomic.Bool  // the peer has acknowledged everything, including the end; set by the writer
 
-	// The writer's goroutine closes closed after the stream.
+	// Immutable too. The writer's goroutine closes it after the stream.
 	closed chan struct{}
 }
 
@@ -232,7 +234,7 @@ func (l *link) writeLoop() error {
 }
 
 // A writer gathers the frames for one write. It copies them into a buffer if they are more
-// than one piece.
+// than one piece. Only the writer's goroutine uses this struct.
 //
 // A failed write does not end the link. The reader first reads what the peer sent before it
 // closed, and then ends the link. Until then the writer drops what it gets.
@@ -334,7 +336,8 @@ func (w *writer) write(p []byte) {
 	}
 }
 
-// fail stops writing, and leaves the end of the link to the reader for up to lameTime.
+// fail stops writing, and leaves the end of the link to the reader for up to lameTime, or for
+// up to the WriteTimeout if that is shorter.
 func (w *writer) fail(err error) {
 	w.failed, w.published = &remoteEnd{err}, nil
 	w.lame = cancelAfter(min(w.timeout, lameTime), w.cancel, w.failed)

@@ -9,8 +9,8 @@ import (
 )
 
 // This file is how the hub's router adds and removes connections, spokes, listeners and
-// their subscriptions. A connection is pending or has a spoke. A subscriber in the table is a
-// member, a listener, or one that has retired and is being removed.
+// their subscriptions. A connection is pending, has spokes, or is closing. A subscriber in the
+// table is a member, a listener, or one that has retired and is being removed.
 
 var errReplaced = &CloseError{Code: CodeTooMany, Reason: "replaced by a newer spoke of the same node"}
 

@@ -134,7 +134,7 @@ type outbox[T any] struct {
 	// the router has emptied it, a send never blocks. It is never closed.
 	box chan *batch[T]
 
-	// Owned by the router.
+	// Owned by the router; limit is immutable.
 	limit     int64
 	next      *batch[T]
 	putBytes  int64 // total ever put
@@ -145,7 +145,7 @@ type outbox[T any] struct {
 	doneBytes  atomic.Int64
 	doneEvents atomic.Int64
 
-	pool *sync.Pool
+	pool *sync.Pool // immutable
 }
 
 func newOutbox[T any](limit int, pool *sync.Pool) outbox[T] {
@@ -233,9 +233,11 @@ func (o *outbox[T]) slow(events, size int) *CloseError {
 }
 
 // A gate guards a channel that has many senders and one receiver. A sender enters before it
-// sends and leaves afterwards; pass does so. At the end the router shuts the gate, and the
-// receiver drains the channel until all senders have left. No value can follow then, so that
-// nothing accepted is lost.
+// sends and leaves afterwards; pass does so. At a graceful end the router shuts the gate, and
+// the receiver drains the channel until all senders have left. No value can follow then, so
+// that nothing accepted is overlooked. When a hub or a Spoke ends at once, its router shuts the
+// gate and nobody drains: what is in the channel is lost. A Spoke's writer does not drain after
+// a failed write or the end of its link either.
 type gate struct {
 	closing chan struct{} // closed by shut; senders that are blocked inside give up
 	cause   error         // why the gate was shut; written before closing is closed

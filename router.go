@@ -12,6 +12,7 @@ import (
 // that none blocks after the router's end. A channel is unbuffered unless its comment says
 // otherwise: after a send, the router is already at work on the value.
 type inbox struct {
+	// Immutable.
 	gate                   // guards publish; Subscribe passes it too; shut when a shutdown begins
 	publish  chan message  // from Hub.Publish; buffered, so that a round finds several
 	inbound  chan *inbound // from readers; buffered for the same reason; at most two per reader
@@ -27,10 +28,12 @@ type inbox struct {
 	shutdown chan struct{}          // end after writing all that is queued
 	quit     chan struct{}          // end now
 
-	done  chan struct{} // closed by the router at its end
-	final Stats         // written before done is closed, like cut and lost
-	cut   bool          // the router ended by quit, not by shutdown
-	lost  loss          // what shutdown could not deliver
+	done chan struct{} // closed by the router at its end
+
+	// Written by the router before it closes done.
+	final Stats
+	cut   bool // the router ended by quit, not by shutdown
+	lost  loss // what shutdown could not deliver
 }
 
 // A loss counts what a shutdown could not deliver.
@@ -40,7 +43,7 @@ type loss struct {
 }
 
 // A router owns the spokes, the listeners and the table. Only its goroutine, loop, can reach
-// this struct. It answers messages by a buffered reply, an outbox or a cancelled context.
+// this struct, so all fields are the router's. It answers messages by a buffered reply, an outbox or a cancelled context.
 // None of these can block it.
 type router struct {
 	*inbox

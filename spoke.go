@@ -115,15 +115,17 @@ func Dial(ctx context.Context, endpoint Endpoint, addr Addr, opts SpokeOptions) 
 		inbox:    newSpokeInbox(),
 		logs:     logging.New(opts.Logger),
 	}
-	// The router's goroutine. Close or the keeper ends it. Close waits for its done channel.
+	// The router's goroutine. Close, the keeper or a failed Dial ends it. Close waits for its
+	// done channel.
 	go newSpokeRouter(s.inbox, s.opts.HandshakeTimeout, cancel).loop()
 	l, err := s.connect(ctx, base, 0)
 	if err != nil {
 		send(s.inbox, s.inbox.failed, err)
 		return nil, fmt.Errorf("irohub: dialing %s: %w", addr, err)
 	}
-	// The keeper's goroutine. It ends after the router, or when reconnecting is useless, which
-	// it reports to the router.
+	// The keeper's goroutine. It ends once the Spoke is closed or has ended, and has no link. It
+	// also ends when it does not dial again: with NoReconnect, or after an error that makes it
+	// useless. It reports that error to the router. Nobody waits for it.
 	go s.keep(base, l)
 	// The notifier's goroutine. It ends after the router and after the last callback. Nobody
 	// waits for it.

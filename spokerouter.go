@@ -17,6 +17,7 @@ import (
 // sender also selects on closing, on done or on the end of its link, so that none blocks after
 // the router's end.
 type spokeInbox struct {
+	// Immutable.
 	inbound  chan *arrivals // from the reader
 	listen   chan request[*Subscription]
 	unlisten chan *Subscription
@@ -27,18 +28,21 @@ type spokeInbox struct {
 	close    chan struct{}    // close the Spoke gracefully
 
 	// published goes from Publish and Flush to the writer of the current link. It is buffered,
-	// so that one write carries several events. It is never closed. The gate guards it: at the
-	// end, the writer or the router receives everything that has entered.
+	// so that one write carries several events. It is never closed. The gate guards it: at a
+	// graceful close, the writer or the router receives everything that has entered, unless the
+	// link fails.
 	published chan frames
 	gate
-	count atomic.Int64 // events that have been put into published
+	count atomic.Int64 // an atomic: events that have been put into published
 
 	// notify goes from the router to the notifier, which calls the application.
 	notify chan notification
-	untold []notification // those left at the router's end; written before done is closed
 
 	done chan struct{} // closed by the router at its end
-	err  error         // the result of Close; written before done is closed
+
+	// Written by the router before it closes done.
+	untold []notification // those left at the router's end
+	err    error          // the result of Close
 }
 
 // publishBuffer is how many events Publish may be ahead of the writer.
@@ -74,11 +78,12 @@ func send[T any](in *spokeInbox, to chan<- T, v T) bool {
 var errSpokeClosed = &CloseError{Reason: "spoke closed"}
 
 // A spokeRouter owns a Spoke's Subscriptions, and the state of the requests that it has sent to
-// the hub for them. Only its goroutine, loop, can reach this struct.
+// the hub for them. Only its goroutine, loop, can reach this struct, so all fields are the
+// router's.
 type spokeRouter struct {
 	*spokeInbox
 	limit  time.Duration // HandshakeTimeout
-	cancel func(error)   // ends dialling
+	cancel func(error)   // ends the Spoke's context, and with it the present link and dialling
 
 	fanout
 	listeners     map[*Subscription]*call

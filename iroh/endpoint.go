@@ -111,6 +111,9 @@ func Bind(ctx context.Context, o Options) (*Endpoint, error) {
 		conns:      map[*link]struct{}{},
 	}
 	e := &Endpoint{inner}
+	// When the application has dropped the Endpoint, the garbage collector has it closed. That
+	// may take as long as Close, and a cleanup must not block, so a goroutine does it. It ends as
+	// Close does: at once, if Close was called before. Nobody waits for it.
 	runtime.AddCleanup(e, func(e *endpoint) { go e.close() }, inner)
 	return e, nil
 }
