@@ -73,6 +73,16 @@ func readme(t *testing.T) []block {
 	return list
 }
 
+// within returns the commands of a block behind the one that enters the folder.
+func within(t *testing.T, folder string, b block) string {
+	t.Helper()
+	commands, ok := strings.CutPrefix(b.text, "cd "+folder+"\n")
+	if !ok {
+		t.Fatalf("a block of the README does not begin with cd %s:\n%s", folder, b.text)
+	}
+	return commands
+}
+
 // beside makes a folder with a link to the clone, runs the README's commands that make a module
 // in it, and returns the module's folder.
 func beside(t *testing.T, list []block) (hello string) {
@@ -106,7 +116,7 @@ func TestReadme_Conversation(t *testing.T) {
 	needNative(t)
 	c := conversation{t: t, command: buildCommand(t)}
 
-	made, start, ok := strings.Cut(list[startHub].text, "\n")
+	made, start, ok := strings.Cut(within(t, "irohub", list[startHub]), "\n")
 	if !ok || !strings.HasPrefix(made, "make ") {
 		t.Fatalf("the hub's block begins with %q, want a make command", made)
 	}
@@ -116,10 +126,10 @@ func TestReadme_Conversation(t *testing.T) {
 		t.Errorf("the hub prints %v, want %v", ready, shown)
 	}
 	c.ticket, _ = ready["ticket"].(string)
-	c.publish = list[publish].text
+	c.publish = within(t, "irohub", list[publish])
 
 	t.Run("command", func(t *testing.T) {
-		p := c.start(root, list[subscribe].text)
+		p := c.start(root, within(t, "irohub", list[subscribe]))
 		p.waitFor(t, "msg=subscribed")
 		c.say(t)
 		from := regexp.MustCompile(`"from":"[0-9a-f]{64}"`)
@@ -129,7 +139,7 @@ func TestReadme_Conversation(t *testing.T) {
 	})
 	t.Run("go", func(t *testing.T) {
 		hello := beside(t, list)
-		sh(t, hello, list[fetchLibrary].text)
+		sh(t, hello, within(t, "hello", list[fetchLibrary]))
 		write(t, filepath.Join(hello, "main.go"), list[goSpoke].text)
 		sh(t, hello, "go build -o listen .")
 		c.listens(t, hello, "./listen TICKET", list[goOutput].text)
