@@ -109,7 +109,7 @@ func (s *Spoke) dial(ctx context.Context, limit time.Duration) (Conn, Stream, er
 	return conn, stream, nil
 }
 
-// connect makes a link and returns it once the hub has acknowledged all subscriptions.
+// connect makes a link and returns it once the hub has acknowledged or refused all subscriptions.
 // base bounds the link's life. ctx bounds the call. A limit other than 0 bounds the time to
 // connect and then the wait for each answer of the hub.
 func (s *Spoke) connect(ctx, base context.Context, limit time.Duration) (*link, error) {

@@ -12,7 +12,7 @@ import (
 // that none blocks after the router's end. A channel is unbuffered unless its comment says
 // otherwise: after a send, the router is already at work on the value.
 type inbox struct {
-	// Immutable.
+	// Immutable, but for the gate.
 	gate                   // guards publish; Subscribe passes it too; shut when a shutdown begins
 	publish  chan message  // from Hub.Publish; buffered, so that a round finds several
 	inbound  chan *inbound // from readers; buffered for the same reason; at most two per reader

@@ -17,7 +17,7 @@ import (
 // sender also selects on closing, on done or on the end of its link, so that none blocks after
 // the router's end.
 type spokeInbox struct {
-	// Immutable.
+	// Immutable, but for the gate and count.
 	inbound  chan *arrivals // from the reader
 	listen   chan request[*Subscription]
 	unlisten chan *Subscription
@@ -33,7 +33,7 @@ type spokeInbox struct {
 	// link fails.
 	published chan frames
 	gate
-	count atomic.Int64 // an atomic: events that have been put into published
+	count atomic.Int64 // events that have been put into published
 
 	// notify goes from the router to the notifier, which calls the application.
 	notify chan notification
