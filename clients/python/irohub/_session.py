@@ -46,6 +46,7 @@ class Session:
         self.topics = Topics(self, options.max_queue)
         self.link: Link | None = None  # the link that is up; None while disconnected
         self._keeper: asyncio.Task[None] | None = None
+        self._serving = False  # the keeper runs a link, or is ending it
         self._changed = asyncio.Event()  # set if there is a link, or at the end
         self._closing: asyncio.Future[None] | None = None
         self._ended: SpokeError | None = None
@@ -287,6 +288,7 @@ class Session:
 
     async def _serve(self, link: Link) -> SpokeError:
         """Runs a link until it ends, and returns why it ended."""
+        self._serving = True
         writer = asyncio.create_task(self._write(link))
         try:
             error = await asyncio.shield(link.reader)
@@ -294,6 +296,7 @@ class Session:
             self.link = None
             writer.cancel()
             await link.leave(writer)
+            self._serving = False
         if self._closing is not None and link.whole and isinstance(error, EndedError):
             error = ClosedError("the spoke is closed")  # the hub has processed everything
             self.outbox.taken(self.outbox.written)
@@ -304,10 +307,10 @@ class Session:
     async def _close(self) -> None:
         assert self._keeper is not None
         connected = self.link is not None
-        if self.link is None:
-            self._keeper.cancel()
-        else:
+        if self.link is not None:
             self._ask_for_acknowledgement(self.link)
+        elif not self._serving:
+            self._keeper.cancel()
         for waiting in (self.outbox.work, self.outbox.unfull, self._changed):
             waiting.set()
         await asyncio.wait([self._keeper])

@@ -183,6 +183,28 @@ class Packing(PlayedCase):
         with self.assertRaises(irohub.ShutdownError):
             await soon(flushing)
 
+    async def test_close_as_the_connection_is_lost(self) -> None:
+        """The keeper is then ending the link, and must not be cut short: it knows what is lost."""
+        spoke, link = await self.meet()
+        await spoke.publish("t", 1)
+        await link.next()
+        mine = spoke._session.link
+        assert mine is not None
+        report, closing = mine.end_answers, []
+
+        def report_and_close(error: irohub.SpokeError) -> None:
+            report(error)
+            closing.append(asyncio.create_task(spoke.close()))
+
+        with unittest.mock.patch.object(mine, "end_answers", report_and_close):
+            await link.end(1)
+            for _ in range(10000):
+                if closing:
+                    break
+                await asyncio.sleep(0)
+        with self.assertRaises(irohub.ShutdownError):
+            await soon(closing[0])
+
     async def test_flushes_share_requests(self) -> None:
         spoke, link = await self.meet()
         flushing = asyncio.gather(*(spoke.flush() for _ in range(100)))
