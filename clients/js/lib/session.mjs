@@ -171,7 +171,7 @@ export class Session {
     for (const hope of this.#hoping) hope()
     this.#setState('closed', 0, error)
     await link?.settled()
-    await this.#transport.close()
+    await this.#transport.close().catch(() => {}) // an endpoint that fails to close keeps nobody waiting
     this.#resolveClosed(error ?? this.outbox.loss)
   }
 

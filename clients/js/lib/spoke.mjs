@@ -295,6 +295,7 @@ export class BaseSpoke extends EventTarget {
   events(...topics) {
     const { names, signal } = split(topics)
     const loop = this.#subscribe(names)
+    if (loop.signal.aborted) return loop // the spoke is closed: nothing would remove a listener
     const abort = () => loop.end(signal?.reason)
     signal?.addEventListener('abort', abort)
     loop.signal.addEventListener('abort', () => signal?.removeEventListener('abort', abort))

@@ -1,6 +1,6 @@
 // What a spoke does, seen from the other end: a hub in this process that follows a script.
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
+import { getEventListeners, once } from 'node:events'
 import { describe, test } from 'node:test'
 import { Endpoint } from '@number0/iroh'
 import { Spoke } from '../spoke.mjs'
@@ -260,6 +260,19 @@ describe('loops', { timeout: 60_000 }, () => {
 
 describe('signals', { timeout: 60_000 }, () => {
   const reason = new Error('enough')
+
+  test('a loop leaves nothing on its signal, on a closed spoke either', async (t) => {
+    const { peer, spoke } = await pair(t)
+    const { signal } = new AbortController()
+    const loop = spoke.events('a', { signal })
+    assert.equal(getEventListeners(signal, 'abort').length, 1)
+    loop.close()
+    assert.equal(getEventListeners(signal, 'abort').length, 0)
+    peer.close(0)
+    await spoke.close().catch(ignore)
+    spoke.events('a', { signal })
+    assert.equal(getEventListeners(signal, 'abort').length, 0)
+  })
 
   testCodes('end every call that waits', async (t) => {
     const { hub, peer, spoke } = await pair(t, { minBackoff: 1, maxBackoff: 10 })
