@@ -16,7 +16,7 @@ import (
 // that nobody answers, so ctx should have a deadline.
 func (e *Endpoint) Dial(ctx context.Context, addr irohub.Addr) (irohub.Conn, error) {
 	fail := func(kind, cause error) (irohub.Conn, error) {
-		return nil, &failure{"dial " + addr.ID.String(), kind, cause}
+		return nil, fail("dial "+addr.ID.String(), kind, cause)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -47,7 +47,7 @@ func (e *Endpoint) race(ctx context.Context, addr irohub.Addr) (*conn, error) {
 		func(c *conn) { c.Close(0, "") },
 		func(err error) bool { return errors.Is(err, ErrUnreachable) })
 	if !ok && err == nil {
-		err = &failure{doing: "dial " + addr.ID.String(), cause: ctx.Err()}
+		err = fail("dial "+addr.ID.String(), nil, ctx.Err())
 	}
 	return c, err
 }
@@ -58,15 +58,15 @@ func (e *Endpoint) dialHost(ctx context.Context, host string, id irohub.NodeID) 
 	if err == nil {
 		return e.handshake(ctx, raw, &id)
 	}
-	f := &failure{"dial " + id.String(), ErrUnreachable, fmt.Errorf("%s: %w", host, briefly{err})}
+	f := fail("dial "+id.String(), ErrUnreachable, fmt.Errorf("%s: %w", host, briefly{err}))
 	if ctx.Err() != nil {
-		f.cause = ctx.Err()
+		f.Cause = ctx.Err()
 	}
-	if hungUp(f.cause) { // refused before the handshake
-		f.kind = ErrRefused
+	if hungUp(f.Cause) { // refused before the handshake
+		f.Kind = ErrRefused
 	}
-	if errors.Is(f.cause, context.Canceled) {
-		f.kind = nil
+	if errors.Is(f.Cause, context.Canceled) {
+		f.Kind = nil
 	}
 	return nil, f
 }

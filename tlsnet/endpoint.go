@@ -101,7 +101,7 @@ func Bind(ctx context.Context, o Options) (_ *Endpoint, err error) {
 		}
 		// Connections are kept alive by us, which notices more than the kernel does.
 		if listener, err = (&net.ListenConfig{KeepAlive: -1}).Listen(ctx, "tcp", o.Addr); err != nil {
-			return nil, &failure{doing: "bind " + o.Addr, cause: briefly{err}}
+			return nil, fail("bind "+o.Addr, nil, briefly{err})
 		}
 	}
 	e := newEndpoint(secret.ID(), alpn, config)

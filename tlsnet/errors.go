@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"irohub"
+	"irohub/internal/attempts"
 	"irohub/internal/words"
 )
 
@@ -37,26 +38,9 @@ const prefix = "irohub/tlsnet: "
 
 var errEndpointClosed = fmt.Errorf(prefix+"endpoint closed: %w", net.ErrClosed)
 
-// A failure is an error of a dial or a handshake.
-type failure struct {
-	doing string
-	kind  error // nil: unknown
-	cause error
-}
-
-func (f *failure) Error() string {
-	cause := words.Printable(strings.TrimPrefix(f.cause.Error(), prefix)) // TLS quotes the peer
-	if f.kind == nil || errors.Is(f.cause, f.kind) {                      // the cause says the same and more
-		return prefix + f.doing + ": " + cause
-	}
-	return prefix + f.doing + ": " + strings.TrimPrefix(f.kind.Error(), prefix) + ": " + cause
-}
-
-func (f *failure) Unwrap() []error {
-	if f.kind == nil {
-		return []error{f.cause}
-	}
-	return []error{f.kind, f.cause}
+// fail returns the error of a dial or a handshake. kind is nil if it is unknown.
+func fail(doing string, kind, cause error) *attempts.Failure {
+	return &attempts.Failure{Prefix: prefix, Doing: doing, Kind: kind, Cause: cause}
 }
 
 // A scarcity is a temporary error of Accept: descriptors or memory are lacking.
@@ -129,32 +113,32 @@ func remoteAlert(err error) string {
 
 // handshakeError classifies the error of a TLS handshake.
 func handshakeError(ctx context.Context, doing string, dialling bool, err error) error {
-	f := &failure{doing: doing, cause: err}
+	f := fail(doing, nil, err)
 	alert := remoteAlert(err)
 	text := err.Error()
 	garbage := tls.RecordHeaderError{}
 	switch {
 	case ctx.Err() != nil:
-		f.cause = ctx.Err()
-		if dialling && errors.Is(f.cause, context.DeadlineExceeded) {
-			f.kind = ErrUnreachable
+		f.Cause = ctx.Err()
+		if dialling && errors.Is(f.Cause, context.DeadlineExceeded) {
+			f.Kind = ErrUnreachable
 		}
 	case errors.Is(err, ErrWrongPeer), errors.Is(err, ErrIdentity), errors.Is(err, ErrALPN):
 	case errors.Is(err, net.ErrClosed):
-		f.cause = errEndpointClosed
+		f.Cause = errEndpointClosed
 	case alert == alertCertificate && !dialling:
-		f.cause = fmt.Errorf("%w: the peer dialled another NodeID than this node's (%w)", ErrWrongPeer, err)
+		f.Cause = fmt.Errorf("%w: the peer dialled another NodeID than this node's (%w)", ErrWrongPeer, err)
 	case alert == alertALPN, alert == alertVersion, errors.As(err, &garbage),
 		strings.HasPrefix(text, "tls: client requested unsupported application protocols"),
 		strings.HasPrefix(text, "tls: client offered only unsupported versions"),
 		strings.HasPrefix(text, "tls: server selected unsupported protocol version"):
-		f.kind = ErrALPN
+		f.Kind = ErrALPN
 	case strings.HasPrefix(text, "tls: client didn't provide a certificate"):
-		f.kind = ErrIdentity
+		f.Kind = ErrIdentity
 	case dialling && hungUp(err):
-		f.kind, f.cause = ErrRefused, fmt.Errorf("the peer hung up: %w", briefly{err})
+		f.Kind, f.Cause = ErrRefused, fmt.Errorf("the peer hung up: %w", briefly{err})
 	default:
-		f.cause = briefly{err}
+		f.Cause = briefly{err}
 	}
 	return f
 }

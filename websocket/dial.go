@@ -33,11 +33,11 @@ func (e *Endpoint) Dial(ctx context.Context, addr irohub.Addr) (irohub.Conn, err
 	}
 	defer release()
 	if len(addr.Hosts) == 0 {
-		return nil, &failure{doing, ErrUnreachable, errors.New("no URL is known")}
+		return nil, fail(doing, ErrUnreachable, errors.New("no URL is known"))
 	}
 	for _, s := range addr.Hosts {
 		if _, _, err := parseURL(s); err != nil {
-			return nil, &failure{doing, ErrAddr, err}
+			return nil, fail(doing, ErrAddr, err)
 		}
 	}
 	c, ok, err := attempts.First(ctx, len(addr.Hosts),
@@ -45,7 +45,7 @@ func (e *Endpoint) Dial(ctx context.Context, addr irohub.Addr) (irohub.Conn, err
 		func(c *conn) { c.Close(0, "") },
 		func(err error) bool { return errors.Is(err, ErrUnreachable) })
 	if !ok && err == nil {
-		err = &failure{doing: doing, cause: ctx.Err()}
+		err = fail(doing, nil, ctx.Err())
 	}
 	if err != nil {
 		return nil, e.orClosed(err)
@@ -106,26 +106,26 @@ func (e *Endpoint) dialURL(ctx context.Context, doing, target string, id irohub.
 
 // upgradeError classifies the error of a dial before there is a WebSocket.
 func upgradeError(ctx context.Context, doing string, u *url.URL, response *http.Response, err error) error {
-	f := &failure{doing: doing}
+	f := fail(doing, nil, nil)
 	var certificate *tls.CertificateVerificationError
 	switch {
 	case ctx.Err() != nil:
 		return handshakeError(ctx, doing, true, err)
 	case isOneOf(err, ErrAddr):
-		f.kind = ErrAddr
+		f.Kind = ErrAddr
 	case errors.As(err, &certificate):
 		// The certificate is for another host, or is not trusted here.
 	case response == nil:
-		f.kind = ErrUnreachable
+		f.Kind = ErrUnreachable
 	case response.StatusCode == http.StatusServiceUnavailable, response.StatusCode == http.StatusForbidden,
 		response.StatusCode == http.StatusTooManyRequests:
-		f.kind, err = ErrRefused, fmt.Errorf("HTTP status %s", response.Status)
+		f.Kind, err = ErrRefused, fmt.Errorf("HTTP status %s", response.Status)
 	case response.StatusCode != http.StatusSwitchingProtocols:
-		f.kind, err = ErrALPN, fmt.Errorf("HTTP status %s", response.Status)
+		f.Kind, err = ErrALPN, fmt.Errorf("HTTP status %s", response.Status)
 	default:
-		f.kind = ErrALPN
+		f.Kind = ErrALPN
 	}
-	f.cause = fmt.Errorf("%s: %s", u.Redacted(), brief(err)) // only the text: see handshakeError
+	f.Cause = fmt.Errorf("%s: %s", u.Redacted(), brief(err)) // only the text: see handshakeError
 	return f
 }
 

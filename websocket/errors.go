@@ -8,11 +8,11 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"strings"
 
 	"github.com/coder/websocket"
 
 	"irohub"
+	"irohub/internal/attempts"
 	"irohub/internal/records"
 	"irohub/internal/words"
 )
@@ -42,47 +42,30 @@ const prefix = "irohub/websocket: "
 
 var errEndpointClosed = fmt.Errorf(prefix+"endpoint closed: %w", net.ErrClosed)
 
-// A failure is an error of a dial or a handshake.
-type failure struct {
-	doing string
-	kind  error // nil: unknown
-	cause error
-}
-
-func (f *failure) Error() string {
-	cause := words.Printable(strings.TrimPrefix(f.cause.Error(), prefix)) // may include text from the peer
-	if f.kind == nil || errors.Is(f.cause, f.kind) {                      // the cause says the same and more
-		return prefix + f.doing + ": " + cause
-	}
-	return prefix + f.doing + ": " + strings.TrimPrefix(f.kind.Error(), prefix) + ": " + cause
-}
-
-func (f *failure) Unwrap() []error {
-	if f.kind == nil {
-		return []error{f.cause}
-	}
-	return []error{f.kind, f.cause}
+// fail returns the error of a dial or a handshake. kind is nil if it is unknown.
+func fail(doing string, kind, cause error) *attempts.Failure {
+	return &attempts.Failure{Prefix: prefix, Doing: doing, Kind: kind, Cause: cause}
 }
 
 // handshakeError classifies the error of a dial or a handshake. The result never wraps
 // net.ErrClosed, which is for a closed endpoint, nor a close code, which would be that of a
 // peer that is not authenticated.
 func handshakeError(ctx context.Context, doing string, dialling bool, err error) error {
-	f := &failure{doing: doing, cause: err}
+	f := fail(doing, nil, err)
 	switch {
 	case ctx.Err() != nil:
-		f.cause = ctx.Err()
-		if dialling && errors.Is(f.cause, context.DeadlineExceeded) {
-			f.kind = ErrUnreachable
+		f.Cause = ctx.Err()
+		if dialling && errors.Is(f.Cause, context.DeadlineExceeded) {
+			f.Kind = ErrUnreachable
 		}
 	case isOneOf(err, ErrAddr, ErrWrongPeer, ErrIdentity, ErrHost, ErrALPN, ErrRefused):
 	case lostNetwork(err):
-		f.cause = errors.New("the peer hung up: " + brief(err))
+		f.Cause = errors.New("the peer hung up: " + brief(err))
 		if dialling {
-			f.kind = ErrRefused
+			f.Kind = ErrRefused
 		}
 	default:
-		f.kind, f.cause = ErrALPN, errors.New(brief(err))
+		f.Kind, f.Cause = ErrALPN, errors.New(brief(err))
 	}
 	return f
 }

@@ -1,4 +1,5 @@
-// Package attempts tries the addresses of a node, one beside the other.
+// Package attempts tries the addresses of a node, one beside the other, and has the error of a
+// dial or a handshake that fails.
 package attempts
 
 import (
