@@ -43,7 +43,8 @@ type loss struct {
 }
 
 // A router owns the spokes, the listeners and the table. Only its goroutine, loop, can reach
-// this struct, so all fields are the router's. It answers messages by a buffered reply, an outbox or a cancelled context.
+// this struct, so all fields are the router's. It answers messages by a buffered reply, an
+// outbox or a cancelled context.
 // None of these can block it.
 type router struct {
 	*inbox

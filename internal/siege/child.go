@@ -75,7 +75,7 @@ func (c *child) tell(what string) {
 	c.wantReady()
 }
 
-// Other roles of a child: see native_test.go and ledger_linux_test.go. nil: not available here.
+// Other roles of a child: see native.go and ledger_linux.go. nil: not available here.
 var (
 	playNative func(library string) error
 	playLedger func(ctx context.Context, ep endpoint, role string, args []string) error
